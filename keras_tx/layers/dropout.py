@@ -1,0 +1,93 @@
+"""Dropout whose random bits cost next to nothing under XLA."""
+
+import keras
+from keras import ops
+
+from ..ops import random_bits
+from . import arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class Dropout(keras.layers.Layer):
+    """Sets a fraction of the inputs to zero in training, and scales the rest by 1 / (1 - rate).
+
+    y = m * x / (1 - rate), with m drawn as Bernoulli(1 - rate) for each element. The bits come from a hash of (element index,
+    seed), which the compiler computes inside the loop that applies them; the same seed gives the same bits on every backend. The
+    seed changes with each call.
+
+    Args:
+        rate: float in [0, 1), the fraction to drop.
+        noise_shape: tuple or `None`: the shape of the mask, with `None` for an axis as long as that of the inputs and 1 for an
+            axis along which one draw is shared.
+        seed: integer or `None`. Two layers with one seed draw the same masks.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor of any shape.
+        training: bool. Outside training the inputs are returned as they are.
+
+    Returns:
+        A tensor like the inputs.
+
+    Raises:
+        ValueError: if the rate lies outside [0, 1), the seed is no integer, or `noise_shape` does not broadcast to the inputs.
+
+    Example:
+
+    ```python
+    layer = keras_tx.layers.Dropout(0.5, seed=1)
+    y = layer(keras.ops.ones((2, 3)), training=True)  # each element 0.0 or 2.0
+    ```
+
+    Reference:
+        Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", section 4.
+    """
+
+    def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = arguments.rate("rate", rate)
+        self.seed = arguments.integer("seed", seed)
+        self.noise_shape = None if noise_shape is None else _noise_axes(noise_shape)
+        self.supports_masking = True
+        if self.rate > 0:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if "float" not in dtype:
+            raise ValueError(f"`inputs` must be a float tensor. Received: inputs of dtype {dtype}.")
+        keep = random_bits.keep_mask(self._mask_shape(inputs), self.seed_generator.next(), self.rate)
+        scale = ops.cast(1.0 / (1.0 - self.rate), dtype)
+        return ops.where(keep, inputs * scale, ops.zeros((), dtype=dtype))
+
+    def _mask_shape(self, inputs):
+        shape = ops.shape(inputs)
+        if self.noise_shape is None:
+            return shape
+        fits = len(self.noise_shape) == len(shape) and all(
+            axis in (None, 1) or size is None or axis == size
+            for axis, size in zip(self.noise_shape, inputs.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"`noise_shape` must broadcast to the inputs. Received: noise_shape={self.noise_shape}, inputs of shape "
+                f"{tuple(inputs.shape)}."
+            )
+        return tuple(size if axis is None else axis for axis, size in zip(self.noise_shape, shape, strict=True))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed})
+        return config
+
+
+def _noise_axes(noise_shape):
+    if not isinstance(noise_shape, (list, tuple)):
+        raise ValueError(f"`noise_shape` must be a tuple or None. Received: noise_shape={noise_shape!r}.")
+    return tuple(arguments.positive_int("noise_shape", axis, optional=True) for axis in noise_shape)

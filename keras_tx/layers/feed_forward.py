@@ -1,0 +1,107 @@
+"""The position-wise feed-forward network, plain or gated."""
+
+import keras
+
+from . import arguments, sublayers
+from .dropout import Dropout
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class FeedForward(keras.layers.Layer):
+    """Two linear maps with an activation between them, applied to each position on its own.
+
+    FFN(x) = act(x W_1 + b_1) W_2 + b_2; gated: FFN(x) = (act(x W_g) * (x W_1)) W_2, biases likewise.
+
+    Args:
+        intermediate_dim: int, F.
+        activation: name or function.
+        gated: bool, whether the activation gates a second linear map (GEGLU for "gelu", SwiGLU for "silu").
+        dropout: float in [0, 1), on the intermediate values in training.
+        use_bias: bool.
+        kernel_initializer: of the kernels.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (..., D), any rank from 2.
+        training: bool.
+
+    Returns:
+        A float tensor (..., D).
+
+    Raises:
+        ValueError: for sizes that are no positive integers, an unknown activation, and inputs of another width than built.
+
+    Example:
+
+    ```python
+    layer = keras_tx.layers.FeedForward(64, activation="silu", gated=True, use_bias=False)
+    y = layer(keras.random.normal((2, 7, 16)))  # (2, 7, 16)
+    ```
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.3; Shazeer 2020, "GLU Variants Improve Transformer",
+        section 2, for gates.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim,
+        activation="relu",
+        gated=False,
+        dropout=0.0,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.intermediate_dim = arguments.positive_int("intermediate_dim", intermediate_dim)
+        self.activation = arguments.activation("activation", activation)
+        self.gated = arguments.flag("gated", gated)
+        self.dropout = arguments.rate("dropout", dropout)
+        self.use_bias = arguments.flag("use_bias", use_bias)
+        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.supports_masking = True
+        self.intermediate = self.gate = self.output_dense = None
+        self.intermediate_dropout = Dropout(self.dropout, name="intermediate_dropout", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        self.hidden_dim = arguments.hidden_size("inputs", input_shape)
+        if self.intermediate is None:
+            self.intermediate = self._dense(self.intermediate_dim, "intermediate")
+            self.gate = self._dense(self.intermediate_dim, "gate") if self.gated else None
+            self.output_dense = self._dense(self.hidden_dim, "output_dense")
+        sublayers.build_once(self.intermediate, input_shape)
+        sublayers.build_once(self.gate, input_shape)
+        sublayers.build_once(self.output_dense, (*input_shape[:-1], self.intermediate_dim))
+
+    def _dense(self, units, name):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=sublayers.fresh_initializer(self.kernel_initializer),
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def call(self, inputs, training=None):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        x = self.intermediate(inputs)  # (..., F)
+        x = self.activation(x) if self.gate is None else self.activation(self.gate(inputs)) * x
+        return self.output_dense(self.intermediate_dropout(x, training=training))
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "intermediate_dim": self.intermediate_dim,
+                "activation": keras.activations.serialize(self.activation),
+                "gated": self.gated,
+                "dropout": self.dropout,
+                "use_bias": self.use_bias,
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

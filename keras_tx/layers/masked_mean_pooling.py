@@ -1,0 +1,60 @@
+"""The mean over the real positions of a sequence."""
+
+import keras
+from keras import ops
+
+from ..ops import masks
+from . import arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class MaskedMeanPooling(keras.layers.Layer):
+    """Averages a sequence over its real positions; a sequence that has none gives zeros.
+
+    y = sum_t m_t x_t / max(1, sum_t m_t), summed in float32 or wider. Padding may hold anything, NaN included.
+
+    Args:
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, D).
+        mask: boolean tensor (B, T); `None` for the mask that Keras carries, if any, else all positions are real.
+
+    Returns:
+        A float tensor (B, D).
+
+    Raises:
+        ValueError: for inputs of another rank, and a mask that is a float or has another shape.
+
+    Example:
+
+    ```python
+    y = keras_tx.layers.MaskedMeanPooling()(keras.ops.ones((2, 3, 4)))  # (2, 4)
+    ```
+
+    Reference:
+        Reimers and Gurevych 2019, "Sentence-BERT", section 3 (the MEAN strategy).
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+
+    def call(self, inputs, mask=None):
+        if len(inputs.shape) != 3:
+            raise ValueError(f"`inputs` must have 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
+        arguments.check_inputs("inputs", inputs, inputs.shape[-1], rank=3)
+        mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+        wide = keras.backend.result_type(inputs.dtype, "float32")
+        total = ops.sum(ops.cast(masks.zero_padding(inputs, mask), wide), axis=1)
+        if mask is None:
+            count = ops.cast(ops.shape(inputs)[1], wide)
+        else:
+            count = ops.sum(ops.cast(mask, wide), axis=1)[:, None]
+        return ops.cast(total / ops.maximum(count, 1.0), inputs.dtype)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[-1])

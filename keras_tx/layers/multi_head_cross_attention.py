@@ -1,0 +1,208 @@
+"""Multi-head attention from one sequence to another."""
+
+import keras
+from keras import ops
+
+from ..ops import attention, masks
+from ..ops.kv_cache import KVCache
+from . import arguments, decode_state, head_projections, sublayers
+from .dropout import Dropout
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class MultiHeadCrossAttention(keras.layers.Layer):
+    """Lets each position of a sequence attend to the positions of another one, the context.
+
+    head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n linear in the inputs, K_n and V_n linear in the context.
+
+    Padding of the context has weight exactly zero and may hold anything. A query with no key left, and one that is itself not
+    real, gets zeros.
+
+    Args:
+        num_heads: int, N.
+        key_dim: int, H; `None` for the width of the inputs over `num_heads`.
+        num_key_value_heads: int that divides N, or `None` for N.
+        dropout: float in [0, 1), on the attention weights in training.
+        use_bias: bool, whether the four projections have biases.
+        kernel_initializer: of the four projections, each drawn as a matrix.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, D).
+        context: float tensor (B, S, C). `None` where a cache holds its keys and values.
+        mask: boolean tensor (B, T), which positions of the inputs are real; 3 or 4 axes are taken as `attention_mask`.
+        context_mask: boolean tensor (B, S), which positions of the context are real. Where one of the two masks is `None`, the
+            mask that Keras carries is used, if any.
+        attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S).
+        attention_bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores.
+        cache: `KVCache` from `init_cache`, filled from the context once, or `None`.
+        training: bool.
+        return_attention_scores: bool, whether to return the weights too. It changes no output.
+
+    Returns:
+        Outputs (B, T, D); with a cache `(outputs, cache)`; with scores these are appended last, (B, N, T, S).
+
+    Raises:
+        ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank or
+            width than built, a missing context, and masks that are floats or have another shape.
+
+    Example:
+
+    ```python
+    layer = keras_tx.layers.MultiHeadCrossAttention(num_heads=4)
+    x, context = keras.random.normal((2, 7, 32)), keras.random.normal((2, 5, 16))
+    y, scores = layer(x, context, return_attention_scores=True)  # (2, 7, 32), (2, 4, 7, 5)
+    ```
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim=None,
+        num_key_value_heads=None,
+        dropout=0.0,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = arguments.positive_int("num_heads", num_heads)
+        self.key_dim = arguments.positive_int("key_dim", key_dim, optional=True)
+        self.num_key_value_heads = arguments.positive_int("num_key_value_heads", num_key_value_heads, optional=True)
+        head_projections.check_head_groups(self.num_heads, self.num_key_value_heads)
+        self.dropout = arguments.rate("dropout", dropout)
+        self.use_bias = arguments.flag("use_bias", use_bias)
+        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.query = self.key = self.value = self.attention_output = None
+        self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
+
+    def build(self, inputs_shape, context_shape=None):
+        hidden_dim = arguments.hidden_size("inputs", inputs_shape, rank=3)
+        if context_shape is None:
+            raise ValueError(
+                "`context` must be given in the first call, which builds the layer. Received: context=None."
+            )
+        context_dim = arguments.hidden_size("context", context_shape, rank=3)
+        head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
+        key_heads = self.num_key_value_heads or self.num_heads
+        self.hidden_dim, self.context_dim, self.head_dim = hidden_dim, context_dim, head_dim
+        shared = (self.use_bias, self.kernel_initializer, self.dtype_policy)
+        if self.query is None:
+            self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
+            self.key = head_projections.into_heads(key_heads, head_dim, "key", *shared)
+            self.value = head_projections.into_heads(key_heads, head_dim, "value", *shared)
+            self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
+        sublayers.build_once(self.query, inputs_shape)
+        sublayers.build_once(self.key, context_shape)
+        sublayers.build_once(self.value, context_shape)
+        sublayers.build_once(self.attention_output, (*inputs_shape[:2], self.num_heads, head_dim))
+
+    def call(
+        self,
+        inputs,
+        context=None,
+        mask=None,
+        context_mask=None,
+        attention_mask=None,
+        attention_bias=None,
+        cache=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        if cache is None:
+            key, value, context_mask = self._keys_and_values(context, context_mask)
+            arguments.check_same_batch("inputs", inputs, "context", context)
+        else:
+            key, value, context_mask = cache.keys, cache.values, cache.mask
+        masks.check_bias(attention_bias, inputs, self.num_heads, key.shape[1])
+        mask, pair_mask = masks.read(inputs, mask, attention_mask, self.num_heads, key.shape[1])
+        pair_mask = masks.pairs(mask, context_mask, pair_mask)
+
+        context, scores = attention.dot_product_attention(
+            self.query(masks.zero_padding(inputs, mask)),
+            key,
+            value,
+            mask=pair_mask,
+            bias=attention_bias,
+            dropout=lambda weights: self.attention_dropout(weights, training=training),
+            return_scores=return_attention_scores,
+            finite_values=cache is not None,
+        )
+        outputs = self.attention_output(context)
+        if pair_mask is not None:
+            outputs = masks.zero_padding(outputs, masks.queries_with_keys(pair_mask))
+        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+
+    def _keys_and_values(self, context, context_mask):
+        context_mask = self._read_context(context, context_mask)
+        context = masks.zero_padding(context, context_mask)
+        return self.key(context), self.value(context), context_mask  # (B, S, M, H)
+
+    def _read_context(self, context, context_mask):
+        if context is None:
+            raise ValueError("`context` must be given where there is no cache. Received: context=None.")
+        arguments.check_inputs("context", context, self.context_dim, rank=3)
+        context_mask = masks.given_or_implicit(context_mask, context)
+        return masks.check("context_mask", context_mask, tuple(context.shape[:2]))
+
+    def init_cache(self, batch_size, max_length, context=None, context_mask=None):
+        """Returns a `KVCache` that holds the context's keys and values. The layer must be built.
+
+        Args:
+            batch_size: int, B.
+            max_length: int, not used: the context does not grow.
+            context: float tensor (B, S, C).
+            context_mask: boolean tensor (B, S) or `None`.
+        """
+        key, value, context_mask = self._keys_and_values(context, context_mask)
+        key, value = attention.confine(key, value)
+        if context_mask is None:
+            context_mask = ops.ones(ops.shape(key)[:2], dtype="bool")
+        return KVCache(key, value, context_mask, ops.cast(ops.shape(key)[1], "int32"))
+
+    def compute_mask(self, inputs, previous_mask):
+        return sublayers.inputs_mask_only(inputs, previous_mask)
+
+    def compute_output_shape(self, inputs_shape, context_shape=None):
+        return tuple(inputs_shape)
+
+    def compute_output_spec(
+        self,
+        inputs,
+        context=None,
+        mask=None,
+        context_mask=None,
+        attention_mask=None,
+        attention_bias=None,
+        cache=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        if cache is None:
+            self._read_context(context, context_mask)
+            arguments.check_same_batch("inputs", inputs, "context", context)
+        num_keys = context.shape[1] if cache is None else cache.keys.shape[1]
+        masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
+        masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
+        scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
+        outputs = sublayers.like_inputs(self, inputs)
+        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_heads": self.num_heads,
+                "key_dim": self.key_dim,
+                "num_key_value_heads": self.num_key_value_heads,
+                "dropout": self.dropout,
+                "use_bias": self.use_bias,
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

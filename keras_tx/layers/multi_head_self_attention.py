@@ -1,0 +1,207 @@
+"""Multi-head self-attention, with grouped key heads, rotary positions and a cache."""
+
+import keras
+from keras import ops
+
+from ..ops import attention, masks, positions
+from ..ops.kv_cache import KVCache
+from . import arguments, decode_state, head_projections, sublayers
+from .dropout import Dropout
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class MultiHeadSelfAttention(keras.layers.Layer):
+    """Lets each position of a sequence attend to the others.
+
+    head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and projected
+    back to the width of the inputs.
+
+    What is masked out has weight exactly zero and may hold anything, NaN included. A query with no key left, and one that is
+    itself not real, gets zeros.
+
+    Args:
+        num_heads: int, N.
+        key_dim: int, H; `None` for the width of the inputs over `num_heads`.
+        num_key_value_heads: int M that divides N: N / M query heads share a key and a value head; `None` for N.
+        causal: bool, whether position t sees only positions 0 .. t.
+        dropout: float in [0, 1), on the attention weights in training.
+        use_bias: bool, whether the four projections have biases.
+        rotary: layer `(x, positions) -> x` that rotates queries and keys, such as `RotaryEmbedding`, or `None`.
+        kernel_initializer: of the four projections, each drawn as a matrix.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, D).
+        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries, if any. A mask of 3 or 4
+            axes is taken as `attention_mask`.
+        attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs that may meet. S is T, or the size of
+            the cache.
+        attention_bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores.
+        cache: `KVCache` from `init_cache`, to which the inputs are appended, or `None`.
+        training: bool.
+        return_attention_scores: bool, whether to return the weights too. It changes no output.
+
+    Returns:
+        Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in float32 or
+        wider, as they are before dropout.
+
+    Raises:
+        ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank or
+            width than built, and masks that are floats or have another shape.
+
+    Example:
+
+    ```python
+    layer = keras_tx.layers.MultiHeadSelfAttention(num_heads=4, causal=True)
+    x = keras.random.normal((2, 7, 32))
+    y, scores = layer(x, return_attention_scores=True)  # (2, 7, 32), (2, 4, 7, 7)
+    ```
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Ainslie et al. 2023, "GQA", section 2.2, for shared
+        key heads.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim=None,
+        num_key_value_heads=None,
+        causal=False,
+        dropout=0.0,
+        use_bias=True,
+        rotary=None,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = arguments.positive_int("num_heads", num_heads)
+        self.key_dim = arguments.positive_int("key_dim", key_dim, optional=True)
+        self.num_key_value_heads = arguments.positive_int("num_key_value_heads", num_key_value_heads, optional=True)
+        head_projections.check_head_groups(self.num_heads, self.num_key_value_heads)
+        self.causal = arguments.flag("causal", causal)
+        self.dropout = arguments.rate("dropout", dropout)
+        self.use_bias = arguments.flag("use_bias", use_bias)
+        self.rotary = arguments.slot("rotary", rotary)
+        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.query = self.key = self.value = self.attention_output = None
+        self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
+        head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
+        key_heads = self.num_key_value_heads or self.num_heads
+        self.hidden_dim, self.head_dim = hidden_dim, head_dim
+        shared = (self.use_bias, self.kernel_initializer, self.dtype_policy)
+        if self.query is None:
+            self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
+            self.key = head_projections.into_heads(key_heads, head_dim, "key", *shared)
+            self.value = head_projections.into_heads(key_heads, head_dim, "value", *shared)
+            self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
+        for projection in (self.query, self.key, self.value):
+            sublayers.build_once(projection, input_shape)
+        sublayers.build_once(self.attention_output, (*input_shape[:2], self.num_heads, head_dim))
+        sublayers.build_once(self.rotary, (*input_shape[:2], self.num_heads, head_dim))
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        attention_mask=None,
+        attention_bias=None,
+        cache=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
+        restricted = pair_mask is not None
+        inputs = masks.zero_padding(inputs, mask)
+
+        query, key, value = (
+            self.query(inputs),
+            self.key(inputs),
+            self.value(inputs),
+        )  # (B, T, N or M, H)
+        if self.rotary is not None:
+            seen = None if cache is None else ops.sum(ops.cast(cache.mask, "int32"), axis=-1)
+            where = positions.counted(ops.shape(inputs)[1], None if cache is None else mask, seen)
+            query, key = self.rotary(query, where), self.rotary(key, where)
+
+        new_cache, key_mask, past = None, mask, 0
+        if cache is not None:
+            new_cache, past = cache.append(*attention.confine(key, value), mask), cache.length
+            key, value, key_mask = new_cache.keys, new_cache.values, new_cache.mask
+        pair_mask = masks.pairs(mask, key_mask, pair_mask)
+        if self.causal:
+            order = masks.causal(ops.shape(inputs)[1], ops.shape(key)[1], past)
+            pair_mask = masks.combine(pair_mask, order)
+
+        context, scores = attention.dot_product_attention(
+            query,
+            key,
+            value,
+            mask=pair_mask,
+            bias=attention_bias,
+            dropout=lambda weights: self.attention_dropout(weights, training=training),
+            return_scores=return_attention_scores,
+            finite_values=cache is not None,
+        )
+        outputs = self.attention_output(context)
+        # A real query always has itself as a key, so only a mask over pairs can leave it none.
+        outputs = masks.zero_padding(outputs, masks.queries_with_keys(pair_mask) if restricted else mask)
+        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, new_cache)
+
+    def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
+        num_keys = inputs.shape[1] if cache is None else cache.keys.shape[1]
+        masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
+        return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
+
+    def init_cache(self, batch_size, max_length, context=None):
+        """Returns an empty `KVCache` for `max_length` tokens in each of `batch_size` rows. The layer must be built."""
+        return KVCache.empty(
+            batch_size,
+            max_length,
+            self.num_key_value_heads or self.num_heads,
+            self.head_dim,
+            self.compute_dtype,
+        )
+
+    def compute_mask(self, inputs, previous_mask):
+        return sublayers.inputs_mask_only(inputs, previous_mask)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def compute_output_spec(
+        self,
+        inputs,
+        mask=None,
+        attention_mask=None,
+        attention_bias=None,
+        cache=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
+        num_keys = inputs.shape[1] if cache is None else cache.keys.shape[1]
+        scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
+        outputs = sublayers.like_inputs(self, inputs)
+        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_heads": self.num_heads,
+                "key_dim": self.key_dim,
+                "num_key_value_heads": self.num_key_value_heads,
+                "causal": self.causal,
+                "dropout": self.dropout,
+                "use_bias": self.use_bias,
+                "rotary": keras.saving.serialize_keras_object(self.rotary),
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

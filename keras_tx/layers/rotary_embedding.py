@@ -1,0 +1,59 @@
+"""Rotary positions, for the `rotary` slot of an attention."""
+
+import keras
+
+from ..ops import positions as positions_ops
+from . import arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class RotaryEmbedding(keras.layers.Layer):
+    """Rotates queries and keys by their position, so that their product depends on the distance alone.
+
+    The pair (x_i, x_{i + H/2}) at position p turns by the angle p max_wavelength^(-2i / H). No weights.
+
+    Args:
+        max_wavelength: float, the base of the geometric row of wavelengths.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, N, H), H even.
+        positions: integer tensor (T,) or (B, T); `None` for 0 .. T - 1.
+
+    Returns:
+        A tensor like the inputs.
+
+    Raises:
+        ValueError: if H is odd, the inputs have another rank, or `max_wavelength` is not positive.
+
+    Example:
+
+    ```python
+    rotary = keras_tx.layers.RotaryEmbedding()
+    layer = keras_tx.layers.MultiHeadSelfAttention(num_heads=4, causal=True, rotary=rotary)
+    y = layer(keras.random.normal((2, 7, 32)))
+    ```
+
+    Reference:
+        Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", section 3.2.2.
+    """
+
+    def __init__(self, max_wavelength=10_000.0, **kwargs):
+        super().__init__(**kwargs)
+        self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)
+        self.built = True
+
+    def call(self, inputs, positions=None):
+        if len(inputs.shape) != 4 or inputs.shape[-1] is None or inputs.shape[-1] % 2:
+            raise ValueError(
+                f"`inputs` must have 4 axes, the last of even size. Received: inputs of shape {tuple(inputs.shape)}."
+            )
+        if positions is None:
+            positions = positions_ops.counted(keras.ops.shape(inputs)[1])
+        return positions_ops.rotate(inputs, positions, self.max_wavelength)
+
+    def compute_output_shape(self, inputs_shape, positions_shape=None):
+        return tuple(inputs_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "max_wavelength": self.max_wavelength}

@@ -1,0 +1,53 @@
+"""What every layer made of layers does: build a sublayer once, tell its shapes, and keep its sublayers' dtype policies."""
+
+import re
+
+import keras
+
+from .. import graph
+
+
+def build_once(layer, *shapes):
+    """Builds a sublayer, unless it came back built from a reload or from a slot."""
+    if layer is not None and not layer.built:
+        layer.build(*shapes)
+
+
+def fresh_initializer(initializer):
+    """Returns a copy with the same settings: an initializer with a seed of its own gives the same values each time."""
+    if isinstance(initializer, keras.initializers.Initializer):
+        return initializer.__class__.from_config(initializer.get_config())
+    return initializer
+
+
+def like_inputs(layer, inputs):
+    """Returns the symbolic outputs of a layer that keeps the shape of its inputs."""
+    return keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
+
+
+def inputs_mask_only(inputs, previous_mask):
+    """Returns the mask that the first output carries: the inputs' mask, if it is one over positions."""
+    if previous_mask is None or isinstance(previous_mask, (list, tuple)):
+        return None
+    return previous_mask if len(previous_mask.shape) == len(inputs.shape) - 1 else None
+
+
+def composite_config(layer, config):
+    """Returns the config of a layer whose `dtype` entry also names the policies that its sublayers were given later.
+
+    `model.quantize` changes the policy of each `Dense` inside a block. Sublayers are made anew on reload, with the block's
+    policy, so the block's config has to carry theirs.
+    """
+    changed = {
+        # A slot's layer is made before it knows its block: the pattern leaves open what stands before its name.
+        "(.*/)?" + re.escape(path): part.dtype_policy
+        for path, part in graph.parts(layer)
+        if part.quantization_mode is not None
+    }
+    if changed:
+        own = layer.dtype_policy
+        default = own.default_policy if isinstance(own, keras.dtype_policies.DTypePolicyMap) else own
+        config["dtype"] = keras.dtype_policies.serialize(
+            keras.dtype_policies.DTypePolicyMap(default_policy=default, policy_map=changed)
+        )
+    return config

@@ -1,0 +1,125 @@
+"""Token embeddings with learned positions added."""
+
+import keras
+from keras import ops
+
+from ..ops import positions, token_ids
+from . import arguments, sublayers
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class TokenAndPositionEmbedding(keras.layers.Layer):
+    """Turns token ids into vectors, and adds a learned vector for each position.
+
+    y_p = E[id_p] + P[p].
+
+    A token id outside [0, vocabulary_size) is an error wherever values are known (eager calls, on every backend). Inside a
+    compiled function, where nothing can be raised, it stands for a token whose embedding is zero.
+
+    Args:
+        vocabulary_size: int, V.
+        sequence_length: int, the longest sequence, which is the length of the position table.
+        embedding_dim: int, D.
+        mask_zero: bool, whether id 0 is padding: the layer then attaches the mask `inputs != 0` to its outputs.
+        embeddings_initializer: of both tables.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: integer tensor (B, T), T <= sequence_length.
+        mask: boolean tensor (B, T), used with a cache alone: only real tokens are counted as positions. `None` for
+            `inputs != 0` where `mask_zero` is set.
+        cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
+
+    Returns:
+        A float tensor (B, T, D); with a cache `(outputs, new_cache)`.
+
+    Raises:
+        ValueError: for sizes that are no positive integers, ids that are floats or out of range, inputs of another rank, and a
+            sequence longer than `sequence_length`.
+
+    Example:
+
+    ```python
+    layer = keras_tx.layers.TokenAndPositionEmbedding(1000, sequence_length=16, embedding_dim=32, mask_zero=True)
+    y = layer(keras.ops.array([[5, 7, 0]], dtype="int32"))  # (1, 3, 32)
+    ```
+
+    Reference:
+        Devlin et al. 2019, "BERT", section 3 ("Input/Output Representations"), for learned positions.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        sequence_length,
+        embedding_dim,
+        mask_zero=False,
+        embeddings_initializer="uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = arguments.positive_int("vocabulary_size", vocabulary_size)
+        self.sequence_length = arguments.positive_int("sequence_length", sequence_length)
+        self.embedding_dim = arguments.positive_int("embedding_dim", embedding_dim)
+        self.mask_zero = arguments.flag("mask_zero", mask_zero)
+        self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
+        self.supports_masking = True
+        self.autocast = False  # ids must reach the check as they came
+        self.token_embedding = self._table(keras.layers.ReversibleEmbedding, self.vocabulary_size, "token_embedding")
+        self.position_embedding = self._table(keras.layers.Embedding, self.sequence_length, "position_embedding")
+
+    def _table(self, layer_class, rows, name):
+        return layer_class(
+            rows,
+            self.embedding_dim,
+            embeddings_initializer=sublayers.fresh_initializer(self.embeddings_initializer),
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, input_shape):
+        sublayers.build_once(self.token_embedding, input_shape)
+        sublayers.build_once(self.position_embedding, input_shape[-1:])
+
+    def call(self, inputs, mask=None, cache=None):
+        token_ids.check("inputs", inputs, self.vocabulary_size)
+        length = ops.shape(inputs)[1]
+        token_ids.check_length("inputs", length, self.sequence_length)
+        outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
+        if cache is None:
+            return outputs + self.position_embedding(positions.counted(length))
+        if mask is None:
+            mask = self.compute_mask(inputs)
+        where = positions.counted(length, mask, cache)
+        token_ids.check_positions(where, self.sequence_length)
+        return outputs + self.position_embedding(where), positions.advanced(cache, length, mask)
+
+    def init_cache(self, batch_size, max_length, context=None):
+        """Returns the count of tokens seen: int32 zeros (B,)."""
+        return ops.zeros((batch_size,), dtype="int32")
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return ops.not_equal(inputs, 0) if self.mask_zero else previous_mask
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.embedding_dim)
+
+    def compute_output_spec(self, inputs, mask=None, cache=None):
+        token_ids.check("inputs", inputs, self.vocabulary_size)
+        if inputs.shape[1] is not None:
+            token_ids.check_length("inputs", inputs.shape[1], self.sequence_length)
+        outputs = keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+        return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "vocabulary_size": self.vocabulary_size,
+                "sequence_length": self.sequence_length,
+                "embedding_dim": self.embedding_dim,
+                "mask_zero": self.mask_zero,
+                "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

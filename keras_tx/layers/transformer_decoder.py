@@ -1,0 +1,262 @@
+"""The decoder block: causal self-attention, cross-attention where there is a context, and feed-forward network."""
+
+import keras
+
+from ..ops import masks
+from . import arguments, decode_state, residual_branch, sublayers
+from .feed_forward import FeedForward
+from .multi_head_cross_attention import MultiHeadCrossAttention
+from .multi_head_self_attention import MultiHeadSelfAttention
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class TransformerDecoder(keras.layers.Layer):
+    """One block of a Transformer decoder, with slots for its attentions and its feed-forward network.
+
+    Causal self-attention, then attention to the context, then the feed-forward network, each in a residual branch whose norm
+    comes last (post-norm) or first (`normalize_first`). Without a context in its first call the block is that of a decoder-only
+    model and has no cross-attention.
+
+    Args:
+        intermediate_dim: int, F; `None` only where `feed_forward` is given.
+        num_heads: int, N, of the attentions that the block makes itself; `None` only where `attention` is given.
+        dropout: float in [0, 1), on attention weights and on each branch, in training.
+        activation: name or function, of the feed-forward network.
+        normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
+        layer_norm_epsilon: float.
+        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=True)`.
+        cross_attention: layer to use in place of `MultiHeadCrossAttention(num_heads)`.
+        feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
+        kernel_initializer: of the kernels that the block makes itself.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, D).
+        context: float tensor (B, S, C), the encoder's outputs, or `None` in a decoder-only model.
+        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries.
+        context_mask: boolean tensor (B, S), the same for the context.
+        attention_mask: boolean tensor (T, T), (B, T, T) or (B, N, T, T), True for pairs of inputs that may meet; pairs that look
+            ahead never do.
+        cache: what `init_cache` returned, or `None`. With one, `context` need not be given again.
+        training: bool.
+        return_attention_scores: bool, whether to return the weights too. It changes no output.
+
+    Returns:
+        Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last: (B, N, T, T) in a
+        decoder-only model, else a pair with the cross-attention's (B, N, T, S).
+
+    Raises:
+        ValueError: for arguments out of range, a slot and the argument it replaces given together, inputs of another rank or
+            width than built, a context where none was built or the reverse, and masks that are floats or have another shape.
+
+    Example:
+
+    ```python
+    block = keras_tx.layers.TransformerDecoder(64, num_heads=4)
+    x, context = keras.random.normal((2, 7, 32)), keras.random.normal((2, 5, 32))
+    y = block(x, context)  # (2, 7, 32)
+    ```
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim=None,
+        num_heads=None,
+        dropout=0.0,
+        activation="relu",
+        normalize_first=False,
+        layer_norm_epsilon=1e-5,
+        attention=None,
+        cross_attention=None,
+        feed_forward=None,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        network, self.intermediate_dim = arguments.slot_or_size(
+            "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
+        )
+        self.dropout = arguments.rate("dropout", dropout)
+        self.activation = arguments.activation("activation", activation)
+        self.normalize_first = arguments.flag("normalize_first", normalize_first)
+        self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
+        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+
+        self._has_own_attention, self._has_own_feed_forward = given is None, network is None
+        self._own = {"kernel_initializer": self.kernel_initializer, "dtype": self.dtype_policy}
+        self.attention = given or MultiHeadSelfAttention(
+            num_heads, causal=True, dropout=self.dropout, name="attention", **self._own
+        )
+        self.cross_attention = arguments.slot("cross_attention", cross_attention)
+        self._has_own_cross_attention = self.cross_attention is None
+        self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **self._own)
+        self.attention_norm = residual_branch.make_norm(self, "attention_norm")
+        self.feed_forward_norm = residual_branch.make_norm(self, "feed_forward_norm")
+        self.attention_drops = residual_branch.make_drops(self, "attention")
+        self.feed_forward_drops = residual_branch.make_drops(self, "feed_forward")
+        self.cross_attention_norm = self.cross_attention_drops = None
+
+    def build(self, inputs_shape, context_shape=None):
+        self.hidden_dim = arguments.hidden_size("inputs", inputs_shape, rank=3)
+        self.has_context = context_shape is not None
+        sublayers.build_once(self.attention, inputs_shape)
+        residual_branch.build(self.attention_norm, self.attention_drops, inputs_shape)
+        if self.has_context:
+            if self.cross_attention is None:
+                self.cross_attention = MultiHeadCrossAttention(
+                    arguments.positive_int("num_heads", self.num_heads),
+                    dropout=self.dropout,
+                    name="cross_attention",
+                    **self._own,
+                )
+            self.cross_attention_norm = residual_branch.make_norm(self, "cross_attention_norm")
+            self.cross_attention_drops = residual_branch.make_drops(self, "cross_attention")
+            sublayers.build_once(self.cross_attention, inputs_shape, context_shape)
+            residual_branch.build(self.cross_attention_norm, self.cross_attention_drops, inputs_shape)
+        sublayers.build_once(self.feed_forward, inputs_shape)
+        residual_branch.build(self.feed_forward_norm, self.feed_forward_drops, inputs_shape)
+
+    def call(
+        self,
+        inputs,
+        context=None,
+        mask=None,
+        context_mask=None,
+        attention_mask=None,
+        cache=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        self._check_context(context, cache)
+        mask, positions = masks.for_block(inputs, mask)
+        inputs = masks.zero_padding(inputs, positions)
+        self_cache, cross_cache = (None, None) if cache is None else cache
+        shared = {
+            "mask": mask,
+            "training": training,
+            "return_attention_scores": return_attention_scores,
+        }
+
+        def attend(x):
+            return decode_state.call_attention(
+                self.attention, x, attention_mask=attention_mask, cache=self_cache, **shared
+            )
+
+        def attend_to_context(x):
+            return decode_state.call_attention(
+                self.cross_attention,
+                x,
+                context=context,
+                context_mask=context_mask,
+                cache=cross_cache,
+                **shared,
+            )
+
+        def feed(x):
+            return self.feed_forward(x, training=training), ()
+
+        how = (self.normalize_first, training)
+        x, extras = residual_branch.apply(inputs, attend, self.attention_norm, self.attention_drops, *how)
+        cross_extras = ()
+        if self.has_context:
+            shared["mask"] = positions  # pairs of inputs say nothing of pairs with the context
+            x, cross_extras = residual_branch.apply(
+                x, attend_to_context, self.cross_attention_norm, self.cross_attention_drops, *how
+            )
+        x, _ = residual_branch.apply(x, feed, self.feed_forward_norm, self.feed_forward_drops, *how)
+
+        new_cache = None if cache is None else (extras[0], cross_cache)
+        scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
+        return decode_state.with_extras(x, return_attention_scores, scores, cache, new_cache)
+
+    def _check_context(self, context, cache):
+        if not self.has_context and context is not None:
+            raise ValueError(
+                "`context` must be given in the first call, which builds the block, to be used in later ones. Received: context "
+                f"of shape {tuple(context.shape)} for a block built without one."
+            )
+        if self.has_context and context is None and cache is None:
+            raise ValueError("`context` must be given to a block that was built with one. Received: context=None.")
+
+    def init_cache(self, batch_size, max_length, context=None, context_mask=None):
+        """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
+        own = self.attention.init_cache(batch_size, max_length)
+        if not self.has_context:
+            return own, None
+        return own, self.cross_attention.init_cache(batch_size, max_length, context, context_mask)
+
+    def compute_mask(self, inputs, previous_mask):
+        return sublayers.inputs_mask_only(inputs, previous_mask)
+
+    def compute_output_shape(self, inputs_shape, context_shape=None):
+        return tuple(inputs_shape)
+
+    def compute_output_spec(
+        self,
+        inputs,
+        context=None,
+        mask=None,
+        context_mask=None,
+        attention_mask=None,
+        cache=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        self._check_context(context, cache)
+        mask, positions = masks.for_block(inputs, mask)
+        self_cache, cross_cache = (None, None) if cache is None else cache
+        _, extras = decode_state.call_attention(
+            self.attention,
+            inputs,
+            call=self.attention.compute_output_spec,
+            mask=mask,
+            attention_mask=attention_mask,
+            cache=self_cache,
+            return_attention_scores=return_attention_scores,
+        )
+        cross_extras = ()
+        if self.has_context:
+            _, cross_extras = decode_state.call_attention(
+                self.cross_attention,
+                inputs,
+                call=self.cross_attention.compute_output_spec,
+                context=context,
+                mask=positions,
+                context_mask=context_mask,
+                cache=cross_cache,
+                return_attention_scores=return_attention_scores,
+            )
+        scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
+        return decode_state.with_extras(
+            sublayers.like_inputs(self, inputs), return_attention_scores, scores, cache, cache
+        )
+
+    def _joint_scores(self, extras, cross_extras):
+        return (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]
+
+    def get_config(self):
+        def given(layer, is_own):
+            return None if is_own else keras.saving.serialize_keras_object(layer)
+
+        config = super().get_config()
+        config.update(
+            {
+                "intermediate_dim": self.intermediate_dim,
+                "num_heads": self.num_heads,
+                "dropout": self.dropout,
+                "activation": keras.activations.serialize(self.activation),
+                "normalize_first": self.normalize_first,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+                "attention": given(self.attention, self._has_own_attention),
+                "cross_attention": given(self.cross_attention, self._has_own_cross_attention),
+                "feed_forward": given(self.feed_forward, self._has_own_feed_forward),
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

@@ -1,0 +1,171 @@
+"""The encoder block: attention and feed-forward network, each in a residual branch."""
+
+import keras
+
+from ..ops import masks
+from . import arguments, decode_state, residual_branch, sublayers
+from .feed_forward import FeedForward
+from .multi_head_self_attention import MultiHeadSelfAttention
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class TransformerEncoder(keras.layers.Layer):
+    """One block of a Transformer encoder, with a slot for its attention and one for its feed-forward network.
+
+    x <- norm(x + drop(attention(x))), x <- norm(x + drop(FFN(x))); with `normalize_first`, x <- x + drop(attention(norm(x))) and
+    likewise. Positions that are not real are set to zero first, so that nothing they hold reaches a gradient.
+
+    Args:
+        intermediate_dim: int, F; `None` only where `feed_forward` is given.
+        num_heads: int, N; `None` only where `attention` is given.
+        dropout: float in [0, 1), on attention weights and on both branches, in training.
+        activation: name or function, of the feed-forward network.
+        normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
+        layer_norm_epsilon: float.
+        drop_path: float in [0, 1), the probability of dropping a sample's branch in training.
+        attention: layer to use in place of `MultiHeadSelfAttention(num_heads)`; it maps (..., D) to (..., D), and its `call` may
+            have `mask`, `attention_mask` and `return_attention_scores`.
+        feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
+        kernel_initializer: of the kernels that the block makes itself.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, D), or of whatever rank the attention in the slot takes.
+        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries.
+        attention_mask: boolean tensor (T, T), (B, T, T) or (B, N, T, T), True for pairs that may meet.
+        training: bool.
+        return_attention_scores: bool, whether to return the weights too. It changes no output.
+
+    Returns:
+        Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T).
+
+    Raises:
+        ValueError: for arguments out of range, a slot and the arguments it replaces given together, inputs of another rank or
+            width than built, and masks that are floats or have another shape.
+
+    Example:
+
+    ```python
+    block = keras_tx.layers.TransformerEncoder(64, num_heads=4, activation="gelu", normalize_first=True)
+    y = block(keras.random.normal((2, 7, 32)))  # (2, 7, 32)
+    ```
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.1; Xiong et al. 2020, "On Layer Normalization in the
+        Transformer Architecture", for `normalize_first`.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim=None,
+        num_heads=None,
+        dropout=0.0,
+        activation="relu",
+        normalize_first=False,
+        layer_norm_epsilon=1e-5,
+        drop_path=0.0,
+        attention=None,
+        feed_forward=None,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        network, self.intermediate_dim = arguments.slot_or_size(
+            "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
+        )
+        self.dropout = arguments.rate("dropout", dropout)
+        self.activation = arguments.activation("activation", activation)
+        self.normalize_first = arguments.flag("normalize_first", normalize_first)
+        self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
+        self.drop_path = arguments.rate("drop_path", drop_path)
+        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+
+        self._has_own_attention, self._has_own_feed_forward = given is None, network is None
+        own = {"kernel_initializer": self.kernel_initializer, "dtype": self.dtype_policy}
+        self.attention = given or MultiHeadSelfAttention(num_heads, dropout=self.dropout, name="attention", **own)
+        self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **own)
+        self.attention_norm = residual_branch.make_norm(self, "attention_norm")
+        self.feed_forward_norm = residual_branch.make_norm(self, "feed_forward_norm")
+        self.attention_drops = residual_branch.make_drops(self, "attention", self.drop_path)
+        self.feed_forward_drops = residual_branch.make_drops(self, "feed_forward", self.drop_path)
+
+    def build(self, input_shape):
+        self.hidden_dim = arguments.hidden_size("inputs", input_shape)
+        sublayers.build_once(self.attention, input_shape)
+        sublayers.build_once(self.feed_forward, input_shape)
+        residual_branch.build(self.attention_norm, self.attention_drops, input_shape)
+        residual_branch.build(self.feed_forward_norm, self.feed_forward_drops, input_shape)
+
+    def call(self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        mask, positions = masks.for_block(inputs, mask)
+        inputs = masks.zero_padding(inputs, positions)
+
+        def attend(x):
+            return decode_state.call_attention(
+                self.attention,
+                x,
+                mask=mask,
+                attention_mask=attention_mask,
+                training=training,
+                return_attention_scores=return_attention_scores,
+            )
+
+        x, extras = residual_branch.apply(
+            inputs,
+            attend,
+            self.attention_norm,
+            self.attention_drops,
+            self.normalize_first,
+            training,
+        )
+        x, _ = residual_branch.apply(
+            x,
+            lambda x: (self.feed_forward(x, training=training), ()),
+            self.feed_forward_norm,
+            self.feed_forward_drops,
+            self.normalize_first,
+            training,
+        )
+        return (x, *extras) if extras else x
+
+    def compute_mask(self, inputs, previous_mask):
+        return sublayers.inputs_mask_only(inputs, previous_mask)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def compute_output_spec(self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        mask, _ = masks.for_block(inputs, mask)
+        _, extras = decode_state.call_attention(
+            self.attention,
+            inputs,
+            call=self.attention.compute_output_spec,
+            mask=mask,
+            attention_mask=attention_mask,
+            return_attention_scores=return_attention_scores,
+        )
+        outputs = sublayers.like_inputs(self, inputs)
+        return (outputs, *extras) if extras else outputs
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "intermediate_dim": self.intermediate_dim,
+                "num_heads": self.num_heads,
+                "dropout": self.dropout,
+                "activation": keras.activations.serialize(self.activation),
+                "normalize_first": self.normalize_first,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+                "drop_path": self.drop_path,
+                "attention": None if self._has_own_attention else keras.saving.serialize_keras_object(self.attention),
+                "feed_forward": (
+                    None if self._has_own_feed_forward else keras.saving.serialize_keras_object(self.feed_forward)
+                ),
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

@@ -1,0 +1,99 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) that keeps the mask contract."""
+
+import math
+
+import keras
+from keras import ops
+
+
+def dot_product_attention(
+    query, key, value, mask=None, bias=None, dropout=None, return_scores=False, finite_values=False
+):
+    """softmax(Q K^T / sqrt(H) + bias) V, with fewer key heads than query heads where the shapes say so.
+
+    What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros. The
+    softmax runs in float32 or wider.
+
+    Args:
+        query: float tensor (B, T, N, H).
+        key: float tensor (B, S, M, H); M divides N, and head n reads key head n // (N / M).
+        value: float tensor (B, S, M, H).
+        mask: boolean tensor that broadcasts to (B, N, T, S), True where attending is allowed, or `None`.
+        bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
+        dropout: function weights -> weights applied after the softmax, or `None`.
+        return_scores: whether to return the weights too.
+        finite_values: True promises that no key and no value is infinite or NaN (a cache that was filled with care), which
+            saves a pass over them.
+
+    Returns:
+        The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider, or
+        `None` where they were not asked for.
+    """
+    if mask is not None and not finite_values:
+        key, value = confine(key, value)
+    out_dtype = value.dtype
+    wide = keras.backend.result_type(query.dtype, "float32")
+    query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
+    if keras.backend.standardize_dtype(query.dtype) == "float16":
+        # A product over H of numbers that fit float16 need not fit it.
+        query, key = ops.cast(query, wide), ops.cast(key, wide)
+
+    groups = query.shape[2] // key.shape[2]
+    query = _split_groups(ops.transpose(query, (0, 2, 1, 3)), groups)  # (B, M, N/M * T, H)
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
+    scores = ops.cast(_merge_groups(scores, groups), wide)  # (B, N, T, S)
+    if bias is not None:
+        scores = scores + ops.cast(bias, wide)
+    if mask is not None:
+        # Finite, so that a row without keys has finite gradients; exp() of it less any real score is exactly zero.
+        scores = ops.where(mask, scores, _lowest(wide))
+    weights = ops.softmax(scores, axis=-1)
+
+    dropped = weights if dropout is None else dropout(weights)
+    dropped = _split_groups(ops.cast(dropped, out_dtype), groups)
+    context = ops.matmul(dropped, ops.transpose(value, (0, 2, 1, 3)))
+    context = _merge_groups(context, groups)  # (B, N, T, H)
+    if mask is not None:
+        some_key = ops.any(mask, axis=-1, keepdims=True)
+        context = ops.where(some_key, context, ops.zeros((), dtype=out_dtype))
+        if return_scores:
+            weights = ops.where(some_key, weights, ops.zeros((), dtype=wide))
+    return ops.transpose(context, (0, 2, 1, 3)), weights if return_scores else None
+
+
+def confine(key, value):
+    """Makes values finite, and the keys of those that were not NaN.
+
+    A weight of zero times NaN is NaN, so a value that is not finite would reach every query, also those that may not attend to
+    it. Its key becomes NaN instead: then exactly the queries that do attend to it get NaN, through their scores.
+    """
+    good = ops.all(ops.isfinite(value), axis=-1, keepdims=True)
+    key = ops.where(good, key, ops.cast(float("nan"), key.dtype))
+    value = ops.where(good, value, ops.zeros((), dtype=value.dtype))
+    return key, value
+
+
+def scores_spec(inputs, num_heads, num_keys, dtype):
+    """Returns the symbolic scores (B, N, T, S) of attention from inputs (B, T, D)."""
+    shape = (inputs.shape[0], num_heads, inputs.shape[1], num_keys)
+    return keras.KerasTensor(shape, dtype=keras.backend.result_type(dtype, "float32"))
+
+
+def _lowest(dtype):
+    return ops.cast(-3.4028234e38, dtype)
+
+
+def _split_groups(x, groups):
+    """(B, N, T, X) -> (B, N / groups, groups * T, X)."""
+    if groups == 1:
+        return x
+    batch, heads, length, width = ops.shape(x)
+    return ops.reshape(x, (batch, heads // groups, groups * length, width))
+
+
+def _merge_groups(x, groups):
+    """(B, M, groups * T, X) -> (B, M * groups, T, X)."""
+    if groups == 1:
+        return x
+    batch, heads, length, width = ops.shape(x)
+    return ops.reshape(x, (batch, heads * groups, length // groups, width))

@@ -1,0 +1,37 @@
+"""Telling a tensor whose values are known now from one that is only being traced."""
+
+import keras
+
+
+def concrete(tensor):
+    """Returns the values of a tensor, or `None` while a graph is being traced or compiled.
+
+    Args:
+        tensor: a backend tensor, a `KerasTensor`, a numpy array or a number.
+
+    Returns:
+        A numpy array, or `None` where no values exist yet.
+    """
+    if isinstance(tensor, keras.KerasTensor):
+        return None
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if tf.is_tensor(tensor) and not hasattr(tensor, "numpy"):
+            return None
+        if not tf.executing_eagerly():
+            return None
+    elif backend == "jax":
+        import jax
+
+        if isinstance(tensor, jax.core.Tracer):
+            return None
+    elif backend == "torch":
+        import torch
+
+        if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+            return None
+        if torch.compiler.is_compiling():
+            return None
+    return keras.ops.convert_to_numpy(tensor)

@@ -1,0 +1,67 @@
+"""The keys and values of the tokens seen so far, as a value that is passed in and returned."""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from .concrete import concrete
+
+
+class KVCache(NamedTuple):
+    """Keys and values of past tokens in arrays of fixed size: a pytree, so it passes through XLA and loops.
+
+    Attributes:
+        keys: float tensor (B, S, M, H), S the most tokens it can hold.
+        values: float tensor (B, S, M, H).
+        mask: boolean tensor (B, S), True where a slot holds a real token: neither padding nor empty.
+        length: int32 scalar tensor, the count of slots in use, padding included.
+    """
+
+    keys: Any
+    values: Any
+    mask: Any
+    length: Any
+
+    @classmethod
+    def empty(cls, batch_size, max_length, num_heads, key_dim, dtype="float32"):
+        """Returns a cache with room for `max_length` tokens and none in it."""
+        shape = (batch_size, max_length, num_heads, key_dim)
+        return cls(
+            keys=ops.zeros(shape, dtype=dtype),
+            values=ops.zeros(shape, dtype=dtype),
+            mask=ops.zeros((batch_size, max_length), dtype="bool"),
+            length=ops.zeros((), dtype="int32"),
+        )
+
+    def append(self, keys, values, mask=None):
+        """Returns a cache that holds T more tokens.
+
+        Args:
+            keys: float tensor (B, T, M, H).
+            values: float tensor (B, T, M, H).
+            mask: boolean tensor (B, T), True for real tokens, or `None` if all are.
+
+        Returns:
+            A new `KVCache` of the same size.
+
+        Raises:
+            ValueError: if the tokens do not fit and the length is known (outside a compiled function).
+        """
+        added, size = keys.shape[1], self.keys.shape[1]
+        used = concrete(self.length)
+        if added is not None and size is not None and (0 if used is None else int(used)) + added > size:
+            raise ValueError(
+                f"The cache must have room for every token. Received: {added} more tokens, with "
+                f"{'an unknown number' if used is None else int(used)} of {size} slots in use."
+            )
+        if mask is None:
+            mask = ops.ones(ops.shape(keys)[:2], dtype="bool")
+        start = ops.convert_to_tensor(self.length, dtype="int32")
+        zero = ops.zeros((), dtype="int32")
+        place = ops.stack([zero, start, zero, zero])
+        return KVCache(
+            keys=ops.slice_update(self.keys, place, ops.cast(keys, self.keys.dtype)),
+            values=ops.slice_update(self.values, place, ops.cast(values, self.values.dtype)),
+            mask=ops.slice_update(self.mask, ops.stack([zero, start]), mask),
+            length=start + ops.cast(ops.shape(keys)[1], "int32"),
+        )

@@ -1,0 +1,208 @@
+"""Masks: boolean, True where attending is allowed. The one reader of Keras' implicit mask.
+
+Every mask is combined as a boolean and filled into the scores once, so no two large negative numbers are ever added.
+"""
+
+import keras
+from keras import ops
+from keras.src.backend import get_keras_mask
+
+
+def given_or_implicit(mask, inputs):
+    """Returns the mask that was given, else the one that Keras attached to `inputs`, else `None`.
+
+    Keras fills a `mask` argument only when exactly one argument of the call is a tensor, so a layer that also takes a cache
+    or a second mask has to look for itself.
+
+    Args:
+        mask: boolean tensor or `None`.
+        inputs: the tensor that the mask belongs to.
+
+    Returns:
+        A boolean tensor, or `None`.
+    """
+    return get_keras_mask(inputs) if mask is None else mask
+
+
+def check(name, mask, *shapes):
+    """Returns the mask as booleans, after checking its dtype and its shape.
+
+    Args:
+        name: the argument's name, for the message.
+        mask: boolean or integer tensor (nonzero: True), or `None`.
+        *shapes: the shapes that are allowed; `None` in a shape stands for a size that is not known.
+
+    Returns:
+        A boolean tensor, or `None`.
+
+    Raises:
+        ValueError: if the mask is a float (an additive mask is no boolean one), or has none of the shapes. An axis of size 1
+            stands for any size.
+    """
+    if mask is None:
+        return None
+    mask = ops.convert_to_tensor(mask) if not isinstance(mask, keras.KerasTensor) else mask
+    dtype = keras.backend.standardize_dtype(mask.dtype)
+    if dtype != "bool":
+        if "int" not in dtype:
+            raise ValueError(
+                f"`{name}` must be boolean, True where attending is allowed; numbers to be added to the scores go to "
+                f"`attention_bias`. Received: {name} of dtype {dtype}."
+            )
+        mask = ops.cast(mask, "bool")
+    check_shape(name, mask, *shapes)
+    return mask
+
+
+def check_shape(name, tensor, *shapes):
+    """Raises `ValueError` unless the tensor's shape is one of the shapes, or broadcasts to one of the same rank."""
+    shape = tuple(tensor.shape)
+    if not any(_fits(shape, allowed) for allowed in shapes):
+        wanted = " or ".join(_spell(allowed) for allowed in shapes)
+        raise ValueError(f"`{name}` must have shape {wanted}. Received: {name} of shape {_spell(shape)}.")
+
+
+def pair_shapes(batch, num_heads, num_queries, num_keys):
+    """Returns the three shapes in which pairs of queries and keys may be described."""
+    pair = (num_queries, num_keys)
+    return pair, (batch, *pair), (batch, num_heads, *pair)
+
+
+def read(inputs, mask, attention_mask, num_heads, num_keys):
+    """Sorts the masks that a call was given into positions and pairs, and checks both.
+
+    Args:
+        inputs: tensor (B, T, D), the queries' side.
+        mask: boolean (B, T), or pairs in 3 or 4 axes, or `None` for Keras' implicit mask.
+        attention_mask: boolean pairs in 2, 3 or 4 axes, or `None`.
+        num_heads: N.
+        num_keys: S, or `None` where it is not known.
+
+    Returns:
+        The mask over positions (B, T) or `None`, and the mask over pairs, which broadcasts to (B, N, T, S), or `None`.
+
+    Raises:
+        ValueError: if a mask is a float or has another shape.
+    """
+    batch, length = inputs.shape[0], inputs.shape[1]
+    shapes = pair_shapes(batch, num_heads, length, num_keys)
+    attention_mask = as_pairs(check("attention_mask", attention_mask, *shapes))
+    mask = given_or_implicit(mask, inputs)
+    if mask is None:
+        return None, attention_mask
+    mask = check("mask", mask, (batch, length), *shapes[1:])
+    if len(mask.shape) > 2:
+        return None, combine(as_pairs(mask), attention_mask)
+    return mask, attention_mask
+
+
+def for_block(inputs, mask):
+    """Reads the mask that a block was given, or Keras' implicit one.
+
+    Args:
+        inputs: tensor (B, ..., D).
+        mask: boolean tensor over positions or over pairs, or `None`.
+
+    Returns:
+        The mask to hand to the block's attention, and the same if it is one over positions, else `None`.
+
+    Raises:
+        ValueError: if it has as many axes as a mask over positions and another shape, or is a float.
+    """
+    mask = given_or_implicit(mask, inputs)
+    if mask is None or len(mask.shape) != len(inputs.shape) - 1:
+        return mask, None
+    mask = check("mask", mask, tuple(inputs.shape[:-1]))
+    return mask, mask
+
+
+def check_bias(attention_bias, inputs, num_heads, num_keys):
+    """Raises `ValueError` unless the bias is `None` or broadcasts from (T, S) or (B, N, T, S)."""
+    if attention_bias is not None:
+        pair, _, full = pair_shapes(inputs.shape[0], num_heads, inputs.shape[1], num_keys)
+        check_shape("attention_bias", attention_bias, pair, full)
+
+
+def as_pairs(attention_mask):
+    """Returns a mask over pairs, in 2, 3 or 4 axes, with 4 axes; `None` stays `None`."""
+    if attention_mask is None or len(attention_mask.shape) == 4:
+        return attention_mask
+    if len(attention_mask.shape) == 3:
+        return attention_mask[:, None]
+    return attention_mask[None, None]
+
+
+def _fits(shape, allowed):
+    if len(shape) != len(allowed):
+        return False
+    return all(a is None or b is None or a == b or a == 1 for a, b in zip(shape, allowed, strict=True))
+
+
+def _spell(shape):
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+
+
+def combine(*masks):
+    """Returns the logical and of those masks that are not `None`, or `None` if none is left."""
+    masks = [mask for mask in masks if mask is not None]
+    if not masks:
+        return None
+    combined = masks[0]
+    for mask in masks[1:]:
+        combined = ops.logical_and(combined, mask)
+    return combined
+
+
+def causal(num_queries, num_keys, offset=0):
+    """Returns the (T, S) mask in which query t may attend to keys 0 .. t + offset.
+
+    Args:
+        num_queries: T.
+        num_keys: S.
+        offset: how many keys precede the first query: an integer or a scalar integer tensor.
+
+    Returns:
+        A boolean tensor of shape `(T, S)`.
+    """
+    queries = ops.arange(num_queries, dtype="int32")[:, None] + offset
+    return ops.arange(num_keys, dtype="int32")[None, :] <= queries
+
+
+def pairs(query_mask=None, key_mask=None, attention_mask=None):
+    """Combines masks over positions and a mask over pairs into one mask over pairs.
+
+    A pair may meet if the query is real, the key is real and `attention_mask` allows it.
+
+    Args:
+        query_mask: boolean (B, T) or `None`.
+        key_mask: boolean (B, S) or `None`.
+        attention_mask: boolean that broadcasts to (B, N, T, S), or `None`.
+
+    Returns:
+        A boolean tensor that broadcasts to (B, N, T, S), or `None`.
+    """
+    if query_mask is not None:
+        query_mask = query_mask[:, None, :, None]
+    if key_mask is not None:
+        key_mask = key_mask[:, None, None, :]
+    return combine(query_mask, key_mask, attention_mask)
+
+
+def queries_with_keys(pair_mask):
+    """Returns the boolean (B, T) mask of the queries that may attend to some key in some head (sizes of 1 broadcast)."""
+    return ops.any(pair_mask, axis=(1, 3))
+
+
+def zero_padding(inputs, mask):
+    """Returns the inputs with zeros at the positions that are not real, whatever stood there, NaN included.
+
+    Args:
+        inputs: float tensor (B, T, ..., D).
+        mask: boolean tensor with the inputs' shape less the last axis, or `None`.
+
+    Returns:
+        A tensor like the inputs.
+    """
+    if mask is None:
+        return inputs
+    return ops.where(mask[..., None], inputs, ops.zeros((), dtype=inputs.dtype))

@@ -1,0 +1,89 @@
+"""Positions as numbers: sine tables and rotations, for positions that are given or counted."""
+
+import math
+
+from keras import ops
+
+
+def counted(length, mask=None, start=None):
+    """Numbers the tokens of each row.
+
+    Args:
+        length: T, an integer or a scalar integer tensor.
+        mask: boolean (B, T) or `None`: positions that are not real take no number (they repeat the one before).
+        start: integer tensor (B,): how many tokens of each row came before, or `None` for zero.
+
+    Returns:
+        int32 positions: (T,) where neither mask nor start is given, else (B, T).
+    """
+    if mask is None:
+        positions = ops.arange(length, dtype="int32")
+    else:
+        positions = ops.maximum(ops.cumsum(ops.cast(mask, "int32"), axis=-1) - 1, 0)
+    if start is None:
+        return positions
+    return start[:, None] + positions
+
+
+def frequencies(dim, max_wavelength=10_000.0):
+    """Returns the dim / 2 angular frequencies max_wavelength^(-2i / dim), float32, radians a position."""
+    exponents = ops.arange(0, dim, 2, dtype="float32") / dim
+    return ops.exp(-math.log(max_wavelength) * exponents)
+
+
+def sine_table(positions, dim, max_wavelength=10_000.0):
+    """PE(p, 2i) = sin(p w_i), PE(p, 2i + 1) = cos(p w_i), w_i = max_wavelength^(-2i / dim).
+
+    Args:
+        positions: integer or float tensor of any shape.
+        dim: D, even or odd (an odd one ends with a sine).
+        max_wavelength: positions a full turn of the slowest pair takes, over 2 pi.
+
+    Returns:
+        float32 tensor of shape positions.shape + (dim,).
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
+    """
+    angles = ops.cast(positions, "float32")[..., None] * frequencies(dim, max_wavelength)
+    table = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # (..., D/2, 2)
+    table = ops.reshape(table, tuple(ops.shape(positions)) + (2 * angles.shape[-1],))
+    return table[..., :dim]
+
+
+def rotate(x, positions, max_wavelength=10_000.0):
+    """Rotates the pairs (x_i, x_{i + H/2}) by the angle p w_i.
+
+    Args:
+        x: float tensor (B, T, N, H), H even.
+        positions: integer tensor (T,) or (B, T).
+        max_wavelength: as in `sine_table`.
+
+    Returns:
+        A tensor like `x`. The angles are taken in float32.
+
+    Reference:
+        Su et al. 2021, "RoFormer", section 3.2.2, with the halves paired as in GPT-NeoX.
+    """
+    half = x.shape[-1] // 2
+    angles = ops.cast(positions, "float32")[..., None] * frequencies(x.shape[-1], max_wavelength)
+    angles = angles[..., None, :]  # (T, 1, H/2) or (B, T, 1, H/2)
+    cosine, sine = ops.cast(ops.cos(angles), x.dtype), ops.cast(ops.sin(angles), x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+
+def advanced(start, length, mask=None):
+    """Returns how many tokens of each row have been seen after T more.
+
+    Args:
+        start: int32 tensor (B,).
+        length: T.
+        mask: boolean (B, T) or `None`: only real tokens count.
+
+    Returns:
+        int32 tensor (B,).
+    """
+    if mask is None:
+        return start + ops.cast(length, "int32")
+    return start + ops.sum(ops.cast(mask, "int32"), axis=-1)

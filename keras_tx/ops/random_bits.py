@@ -1,0 +1,89 @@
+"""Random bits from a counter and a seed: the same on every backend, and nearly free.
+
+A generator that carries state from one element to the next cannot be fused; a hash of the element's index can. XLA then
+computes the bits inside the loop that uses them.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+_MULTIPLIER_1 = 0x7FEB352D
+_MULTIPLIER_2 = 0x846CA68B
+_GOLDEN_RATIO = 0x9E3779B9
+_SIGN_BIT = 0x80000000
+
+
+def _word_dtype():
+    # torch has no arithmetic on uint32; two's complement gives the same bits.
+    return "int32" if keras.backend.backend() == "torch" else "uint32"
+
+
+def _word(value):
+    """Returns the number that stands for a 32-bit pattern in the word's dtype."""
+    if _word_dtype() == "uint32":
+        return np.uint32(value)
+    return value - 2**32 if value >= _SIGN_BIT else value
+
+
+def _shift_right(x, count):
+    x = ops.right_shift(x, count)
+    if _word_dtype() == "int32":  # the shift of a signed number copies its sign: clear it
+        x = ops.bitwise_and(x, 2 ** (32 - count) - 1)
+    return x
+
+
+def _fold(x, count):
+    return ops.bitwise_xor(x, _shift_right(x, count))
+
+
+def _mix(x, key=None):
+    """Mixes 32-bit words so that each input bit flips each output bit with probability near 1/2.
+
+    The rounds are `lowbias32` of C. Wellons, "Prospecting for Hash Functions" (2018). A key that enters between the rounds
+    keeps two keys from giving one sequence in another order.
+    """
+    x = _fold(x, 16) * _word(_MULTIPLIER_1)
+    if key is not None:
+        x = x + key
+    x = _fold(x, 15) * _word(_MULTIPLIER_2)
+    return _fold(x, 16)
+
+
+def random_bits(shape, seed):
+    """Returns 32 random bits for each element, a pure function of `(element index, seed)`.
+
+    Args:
+        shape: tuple of integers (or scalar integer tensors, where a size is dynamic).
+        seed: integer tensor of shape `(2,)`: what `keras.random.SeedGenerator.next()` returns.
+
+    Returns:
+        A tensor of the given shape, uint32 (int32 with the same bit pattern on torch). Elements are numbered row by row,
+        modulo 2**32.
+    """
+    dtype = _word_dtype()
+    seed = ops.cast(seed, dtype)
+    first = _mix(seed[0] + _word(_GOLDEN_RATIO), key=seed[1])
+    second = _mix(seed[1] + _word(_GOLDEN_RATIO), key=first)
+    index = ops.cast(ops.arange(math.prod(shape), dtype="int32"), dtype)
+    return ops.reshape(_mix(ops.bitwise_xor(index, first), key=second), shape)
+
+
+def keep_mask(shape, seed, rate):
+    """Returns a boolean tensor that is True with probability `1 - rate`, independently for each element.
+
+    Args:
+        shape: tuple of integers (or scalar integer tensors).
+        seed: integer tensor of shape `(2,)`.
+        rate: float in [0, 1), taken to the nearest multiple of 2**-32.
+
+    Returns:
+        A boolean tensor of the given shape, equal on every backend for equal arguments.
+    """
+    threshold = min(round(rate * 2**32), 2**32 - 1)
+    bits = random_bits(shape, seed)
+    if _word_dtype() == "int32":  # order the signed words as the unsigned ones are ordered
+        return ops.bitwise_xor(bits, _word(_SIGN_BIT)) >= threshold - _SIGN_BIT
+    return bits >= np.uint32(threshold)

@@ -1,0 +1,72 @@
+"""Token ids and positions as indices into a table: checked where values are known, defined where they are not."""
+
+import keras
+from keras import ops
+
+from .concrete import concrete
+
+
+def check(name, ids, vocabulary_size, rank=2):
+    """Raises `ValueError` unless the tensor holds integer ids of the given rank inside [0, vocabulary_size).
+
+    The range is checked where the values are known, which they are not inside a compiled function.
+    """
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    if "int" not in dtype:
+        raise ValueError(
+            f"`{name}` must hold integer token ids; a keras.Input for them needs dtype='int32'. Received: {name} of dtype "
+            f"{dtype}."
+        )
+    if len(ids.shape) != rank:
+        raise ValueError(f"`{name}` must have {rank} axes. Received: {name} of shape {tuple(ids.shape)}.")
+    values = concrete(ids)
+    if values is not None and values.size and not 0 <= values.min() <= values.max() < vocabulary_size:
+        raise ValueError(
+            f"`{name}` must hold token ids in [0, vocabulary_size). Received: ids from {values.min()} to {values.max()} with "
+            f"vocabulary_size={vocabulary_size}."
+        )
+
+
+def check_length(name, length, sequence_length):
+    """Raises if a sequence is longer than its position table: `ValueError`, or the backend's own error in a graph.
+
+    Args:
+        name: the argument's name.
+        length: T, an integer, or a scalar tensor where a graph was traced for any length.
+        sequence_length: int, the length of the table.
+    """
+    message = f"`{name}` must not be longer than the position table. Received: length %s with sequence_length={sequence_length}."
+    if isinstance(length, int):
+        if length > sequence_length:
+            raise ValueError(message % length)
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if tf.is_tensor(length):
+            tf.debugging.assert_less_equal(length, sequence_length, message=message % "of the batch")
+
+
+def check_positions(where, sequence_length):
+    """Raises `ValueError` if a position lies beyond its table, where the values are known."""
+    values = concrete(where)
+    if values is not None and values.size and values.max() >= sequence_length:
+        raise ValueError(
+            f"A sequence must not grow longer than the position table. Received: position {values.max()} (counted from 0) with "
+            f"sequence_length={sequence_length}."
+        )
+
+
+def look_up(embedding, ids, vocabulary_size):
+    """Returns the rows of an embedding layer, and zeros for ids outside [0, vocabulary_size).
+
+    Args:
+        embedding: layer (B, T) -> (B, T, D).
+        ids: integer tensor (B, T).
+        vocabulary_size: int.
+
+    Returns:
+        A float tensor (B, T, D).
+    """
+    known = ops.logical_and(ids >= 0, ids < vocabulary_size)
+    rows = embedding(ops.where(known, ids, ops.zeros_like(ids)))
+    return ops.where(known[..., None], rows, ops.zeros((), dtype=rows.dtype))

@@ -1,0 +1,15 @@
+"""What all tests need: the installed checkout."""
+
+import importlib.util
+import sys
+
+import pytest
+
+
+def pytest_configure():
+    # Looked for by hand, because importlib.util.find_spec would import Keras and its backend here, beside the workers.
+    package = importlib.util.find_spec("keras_tx")
+    places = package.submodule_search_locations if package else None
+    if not places or not any(finder.find_spec("keras_tx.applications", places) for finder in sys.meta_path):
+        # The folder applications/ is keras_tx.applications only after an install.
+        raise pytest.UsageError("keras_tx.applications is not installed. Install the checkout first: pip install -e .")
