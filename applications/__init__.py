@@ -1,5 +1,6 @@
 """Prebuilt models: functions that wire the layers and return a plain `keras.Model`, each with a table of sizes."""
 
+from .gpt import GPT, GPT_SIZES
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
 
-__all__ = ["TEXT_CLASSIFIER_SIZES", "TextClassifier"]
+__all__ = ["GPT", "GPT_SIZES", "TEXT_CLASSIFIER_SIZES", "TextClassifier"]

@@ -29,10 +29,10 @@ RAW_TEXTS = (
     "Dull, overlong and utterly predictable; a waste of a good cast.",
     "The plot is thin, but the two leads make it a pleasure to watch.",
 )
-# One block, much dropout: 8,000 sentences teach a larger model by heart, not by sense.
+# A small model and much dropout: 9,000 sentences teach a larger one by heart, not by sense.
 SETTINGS = {
-    "movies": {"length": 48, "words": 10_000, "epochs": 8, "batch": 64, "rate": 1e-3, "dropout": 0.5},
-    "imdb": {"length": 256, "words": 20_000, "epochs": 4, "batch": 64, "rate": 1e-3, "dropout": 0.3},
+    "movies": {"length": 48, "words": 15_000, "epochs": 7, "batch": 64, "rate": 1e-3, "dropout": 0.6, "hidden": 0.3},
+    "imdb": {"length": 256, "words": 20_000, "epochs": 4, "batch": 64, "rate": 1e-3, "dropout": 0.3, "hidden": 0.1},
 }
 
 
@@ -66,8 +66,8 @@ def make_tokenizer(texts, settings):
     )
 
 
-def batches(data, tokenizer, batch_size, training=False):
-    """Returns a tf.data.Dataset of (ids, labels); in training, a fifth of the words are hidden as unknown ones."""
+def batches(data, tokenizer, settings, training=False):
+    """Returns a tf.data.Dataset of (ids, labels); in training, a share of the words is hidden as unknown ones."""
     import tensorflow as tf
 
     texts, labels = data
@@ -76,11 +76,11 @@ def batches(data, tokenizer, batch_size, training=False):
         unknown = tokenizer.token_to_id("[UNK]")
 
         def hide(ids, label):
-            hidden = (tf.random.uniform(tf.shape(ids)) < 0.2) & (ids != 0)
+            hidden = (tf.random.uniform(tf.shape(ids)) < settings["hidden"]) & (ids != 0)
             return tf.where(hidden, unknown, ids), label
 
         dataset = dataset.shuffle(len(texts), seed=0).map(hide)
-    return dataset.batch(batch_size, drop_remainder=training).prefetch(2)
+    return dataset.batch(settings["batch"], drop_remainder=training).prefetch(2)
 
 
 def train(model, fit, validation, settings):
@@ -91,7 +91,7 @@ def train(model, fit, validation, settings):
         0.0, steps - warm_up, warmup_target=settings["rate"], warmup_steps=warm_up
     )
     model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=0.05),
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=0.5),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=True,  # about twice as fast here; Keras' "auto" means no XLA on a CPU
@@ -142,14 +142,14 @@ def main():
     model = TextClassifier(
         tokenizer.vocabulary_size(),
         settings["length"],
-        hidden_dim=64,
+        hidden_dim=128,
         num_layers=1,
         num_heads=4,
         intermediate_dim=128,
         dropout=settings["dropout"],
     )
     model.summary()
-    sets = [batches(part, tokenizer, settings["batch"], training=part is training) for part in (training, validation, test)]
+    sets = [batches(part, tokenizer, settings, training=part is training) for part in (training, validation, test)]
     train(model, sets[0], sets[1], settings)
     _, accuracy = model.evaluate(sets[2], verbose=0)
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-BLOCKED = ("keras_tx", "keras_hub", "keras_nlp", "keras")
+BLOCKED = ("keras_tx", "keras_hub", "keras_nlp")
 
 
 def main():

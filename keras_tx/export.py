@@ -1,4 +1,4 @@
-"""SavedModels that take raw text: tokenizer and model in one file that needs neither this package nor Keras."""
+"""SavedModels that take raw text: tokenizer and model in one folder that is loaded without this package."""
 
 import os
 import shutil

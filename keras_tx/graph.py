@@ -46,10 +46,7 @@ def walk(model, inputs, call_layer, training=False):
 def _walk(model, inputs, call_layer, training, prefix, calls):
     functional = _functional(model)
     if functional is None:
-        raise ValueError(
-            "`model` must be a functional model or a built Sequential: a subclassed model has no graph to walk. Received: "
-            f"{prefix}{getattr(model, 'name', model)} of class {type(model).__name__}."
-        )
+        raise _no_graph(model, prefix)
     tensors = functional._standardize_inputs(inputs)
 
     def operation_fn(operation):
@@ -72,7 +69,7 @@ def _walk(model, inputs, call_layer, training, prefix, calls):
                     )
             calls[path] = calls.get(path, 0) + 1
             place = path if calls[path] == 1 else f"{path}#{calls[path]}"
-            if training is not None and "training" not in kwargs and operation._call_has_training_arg:
+            if training is not None and operation._call_has_training_arg:
                 kwargs["training"] = training
             return call_layer(operation, place, args, kwargs)
 
@@ -82,6 +79,48 @@ def _walk(model, inputs, call_layer, training, prefix, calls):
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
         return outputs[0]
     return outputs
+
+
+def layer_calls(model, prefix=""):
+    """Lists the layer calls of a functional model, in the order and under the paths of `walk`, without running it.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`.
+        prefix: str before every path.
+
+    Returns:
+        Dict from path to layer.
+
+    Raises:
+        ValueError: if the model is a subclassed one.
+    """
+    calls, counts = {}, {}
+    _list_calls(model, prefix, calls, counts)
+    return calls
+
+
+def _list_calls(model, prefix, calls, counts):
+    functional = _functional(model)
+    if functional is None:
+        raise _no_graph(model, prefix)
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        for node in functional._nodes_by_depth[depth]:
+            operation = node.operation
+            if node.is_input or not isinstance(operation, keras.Layer):
+                continue
+            path = prefix + operation.name
+            if isinstance(operation, keras.Model) and _functional(operation) is not None:
+                _list_calls(operation, path + "/", calls, counts)
+            else:
+                counts[path] = counts.get(path, 0) + 1
+                calls[path if counts[path] == 1 else f"{path}#{counts[path]}"] = operation
+
+
+def _no_graph(model, prefix):
+    return ValueError(
+        "`model` must be a functional model or a built Sequential: a subclassed model has no graph to walk. Received: "
+        f"{prefix}{getattr(model, 'name', model)} of class {type(model).__name__}."
+    )
 
 
 def _functional(model):

@@ -1,5 +1,6 @@
 """Checks of constructor arguments and of inputs: each names the rule, the argument and what came."""
 
+import numbers
 import operator
 
 import keras
@@ -20,23 +21,23 @@ def positive_int(name, value, optional=False):
     return number
 
 
-def integer(name, value):
-    """Returns the value; raises `ValueError` unless it is an integer or `None`."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"`{name}` must be an integer or None. Received: {name}={value!r}.")
+def seed(name, value):
+    """Returns the value; raises `ValueError` unless it is `None` or an integer that the seed's state holds on every backend."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31):
+        raise ValueError(f"`{name}` must be an integer in [0, 2**31) or None. Received: {name}={value!r}.")
     return value
 
 
 def rate(name, value):
     """Returns a probability of dropping as a float; raises `ValueError` unless it lies in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
         raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}={value!r}.")
     return float(value)
 
 
 def positive_float(name, value):
     """Returns the value as a float; raises `ValueError` unless it is a positive finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 < value < float("inf"):
         raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}.")
     return float(value)
 
@@ -61,6 +62,8 @@ def activation(name, value):
 def initializer(name, value):
     """Returns the initializer that a name, a config or a function stands for; raises `ValueError` for none."""
     try:
+        if value is None:
+            raise TypeError
         return keras.initializers.get(value)
     except (ValueError, TypeError) as error:
         raise ValueError(
@@ -106,11 +109,16 @@ def hidden_size(name, shape, rank=None):
     return shape[-1]
 
 
-def check_inputs(name, inputs, hidden_dim, rank=None):
-    """Raises `ValueError` unless the tensor is a float one with the rank and the last axis that the layer was built for."""
-    dtype = keras.backend.standardize_dtype(inputs.dtype)
+def check_float(name, tensor):
+    """Raises `ValueError` unless the tensor holds floats."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
     if "float" not in dtype:
         raise ValueError(f"`{name}` must be a float tensor. Received: {name} of dtype {dtype}.")
+
+
+def check_inputs(name, inputs, hidden_dim, rank=None):
+    """Raises `ValueError` unless the tensor is a float one with the rank and the last axis that the layer was built for."""
+    check_float(name, inputs)
     shape = tuple(inputs.shape)
     if (rank is not None and len(shape) != rank) or len(shape) < 2 or shape[-1] != hidden_dim:
         axes = f"{rank} axes" if rank is not None else "at least 2 axes"

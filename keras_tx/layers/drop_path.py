@@ -2,7 +2,7 @@
 
 import keras
 
-from . import arguments
+from . import arguments, sublayers
 from .dropout import Dropout
 
 
@@ -14,7 +14,7 @@ class DropPath(keras.layers.Layer):
 
     Args:
         rate: float in [0, 1), the probability of dropping a sample's branch.
-        seed: integer or `None`.
+        seed: integer in [0, 2**31), or `None`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -25,7 +25,7 @@ class DropPath(keras.layers.Layer):
         A tensor like the inputs.
 
     Raises:
-        ValueError: if the rate lies outside [0, 1).
+        ValueError: if the rate or the seed lies outside its range, and for inputs that are no floats or of another rank than built.
 
     Example:
 
@@ -41,7 +41,7 @@ class DropPath(keras.layers.Layer):
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.rate = arguments.rate("rate", rate)
-        self.seed = arguments.integer("seed", seed)
+        self.seed = arguments.seed("seed", seed)
         self.supports_masking = True
         self.dropout = None
 
@@ -52,14 +52,22 @@ class DropPath(keras.layers.Layer):
         self.rank = len(input_shape)
 
     def call(self, inputs, training=False):
+        self._check(inputs)
+        return self.dropout(inputs, training=training)
+
+    def _check(self, inputs):
+        arguments.check_float("inputs", inputs)
         if len(inputs.shape) != self.rank:
             raise ValueError(
                 f"`inputs` must have {self.rank} axes as built. Received: inputs of shape {tuple(inputs.shape)}."
             )
-        return self.dropout(inputs, training=training)
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def compute_output_spec(self, inputs, training=False):
+        self._check(inputs)
+        return sublayers.like_inputs(self, inputs)
 
     def get_config(self):
         config = super().get_config()

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from ..ops import random_bits
-from . import arguments
+from . import arguments, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -13,13 +13,13 @@ class Dropout(keras.layers.Layer):
 
     y = m * x / (1 - rate), with m drawn as Bernoulli(1 - rate) for each element. The bits come from a hash of (element index,
     seed), which the compiler computes inside the loop that applies them; the same seed gives the same bits on every backend. The
-    seed changes with each call.
+    seed changes with each call, and is saved with the weights.
 
     Args:
         rate: float in [0, 1), the fraction to drop.
         noise_shape: tuple or `None`: the shape of the mask, with `None` for an axis as long as that of the inputs and 1 for an
             axis along which one draw is shared.
-        seed: integer or `None`. Two layers with one seed draw the same masks.
+        seed: integer in [0, 2**31), or `None`. Two layers with one seed draw the same masks.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -30,7 +30,8 @@ class Dropout(keras.layers.Layer):
         A tensor like the inputs.
 
     Raises:
-        ValueError: if the rate lies outside [0, 1), the seed is no integer, or `noise_shape` does not broadcast to the inputs.
+        ValueError: if the rate or the seed lies outside its range, the inputs are no floats, or `noise_shape` does not broadcast to
+            them.
 
     Example:
 
@@ -46,7 +47,7 @@ class Dropout(keras.layers.Layer):
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.rate = arguments.rate("rate", rate)
-        self.seed = arguments.integer("seed", seed)
+        self.seed = arguments.seed("seed", seed)
         self.noise_shape = None if noise_shape is None else _noise_axes(noise_shape)
         self.supports_masking = True
         if self.rate > 0:
@@ -54,20 +55,21 @@ class Dropout(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=False):
+        self._check(inputs)
         if not training or self.rate == 0:
             return inputs
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if "float" not in dtype:
-            raise ValueError(f"`inputs` must be a float tensor. Received: inputs of dtype {dtype}.")
-        keep = random_bits.keep_mask(self._mask_shape(inputs), self.seed_generator.next(), self.rate)
-        scale = ops.cast(1.0 / (1.0 - self.rate), dtype)
-        return ops.where(keep, inputs * scale, ops.zeros((), dtype=dtype))
-
-    def _mask_shape(self, inputs):
         shape = ops.shape(inputs)
+        if self.noise_shape is not None:
+            shape = tuple(size if axis is None else axis for axis, size in zip(self.noise_shape, shape, strict=True))
+        keep = random_bits.keep_mask(shape, self.seed_generator.next(), self.rate)
+        scale = ops.cast(1.0 / (1.0 - self.rate), inputs.dtype)
+        return ops.where(keep, inputs * scale, ops.zeros((), dtype=inputs.dtype))
+
+    def _check(self, inputs):
+        arguments.check_float("inputs", inputs)
         if self.noise_shape is None:
-            return shape
-        fits = len(self.noise_shape) == len(shape) and all(
+            return
+        fits = len(self.noise_shape) == len(inputs.shape) and all(
             axis in (None, 1) or size is None or axis == size
             for axis, size in zip(self.noise_shape, inputs.shape, strict=True)
         )
@@ -76,10 +78,23 @@ class Dropout(keras.layers.Layer):
                 f"`noise_shape` must broadcast to the inputs. Received: noise_shape={self.noise_shape}, inputs of shape "
                 f"{tuple(inputs.shape)}."
             )
-        return tuple(size if axis is None else axis for axis, size in zip(self.noise_shape, shape, strict=True))
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def compute_output_spec(self, inputs, training=False):
+        self._check(inputs)
+        return sublayers.like_inputs(self, inputs)
+
+    # Keras saves no seeds. With this one a training that was interrupted goes on with the masks that it would have drawn, and a
+    # file without it (of another rate, or written before) still loads.
+    def save_own_variables(self, store):
+        if self.rate > 0:
+            store["seed"] = self.seed_generator.state
+
+    def load_own_variables(self, store):
+        if self.rate > 0 and "seed" in store:
+            self.seed_generator.state.assign(store["seed"])
 
     def get_config(self):
         config = super().get_config()

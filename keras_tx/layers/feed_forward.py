@@ -92,6 +92,10 @@ class FeedForward(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
+    def compute_output_spec(self, inputs, training=None):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        return sublayers.like_inputs(self, inputs)
+
     def get_config(self):
         config = super().get_config()
         config.update(

@@ -41,10 +41,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, mask=None):
-        if len(inputs.shape) != 3:
-            raise ValueError(f"`inputs` must have 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
-        arguments.check_inputs("inputs", inputs, inputs.shape[-1], rank=3)
-        mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+        mask = self._read_mask(inputs, mask)
         wide = keras.backend.result_type(inputs.dtype, "float32")
         total = ops.sum(ops.cast(masks.zero_padding(inputs, mask), wide), axis=1)
         if mask is None:
@@ -53,8 +50,18 @@ class MaskedMeanPooling(keras.layers.Layer):
             count = ops.sum(ops.cast(mask, wide), axis=1)[:, None]
         return ops.cast(total / ops.maximum(count, 1.0), inputs.dtype)
 
+    def _read_mask(self, inputs, mask):
+        arguments.check_float("inputs", inputs)
+        if len(inputs.shape) != 3:
+            raise ValueError(f"`inputs` must have 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
+        return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+
     def compute_mask(self, inputs, previous_mask):
         return None
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[-1])
+
+    def compute_output_spec(self, inputs, mask=None):
+        self._read_mask(inputs, mask)
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)

@@ -200,7 +200,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
                 "causal": self.causal,
                 "dropout": self.dropout,
                 "use_bias": self.use_bias,
-                "rotary": keras.saving.serialize_keras_object(self.rotary),
+                "rotary": sublayers.slot_config(self.rotary),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }
         )

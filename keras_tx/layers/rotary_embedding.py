@@ -3,7 +3,7 @@
 import keras
 
 from ..ops import positions as positions_ops
-from . import arguments
+from . import arguments, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -41,13 +41,13 @@ class RotaryEmbedding(keras.layers.Layer):
     def __init__(self, max_wavelength=10_000.0, **kwargs):
         super().__init__(**kwargs)
         self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)
-        self.built = True
+
+    def build(self, inputs_shape, positions_shape=None):
+        _check_shape(inputs_shape)
 
     def call(self, inputs, positions=None):
-        if len(inputs.shape) != 4 or inputs.shape[-1] is None or inputs.shape[-1] % 2:
-            raise ValueError(
-                f"`inputs` must have 4 axes, the last of even size. Received: inputs of shape {tuple(inputs.shape)}."
-            )
+        arguments.check_float("inputs", inputs)
+        _check_shape(inputs.shape)
         if positions is None:
             positions = positions_ops.counted(keras.ops.shape(inputs)[1])
         return positions_ops.rotate(inputs, positions, self.max_wavelength)
@@ -55,5 +55,15 @@ class RotaryEmbedding(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, positions_shape=None):
         return tuple(inputs_shape)
 
+    def compute_output_spec(self, inputs, positions=None):
+        arguments.check_float("inputs", inputs)
+        _check_shape(inputs.shape)
+        return sublayers.like_inputs(self, inputs)
+
     def get_config(self):
         return {**super().get_config(), "max_wavelength": self.max_wavelength}
+
+
+def _check_shape(shape):
+    if len(shape) != 4 or shape[-1] is None or shape[-1] % 2:
+        raise ValueError(f"`inputs` must have 4 axes, the last of even size. Received: inputs of shape {tuple(shape)}.")

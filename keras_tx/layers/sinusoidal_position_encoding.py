@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from ..ops import masks, positions
-from . import arguments
+from . import arguments, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -66,7 +66,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         return tuple(input_shape)
 
     def compute_output_spec(self, inputs, mask=None, cache=None):
-        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        outputs = sublayers.like_inputs(self, inputs)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 
     def get_config(self):

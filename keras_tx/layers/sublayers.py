@@ -13,6 +13,17 @@ def build_once(layer, *shapes):
         layer.build(*shapes)
 
 
+def slot_config(layer):
+    """Returns the config of a layer in a slot, without the shapes that it was built for.
+
+    With them it would come back built before its block is, and its weights without the block's name in their paths.
+    """
+    config = keras.saving.serialize_keras_object(layer)
+    if config is not None:
+        config.pop("build_config", None)
+    return config
+
+
 def fresh_initializer(initializer):
     """Returns a copy with the same settings: an initializer with a seed of its own gives the same values each time."""
     if isinstance(initializer, keras.initializers.Initializer):

@@ -64,12 +64,12 @@ class TiedLogits(keras.layers.Layer):
                 f"`inputs` must be as wide as the embedding. Received: width {hidden_dim}, embedding of width {table.output_dim}."
             )
         sublayers.build_once(self.embedding, (None, None))
+        table.supports_masking = True  # or Keras warns that the mask ends there; these logits carry it on
         if self.use_bias and self.bias is None:
             self.bias = self.add_weight(name="bias", shape=(table.input_dim,), initializer="zeros")
 
-    def build_from_config(self, config):
-        if self._pending is None:
-            super().build_from_config(config)
+    def get_build_config(self):
+        return None  # a copy is built by its first call, which finds its embedding
 
     def _table(self):
         return getattr(self.embedding, "token_embedding", self.embedding)
@@ -78,10 +78,15 @@ class TiedLogits(keras.layers.Layer):
         table = self._table()
         arguments.check_inputs("inputs", inputs, table.output_dim)
         logits = table(inputs, reverse=True)
-        return logits if self.bias is None else logits + keras.ops.cast(self.bias, logits.dtype)
+        logits = keras.ops.cast(logits, self.compute_dtype)
+        return logits if self.bias is None else logits + self.bias
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self._table().input_dim)
+
+    def compute_output_spec(self, inputs):
+        arguments.check_inputs("inputs", inputs, self._table().output_dim)
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
         config = super().get_config()

@@ -18,7 +18,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
 
     Args:
         vocabulary_size: int, V.
-        sequence_length: int, the longest sequence, which is the length of the position table.
+        sequence_length: int, the longest sequence, which is the length of the position table. `None` for no positions, where other
+            layers mark them.
         embedding_dim: int, D.
         mask_zero: bool, whether id 0 is padding: the layer then attaches the mask `inputs != 0` to its outputs.
         embeddings_initializer: of both tables.
@@ -59,27 +60,32 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.vocabulary_size = arguments.positive_int("vocabulary_size", vocabulary_size)
-        self.sequence_length = arguments.positive_int("sequence_length", sequence_length)
+        self.sequence_length = arguments.positive_int("sequence_length", sequence_length, optional=True)
         self.embedding_dim = arguments.positive_int("embedding_dim", embedding_dim)
         self.mask_zero = arguments.flag("mask_zero", mask_zero)
         self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
         self.supports_masking = True
         self.autocast = False  # ids must reach the check as they came
-        self.token_embedding = self._table(keras.layers.ReversibleEmbedding, self.vocabulary_size, "token_embedding")
-        self.position_embedding = self._table(keras.layers.Embedding, self.sequence_length, "position_embedding")
+        self.token_embedding = self._table(
+            keras.layers.ReversibleEmbedding, self.vocabulary_size, "token_embedding", reverse_dtype=self.compute_dtype
+        )
+        self.position_embedding = None
+        if self.sequence_length is not None:
+            self.position_embedding = self._table(keras.layers.Embedding, self.sequence_length, "position_embedding")
 
-    def _table(self, layer_class, rows, name):
+    def _table(self, layer_class, rows, name, **kwargs):
         return layer_class(
             rows,
             self.embedding_dim,
             embeddings_initializer=sublayers.fresh_initializer(self.embeddings_initializer),
             name=name,
             dtype=self.dtype_policy,
+            **kwargs,
         )
 
     def build(self, input_shape):
         sublayers.build_once(self.token_embedding, input_shape)
-        sublayers.build_once(self.position_embedding, input_shape[-1:])
+        sublayers.build_once(self.position_embedding, input_shape)
 
     def call(self, inputs, mask=None, cache=None):
         token_ids.check("inputs", inputs, self.vocabulary_size)
@@ -87,12 +93,18 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         token_ids.check_length("inputs", length, self.sequence_length)
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
         if cache is None:
-            return outputs + self.position_embedding(positions.counted(length))
+            return self._add_positions(outputs, positions.counted(length))
         if mask is None:
             mask = self.compute_mask(inputs)
         where = positions.counted(length, mask, cache)
+        return self._add_positions(outputs, where), positions.advanced(cache, length, mask)
+
+    def _add_positions(self, outputs, where):
+        if self.position_embedding is None:
+            return outputs
         token_ids.check_positions(where, self.sequence_length)
-        return outputs + self.position_embedding(where), positions.advanced(cache, length, mask)
+        # Padding after the last place of the table has no position of its own.
+        return outputs + self.position_embedding(ops.minimum(where, self.sequence_length - 1))
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,)."""

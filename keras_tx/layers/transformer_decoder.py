@@ -242,7 +242,7 @@ class TransformerDecoder(keras.layers.Layer):
 
     def get_config(self):
         def given(layer, is_own):
-            return None if is_own else keras.saving.serialize_keras_object(layer)
+            return None if is_own else sublayers.slot_config(layer)
 
         config = super().get_config()
         config.update(

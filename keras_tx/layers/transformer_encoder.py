@@ -161,10 +161,8 @@ class TransformerEncoder(keras.layers.Layer):
                 "normalize_first": self.normalize_first,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "drop_path": self.drop_path,
-                "attention": None if self._has_own_attention else keras.saving.serialize_keras_object(self.attention),
-                "feed_forward": (
-                    None if self._has_own_feed_forward else keras.saving.serialize_keras_object(self.feed_forward)
-                ),
+                "attention": None if self._has_own_attention else sublayers.slot_config(self.attention),
+                "feed_forward": None if self._has_own_feed_forward else sublayers.slot_config(self.feed_forward),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }
         )

@@ -47,7 +47,7 @@ def dot_product_attention(
     if mask is not None:
         # Finite, so that a row without keys has finite gradients; exp() of it less any real score is exactly zero.
         scores = ops.where(mask, scores, _lowest(wide))
-    weights = ops.softmax(scores, axis=-1)
+    weights = _softmax(scores)
 
     dropped = weights if dropout is None else dropout(weights)
     dropped = _split_groups(ops.cast(dropped, out_dtype), groups)
@@ -77,6 +77,11 @@ def scores_spec(inputs, num_heads, num_keys, dtype):
     """Returns the symbolic scores (B, N, T, S) of attention from inputs (B, T, D)."""
     shape = (inputs.shape[0], num_heads, inputs.shape[1], num_keys)
     return keras.KerasTensor(shape, dtype=keras.backend.result_type(dtype, "float32"))
+
+
+def _softmax(scores):
+    # Keras warns of a softmax over one entry, which is what the first token of a sequence has. NaN must stay NaN.
+    return ops.exp(scores - scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
 
 
 def _lowest(dtype):

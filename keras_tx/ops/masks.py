@@ -117,8 +117,11 @@ def for_block(inputs, mask):
 
 
 def check_bias(attention_bias, inputs, num_heads, num_keys):
-    """Raises `ValueError` unless the bias is `None` or broadcasts from (T, S) or (B, N, T, S)."""
+    """Raises `ValueError` unless the bias is `None`, or floats that broadcast from (T, S) or (B, N, T, S)."""
     if attention_bias is not None:
+        dtype = keras.backend.standardize_dtype(attention_bias.dtype)
+        if "float" not in dtype:
+            raise ValueError(f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}.")
         pair, _, full = pair_shapes(inputs.shape[0], num_heads, inputs.shape[1], num_keys)
         check_shape("attention_bias", attention_bias, pair, full)
 

@@ -14,6 +14,7 @@ _MULTIPLIER_1 = 0x7FEB352D
 _MULTIPLIER_2 = 0x846CA68B
 _GOLDEN_RATIO = 0x9E3779B9
 _SIGN_BIT = 0x80000000
+_STEP, _START, _KEY = ((i * _GOLDEN_RATIO) % 2**32 for i in (1, 2, 3))
 
 
 def _word_dtype():
@@ -26,6 +27,10 @@ def _word(value):
     if _word_dtype() == "uint32":
         return np.uint32(value)
     return value - 2**32 if value >= _SIGN_BIT else value
+
+
+def _words(*values):
+    return ops.convert_to_tensor(np.array(values, dtype="uint32").view(_word_dtype()))
 
 
 def _shift_right(x, count):
@@ -55,6 +60,10 @@ def _mix(x, key=None):
 def random_bits(shape, seed):
     """Returns 32 random bits for each element, a pure function of `(element index, seed)`.
 
+    The word of element i is mix(start + i * step, key), with start, key and the odd step hashed from the seed. A step of the
+    stream's own, as in Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators", section 2, keeps two streams from
+    running through one stretch of the mix, and keeps regular indices, such as a column's, from meeting a pattern in it.
+
     Args:
         shape: tuple of integers (or scalar integer tensors, where a size is dynamic).
         seed: integer tensor of shape `(2,)`: what `keras.random.SeedGenerator.next()` returns.
@@ -65,10 +74,13 @@ def random_bits(shape, seed):
     """
     dtype = _word_dtype()
     seed = ops.cast(seed, dtype)
-    first = _mix(seed[0] + _word(_GOLDEN_RATIO), key=seed[1])
-    second = _mix(seed[1] + _word(_GOLDEN_RATIO), key=first)
-    index = ops.cast(ops.arange(math.prod(shape), dtype="int32"), dtype)
-    return ops.reshape(_mix(ops.bitwise_xor(index, first), key=second), shape)
+    words = _mix(_mix(_words(_STEP, _START, _KEY) + seed[0]) + seed[1])
+    step, start, key = ops.bitwise_or(words[0], _word(1)), words[1], words[2]
+    *axes, columns = shape or (1,)
+    # start + i * step, where only the last sum has as many elements as the shape, whose count may exceed 32 bits
+    rows = ops.cast(ops.arange(math.prod(axes), dtype="int32"), dtype) * (step * ops.cast(columns, dtype))
+    columns = ops.cast(ops.arange(columns, dtype="int32"), dtype) * step
+    return ops.reshape(_mix((rows + start)[:, None] + columns, key=key), shape)
 
 
 def keep_mask(shape, seed, rate):
@@ -87,3 +99,17 @@ def keep_mask(shape, seed, rate):
     if _word_dtype() == "int32":  # order the signed words as the unsigned ones are ordered
         return ops.bitwise_xor(bits, _word(_SIGN_BIT)) >= threshold - _SIGN_BIT
     return bits >= np.uint32(threshold)
+
+
+def top_bits(shape, seed, count):
+    """Returns the topmost bits of `random_bits` as int32 numbers in [0, 2**count), with count < 32.
+
+    Args:
+        shape: tuple of integers (or scalar integer tensors).
+        seed: integer tensor of shape `(2,)`.
+        count: int.
+
+    Returns:
+        An int32 tensor of the given shape, equal on every backend for equal arguments.
+    """
+    return ops.cast(_shift_right(random_bits(shape, seed), 32 - count), "int32")

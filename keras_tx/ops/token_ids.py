@@ -33,8 +33,10 @@ def check_length(name, length, sequence_length):
     Args:
         name: the argument's name.
         length: T, an integer, or a scalar tensor where a graph was traced for any length.
-        sequence_length: int, the length of the table.
+        sequence_length: int, the length of the table, or `None` where there is none.
     """
+    if sequence_length is None:
+        return
     message = f"`{name}` must not be longer than the position table. Received: length %s with sequence_length={sequence_length}."
     if isinstance(length, int):
         if length > sequence_length:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_tx import layers
+from keras_tx import graph, layers
 
-from .execution import tensor
+from .execution import array, tensor
 
 BATCH, LENGTH, CONTEXT, WIDTH, HEADS, INTERMEDIATE, VOCABULARY = 2, 5, 4, 16, 2, 32, 11
 X = ("float32", (LENGTH, WIDTH))
@@ -30,7 +30,7 @@ class Row:
         inputs: (dtype, shape less the batch) of each call argument that is a tensor; the first axis is the time.
         outputs: shape less the batch.
         trainable, seeds: how many trainable weights and how many states of random numbers it has.
-        carries_mask: whether its outputs carry the mask of its first input.
+        carries_mask: whether its outputs carry the mask of its first input; `None` where masks do not concern it.
         inner: paths of the inner layers that take a low-rank adapter.
         attentions: paths of the attentions whose scores it returns, in order.
         variant: what sets the row apart from others of the same layer.
@@ -43,7 +43,7 @@ class Row:
     outputs: tuple = (LENGTH, WIDTH)
     trainable: int = 0
     seeds: int = 0
-    carries_mask: bool = True
+    carries_mask: bool | None = True
     inner: tuple = ()
     attentions: tuple = ()
     variant: str = ""
@@ -61,6 +61,9 @@ class Row:
         random = np.random.default_rng(seed)
         return [_draw(random, dtype, (BATCH, *shape)) for dtype, shape in (graph and self.graph_inputs) or self.inputs]
 
+    def shapes(self):
+        return [(BATCH, *shape) for _, shape in self.inputs]
+
     def symbols(self, batch=None, dynamic=True, graph=True):
         """Returns symbolic inputs, with unknown time where `dynamic`."""
         return [
@@ -71,7 +74,7 @@ class Row:
     def built(self, **kwargs):
         """Returns the layer, built, with every weight away from its start (biases are not zero)."""
         layer = self.make(**kwargs)
-        layer(*self.values())
+        layer.build(*self.shapes())
         stir(layer)
         return layer
 
@@ -89,7 +92,21 @@ def stir(layer, seed=3):
     random = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
         noise = random.normal(0, 0.1, weight.shape).astype("float32")
-        weight.assign(keras.ops.cast(weight, "float32") + noise)
+        weight.assign(array(weight) + noise)
+
+
+def find(layer, path):
+    """Returns the sublayer at a path of attributes or names; the layer itself for an empty path."""
+    for name in path.split("/") if path else ():
+        layer = getattr(layer, name, None) or next(part for _, part in graph.parts(layer) if part.name == name)
+    return layer
+
+
+def reloaded(model, folder):
+    """Returns what comes back from the model's `.keras` file, without its optimizer."""
+    path = folder / "model.keras"
+    model.save(path)
+    return keras.models.load_model(path, compile=False)
 
 
 def _draw(random, dtype, shape):
@@ -98,23 +115,26 @@ def _draw(random, dtype, shape):
     return random.normal(size=shape).astype(dtype)
 
 
-def _tied(**kwargs):
-    own = {"name": kwargs.pop("name")} if "name" in kwargs else {}
-    embedding = layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, name="embedding", **kwargs)
-    embedding.build((None, LENGTH))
-    return layers.TiedLogits(embedding, use_bias=True, **own, **kwargs)
+def _rotary_attention(dtype=None, **kwargs):
+    rotary = layers.RotaryEmbedding(100.0, name="rotary", dtype=dtype)
+    return layers.MultiHeadSelfAttention(4, 4, 2, causal=True, use_bias=False, rotary=rotary, dtype=dtype, **kwargs)
 
 
-def _slots(block, **kwargs):
+def _tied(dtype=None, **kwargs):
+    embedding = layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, name="embedding", dtype=dtype)
+    return layers.TiedLogits(embedding, use_bias=True, dtype=dtype, **kwargs)
+
+
+def _slots(block, dtype=None, **kwargs):
     """A block with a layer of the caller's in each slot."""
-    dtype = {"dtype": kwargs["dtype"]} if "dtype" in kwargs else {}
     causal = block is layers.TransformerDecoder
-    attention = layers.MultiHeadSelfAttention(HEADS, num_key_value_heads=1, causal=causal, name="attention", **dtype)
-    cross = (
-        {"cross_attention": layers.MultiHeadCrossAttention(HEADS, key_dim=4, name="cross", **dtype)} if causal else {}
-    )
-    network = layers.FeedForward(INTERMEDIATE, activation="gelu", gated=True, name="network", **dtype)
-    return block(attention=attention, feed_forward=network, **cross, **kwargs)
+    slots = {
+        "attention": layers.MultiHeadSelfAttention(HEADS, None, 1, causal, name="attention", dtype=dtype),
+        "feed_forward": layers.FeedForward(INTERMEDIATE, "gelu", gated=True, name="network", dtype=dtype),
+    }
+    if causal:
+        slots["cross_attention"] = layers.MultiHeadCrossAttention(HEADS, key_dim=4, name="cross", dtype=dtype)
+    return block(**slots, dtype=dtype, **kwargs)
 
 
 ROWS = [
@@ -172,16 +192,7 @@ ROWS = [
     ),
     Row(
         layers.MultiHeadSelfAttention,
-        lambda **kw: layers.MultiHeadSelfAttention(
-            4,
-            4,
-            2,
-            causal=True,
-            use_bias=False,
-            rotary=layers.RotaryEmbedding(100.0),
-            kernel_initializer="he_normal",
-            **kw,
-        ),
+        _rotary_attention,
         trainable=4,
         inner=("query", "value"),
         attentions=("",),
@@ -192,7 +203,7 @@ ROWS = [
         lambda **kw: layers.RotaryEmbedding(100.0, **kw),
         inputs=(IN_HEADS,),
         outputs=IN_HEADS[1],
-        carries_mask=False,
+        carries_mask=None,
     ),
     Row(
         layers.SinusoidalPositionEncoding,

@@ -17,7 +17,7 @@ def array(value):
     """A numpy array of a tensor; half floats come widened to float32, which loses no bit."""
     if "float" in keras.backend.standardize_dtype(value.dtype):
         value = ops.cast(value, "float32")
-    return ops.convert_to_numpy(value)
+    return ops.convert_to_numpy(value.value if isinstance(value, keras.Variable) else value)
 
 
 def arrays(structure):
@@ -94,7 +94,7 @@ def weighted_sum(outputs, seed=0):
     """A scalar that depends on every number of the first output, each with a weight of its own."""
     outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
     weights = np.random.default_rng(seed).uniform(0.5, 1.5, tuple(outputs.shape)).astype("float32")
-    return ops.sum(ops.cast(outputs, "float32") * weights)
+    return ops.sum(ops.cast(outputs, "float32") * tensor(weights))
 
 
 @keras.saving.register_keras_serializable(package="keras_tx_tests")

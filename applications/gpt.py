@@ -1,0 +1,111 @@
+"""GPT-2: a decoder-only Transformer that predicts the next token.
+
+Token ids are embedded with learned positions, pass through pre-norm decoder blocks (causal self-attention, then a feed-forward
+network with GELU in its tanh form), are normalized once more, and are scored against the embedding table itself.
+"""
+
+import keras
+
+from ..layers import (
+    Dropout,
+    MultiHeadSelfAttention,
+    RotaryEmbedding,
+    SinusoidalPositionEncoding,
+    TiedLogits,
+    TokenAndPositionEmbedding,
+    TransformerDecoder,
+)
+from ..ops.activations import gelu_tanh
+
+# Radford et al. 2019, table 2; the vocabulary and the sequence length are those of the released models.
+_GPT2 = {"vocabulary_size": 50257, "sequence_length": 1024}
+GPT_SIZES = {
+    "small": {**_GPT2, "num_layers": 12, "num_heads": 12, "hidden_dim": 768, "intermediate_dim": 3072},
+    "medium": {**_GPT2, "num_layers": 24, "num_heads": 16, "hidden_dim": 1024, "intermediate_dim": 4096},
+    "large": {**_GPT2, "num_layers": 36, "num_heads": 20, "hidden_dim": 1280, "intermediate_dim": 5120},
+    "xl": {**_GPT2, "num_layers": 48, "num_heads": 25, "hidden_dim": 1600, "intermediate_dim": 6400},
+}
+
+
+def GPT(
+    vocabulary_size,
+    sequence_length,
+    num_layers,
+    num_heads,
+    hidden_dim,
+    intermediate_dim,
+    dropout=0.0,
+    positions="learned",
+    name="gpt",
+):
+    """Builds a GPT-2 style language model.
+
+    Args:
+        vocabulary_size: int, V.
+        sequence_length: int, the longest sequence, the length of the table of learned positions.
+        num_layers: int, how many decoder blocks.
+        num_heads: int.
+        hidden_dim: int, D.
+        intermediate_dim: int, the width of the feed-forward networks.
+        dropout: float in [0, 1), on the embeddings, the attention weights and the branches, in training.
+        positions: "learned", "sinusoidal" (added to the embeddings) or "rotary" (inside the attention). The last two have no table
+            and take sequences of any length.
+        name: str, the model's name.
+
+    Returns:
+        A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V). It has no padding id: with padding to the right, causal
+        attention keeps it from reaching real positions, and the loss must leave it out.
+
+    Raises:
+        ValueError: for another value of `positions`, and from the layers.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.GPT(
+        vocabulary_size=256, sequence_length=64, num_layers=2, num_heads=4, hidden_dim=32, intermediate_dim=128
+    )
+    logits = model(np.array([[10, 20, 30]]))  # (1, 3, 256)
+    tokens = keras_tx.decoding.generate(model, [[10, 20, 30]], max_new_tokens=5)  # (1, 8)
+    ```
+
+    Reference:
+        Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3.
+    """
+    if positions not in ("learned", "sinusoidal", "rotary"):
+        raise ValueError(f"`positions` must be 'learned', 'sinusoidal' or 'rotary'. Received: positions={positions!r}.")
+    initializer = keras.initializers.RandomNormal(stddev=0.02)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    embedding = TokenAndPositionEmbedding(
+        vocabulary_size,
+        sequence_length if positions == "learned" else None,
+        hidden_dim,
+        embeddings_initializer=initializer,
+        name="embedding",
+    )
+    x = embedding(ids)
+    if positions == "sinusoidal":
+        x = SinusoidalPositionEncoding(name="positions")(x)
+    x = Dropout(dropout, name="embedding_dropout")(x)
+    for index in range(num_layers):
+        attention = MultiHeadSelfAttention(
+            num_heads,
+            causal=True,
+            dropout=dropout,
+            rotary=RotaryEmbedding(name="rotary") if positions == "rotary" else None,
+            kernel_initializer=initializer,
+            name="attention",
+        )
+        x = TransformerDecoder(
+            intermediate_dim,
+            num_heads,
+            dropout,
+            activation=gelu_tanh,
+            normalize_first=True,
+            attention=attention,
+            kernel_initializer=initializer,
+            name=f"decoder_{index}",
+        )(x)  # (B, T, D)
+    x = keras.layers.LayerNormalization(epsilon=1e-5, name="final_norm")(x)
+    logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
+    return keras.Model(ids, logits, name=name)

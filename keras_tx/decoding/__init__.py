@@ -1,0 +1,10 @@
+"""Decoding for any functional model made of layers with a cache."""
+
+from .beam import Beam
+from .check import check_decodable
+from .generate import generate
+from .programs import trace_report
+from .sampling import Greedy, Sample
+from .step import init_caches, step
+
+__all__ = ["Beam", "Greedy", "Sample", "check_decodable", "generate", "init_caches", "step", "trace_report"]

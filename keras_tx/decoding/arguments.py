@@ -1,0 +1,94 @@
+"""What generation is given, checked, and rounded up to the few sizes that programs are compiled for."""
+
+import operator
+
+import numpy as np
+
+from .step import steppers
+
+_STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a program
+_SMALLEST_CACHE = 256
+
+
+def check_prompts(prompts, model):
+    """Returns the prompts as a list of int32 arrays; raises `ValueError` for an empty one and ids that are none."""
+    vocabulary_size = min(
+        (layer.vocabulary_size for layer in steppers(model).values() if hasattr(layer, "vocabulary_size")),
+        default=None,
+    )
+    checked = []
+    for index, row in enumerate(prompts):
+        ids = np.asarray(row)
+        if ids.ndim != 1 or ids.size == 0:
+            raise ValueError(f"`prompts` must be rows of at least one token id. Received: {row!r} in row {index}.")
+        if ids.dtype.kind not in "iu":
+            raise ValueError(f"`prompts` must hold integer token ids. Received: dtype {ids.dtype} in row {index}.")
+        if ids.min() < 0 or (vocabulary_size is not None and ids.max() >= vocabulary_size):
+            raise ValueError(
+                "`prompts` must hold token ids in [0, vocabulary_size). Received: ids from "
+                f"{ids.min()} to {ids.max()} in row {index}, with vocabulary_size={vocabulary_size}."
+            )
+        checked.append(ids.astype("int32"))
+    return checked
+
+
+def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
+    """Raises `ValueError` unless the prompts and the new tokens fit the model's position table."""
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, (int, np.integer)) or max_new_tokens < 0:
+        raise ValueError(
+            f"`max_new_tokens` must be an integer of at least 0. Received: max_new_tokens={max_new_tokens!r}."
+        )
+    if longest_sequence is not None and longest_prompt + max_new_tokens > longest_sequence:
+        raise ValueError(
+            "`max_new_tokens` and the longest prompt together must not exceed the model's position table. Received: "
+            f"max_new_tokens={max_new_tokens}, a prompt of {longest_prompt} tokens, sequence_length={longest_sequence}."
+        )
+
+
+def check_seed(seed):
+    """Returns the seed as an int32; raises `ValueError` unless it is an integer."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}.")
+    return np.uint32(seed % 2**32).astype("int32")
+
+
+def check_stops(stop_ids):
+    """Returns stop sequences as int32 (K, M), aligned right, as `loop.stopped` takes them."""
+    if stop_ids is None:
+        sequences = []
+    else:
+        entries = [stop_ids] if isinstance(stop_ids, (int, np.integer)) else list(stop_ids)
+        sequences = [[entry] if isinstance(entry, (int, np.integer)) else list(entry) for entry in entries]
+    for sequence in sequences:
+        if not sequence or any(isinstance(i, bool) or not isinstance(i, (int, np.integer)) or i < 0 for i in sequence):
+            raise ValueError(
+                f"`stop_ids` must hold token ids, or non-empty lists of them. Received: stop_ids={stop_ids!r}."
+            )
+    rows = _multiple(len(sequences), _STOP_ROWS)
+    length = _multiple(max((len(sequence) for sequence in sequences), default=1), _STOP_LENGTH)
+    stops = np.full((rows, length), -3, "int32")
+    for row, sequence in zip(stops, sequences, strict=False):
+        row[:] = -2
+        row[-len(sequence) :] = sequence
+    return stops
+
+
+def round_up(batch, longest_prompt, max_new_tokens, chunk):
+    """Returns the batch size (1, or a multiple of 4), the chunks of the prompt, and the cache size (a power of two)."""
+    chunks = -(-int(longest_prompt) // chunk)
+    capacity = _SMALLEST_CACHE
+    while capacity < chunks * chunk + max_new_tokens:
+        capacity *= 2
+    return (1 if batch == 1 else _multiple(batch, 4)), chunks, capacity
+
+
+def cut_batch(prompts, batch, capacity, end):
+    """Returns the prompts as int32 (batch, capacity), each row's last token in column `end - 1`."""
+    array = np.zeros((batch, capacity), "int32")
+    for row, prompt in zip(array, prompts, strict=False):
+        row[end - len(prompt) : end] = prompt
+    return array
+
+
+def _multiple(number, step):
+    return max(1, -(-operator.index(number) // step)) * step

@@ -1,0 +1,200 @@
+"""Beam search with a finished set: a sequence that has stopped is set aside with its score and collects nothing more."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from .loop import flat, like, stopped
+from .step import step
+
+_NONE = -1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """Keeps the `width` likeliest sequences at each step, and returns the best that have finished.
+
+    The score of a sequence of l generated tokens (its stop included) is log P / ((5 + l) / 6)^length_penalty. At the limit of tokens
+    the unfinished sequences count as finished. A row ends early when no unfinished sequence can still beat its finished ones.
+
+    Args:
+        width: int, how many sequences are kept for each row.
+        length_penalty: float of at least 0; above 0 favours longer sequences.
+        num_return: int, how many sequences to return for each row, at most `width`.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+
+    Example:
+
+    ```python
+    sampler = keras_tx.decoding.Beam(width=4, length_penalty=0.6)
+    ```
+
+    Reference:
+        Wu et al. 2016, "Google's Neural Machine Translation System", section 7 (equation 14, without the coverage term).
+    """
+
+    width: int = 4
+    length_penalty: float = 0.0
+    num_return: int = 1
+
+    def __post_init__(self):
+        for name in ("width", "num_return"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
+        if self.num_return > self.width:
+            raise ValueError(
+                f"`num_return` must not exceed `width`. Received: num_return={self.num_return}, width={self.width}."
+            )
+        penalty = self.length_penalty
+        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not 0 <= penalty < float("inf"):
+            raise ValueError(f"`length_penalty` must be a number of at least 0. Received: length_penalty={penalty!r}.")
+
+    def settings(self):
+        """Returns the numbers that a compiled search takes as tensors."""
+        return {"length_penalty": float(self.length_penalty)}
+
+
+class BeamState(NamedTuple):
+    """All that one step of the search hands to the next. A pytree. W is the width, rows are B W for the model.
+
+    Attributes:
+        caches: list of tensors, rows first.
+        logits: float32 (B W, V).
+        scores: float32 (B, W), log P of the unfinished sequences.
+        tokens: int32 (B, W, N), what they generated.
+        tail: int32 (B, W, M), their last tokens.
+        finished_scores: float32 (B, W), penalized, descending; `_NONE` where there is none.
+        finished_tokens: int32 (B, W, N), padding beyond their end.
+        count: int32 scalar.
+        done: boolean (B,).
+        failed: boolean scalar, whether a logit was NaN.
+    """
+
+    caches: Any
+    logits: Any
+    scores: Any
+    tokens: Any
+    tail: Any
+    finished_scores: Any
+    finished_tokens: Any
+    count: Any
+    done: Any
+    failed: Any
+
+
+def begin(logits, caches, width, capacity, tail_length, lengths, pad_id):
+    """Returns the state before the first token, every row's caches repeated `width` times."""
+    batch = ops.shape(logits)[0]
+    only_first = ops.where(ops.arange(width) == 0, 0.0, _NONE)
+    return BeamState(
+        caches=[_each(leaf, lambda x: ops.repeat(x, width, axis=0)) for leaf in flat(caches)],
+        logits=ops.repeat(logits, width, axis=0),
+        scores=ops.broadcast_to(ops.cast(only_first, "float32")[None], (batch, width)),
+        tokens=ops.zeros((batch, width, capacity), "int32") + pad_id,
+        tail=ops.full((batch, width, tail_length), -1, dtype="int32"),
+        finished_scores=ops.full((batch, width), _NONE, dtype="float32"),
+        finished_tokens=ops.zeros((batch, width, capacity), "int32") + pad_id,
+        count=ops.zeros((), "int32"),
+        done=lengths == 0,
+        failed=ops.zeros((), "bool"),
+    )
+
+
+def search(model, caches, state, width, settings, limit, stops):
+    """Runs the search until every row is done or `limit` tokens were generated.
+
+    Args:
+        model: functional `keras.Model`.
+        caches: the structure of the caches.
+        state: `BeamState`.
+        width: int, W.
+        settings: dict with the float scalar "length_penalty".
+        limit: int32 scalar.
+        stops: int32 (K, M), see `loop.stopped`.
+
+    Returns:
+        The new `BeamState`.
+    """
+    vocabulary_size = model.output_shape[-1]
+    # A sequence can end in as many ways as there are stops, and `width` must be left that go on.
+    num_candidates = min(width * (1 + stops.shape[0]), width * vocabulary_size)
+
+    def penalty(length):
+        return ((5.0 + ops.cast(length, "float32")) / 6.0) ** settings["length_penalty"]
+
+    def body(*values):
+        state = BeamState(*values)
+        failed = ops.any(
+            ops.logical_and(ops.logical_not(ops.repeat(state.done, width)), ops.any(ops.isnan(state.logits), -1))
+        )
+        log_p = ops.reshape(ops.log_softmax(state.logits), (-1, width, vocabulary_size))
+        totals = ops.reshape(state.scores[..., None] + log_p, (-1, width * vocabulary_size))
+        scores, places = ops.top_k(totals, num_candidates)  # (B, C)
+        parents = ops.cast(places // vocabulary_size, "int32")
+        chosen = ops.cast(places % vocabulary_size, "int32")
+        tail = ops.concatenate([_pick(state.tail, parents)[..., 1:], chosen[..., None]], axis=-1)
+        tokens = _write(_pick(state.tokens, parents), chosen, state.count)
+        length = state.count + 1
+        ends = ops.reshape(stopped(ops.reshape(tail, (-1, stops.shape[1])), stops), ops.shape(scores))
+        is_last = length >= limit
+
+        can_finish = ops.logical_and(ops.logical_or(ends, is_last), scores > _NONE / 2)
+        ended_scores = ops.where(can_finish, scores / penalty(length), _NONE)
+        all_scores = ops.concatenate([state.finished_scores, ended_scores], axis=1)
+        finished_scores, best = ops.top_k(all_scores, width)
+        finished_tokens = _pick(ops.concatenate([state.finished_tokens, tokens], axis=1), ops.cast(best, "int32"))
+
+        alive_scores, alive = ops.top_k(ops.where(ends, _NONE, scores), width)
+        alive = ops.cast(alive, "int32")
+        batch = ops.shape(scores)[0]
+        rows = ops.arange(batch, dtype="int32")[:, None] * width + _pick(parents, alive)
+        rows = ops.reshape(rows, (-1,))
+        reordered = [_each(leaf, lambda x: ops.take(x, rows, axis=0)) for leaf in state.caches]
+        next_ids = ops.reshape(_pick(chosen, alive), (-1, 1))
+        going = ops.broadcast_to(ops.logical_not(state.done)[:, None], (batch, width))
+        outputs, new = step(model, next_ids, like(caches, reordered), ops.reshape(going, (-1, 1)))
+
+        # Log probabilities only fall, and the largest divisor still to come raises them most.
+        bound = ops.max(alive_scores, axis=1) / penalty(limit)
+        return BeamState(
+            caches=flat(new),
+            logits=ops.cast(outputs[:, -1], "float32"),
+            scores=alive_scores,
+            tokens=_pick(tokens, alive),
+            tail=_pick(tail, alive),
+            finished_scores=finished_scores,
+            finished_tokens=finished_tokens,
+            count=length,
+            done=ops.logical_or(state.done, ops.min(finished_scores, axis=1) >= bound),
+            failed=failed,
+        )
+
+    def unfinished(*values):
+        state = BeamState(*values)
+        return ops.logical_and(state.count < limit, ops.logical_not(ops.logical_or(ops.all(state.done), state.failed)))
+
+    return BeamState(*ops.while_loop(unfinished, body, tuple(state)))
+
+
+def _each(leaf, function):
+    """Applies the function to a cache's tensor that has rows; a scalar is shared by all of them."""
+    return function(leaf) if len(leaf.shape) else leaf
+
+
+def _pick(values, indices):
+    """Returns values (B, X, ...) at indices (B, Y) as (B, Y, ...)."""
+    extra = len(values.shape) - 2
+    indices = ops.reshape(indices, (*ops.shape(indices), *(1,) * extra))
+    if extra:
+        indices = ops.broadcast_to(indices, (*ops.shape(indices)[:2], *ops.shape(values)[2:]))
+    return ops.take_along_axis(values, indices, axis=1)
+
+
+def _write(tokens, chosen, count):
+    """Returns tokens (B, C, N) with the chosen ones (B, C) at column `count`."""
+    zero = ops.zeros_like(count)
+    return ops.slice_update(tokens, ops.stack([zero, zero, count]), chosen[..., None])

@@ -1,0 +1,149 @@
+"""Generation for any functional model whose layers keep the cache protocol: ids in, ids out."""
+
+import numpy as np
+from keras import ops
+
+from . import beam, loop, programs
+from .arguments import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
+from .beam import Beam
+from .check import check_decodable, longest_sequence
+from .sampling import Greedy, Sample
+from .step import init_caches
+
+
+def generate(model, prompts, max_new_tokens, sampler=None, stop_ids=None, seed=0, pad_id=0, return_scores=False):
+    """Continues prompts with tokens that the model predicts.
+
+    The whole loop is one compiled program (XLA on TensorFlow and JAX), with a cache of fixed size that is updated in place. Programs
+    are kept: batch and cache sizes are rounded up, and prompts, stops, limits and sampling settings are passed as tensors, so calls
+    that differ in them share a compilation (`trace_report` counts).
+
+    Args:
+        model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
+        prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one token.
+        max_new_tokens: int, at least 0: how many tokens each row gets at most.
+        sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
+        stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated* ends with one
+            of them, which is kept. The padding id may be among them.
+        seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
+        pad_id: int, what stands after a row has stopped.
+        return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
+
+    Returns:
+        int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and padding. With
+        `Beam(num_return=R)` and R above 1, (B, R, T + max_new_tokens), best first. With `return_scores` a pair of that and float32
+        scores (B, R).
+
+    Raises:
+        ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens` exceed the
+            position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN.
+
+    Example:
+
+    ```python
+    ids = keras.Input((None,), dtype="int32")
+    embedding = keras_tx.layers.TokenAndPositionEmbedding(50, 16, 8)
+    x = keras_tx.layers.TransformerDecoder(16, 2)(embedding(ids))
+    model = keras.Model(ids, keras_tx.layers.TiedLogits(embedding)(x))
+    tokens = keras_tx.decoding.generate(model, [[3, 4], [5, 6, 7]], max_new_tokens=4)  # (2, 7)
+    ```
+    """
+    sampler = Greedy() if sampler is None else sampler
+    if not isinstance(sampler, (Greedy, Sample, Beam)):
+        raise ValueError(f"`sampler` must be Greedy, Sample or Beam. Received: sampler={sampler!r}.")
+    if return_scores and not isinstance(sampler, Beam):
+        raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
+    num_return = sampler.num_return if isinstance(sampler, Beam) else 1
+    prompts = check_prompts(prompts, model)
+    lengths = np.array([len(row) for row in prompts], "int32")
+    check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model))
+    stops = check_stops(stop_ids)
+    seed = check_seed(seed)
+    if not prompts or max_new_tokens == 0:
+        new = np.zeros((len(prompts), num_return, 0), "int32")
+        scores = np.zeros((len(prompts), num_return), "float32")
+    else:
+        check_decodable(model)
+        new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed, pad_id)
+    rows = _rows(prompts, new, max_new_tokens, pad_id)
+    rows = rows if num_return > 1 else rows[:, 0]
+    return (rows, scores) if return_scores else rows
+
+
+def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, pad_id):
+    """Returns the new tokens (B, R, max_new_tokens) and scores (B, R) as numpy arrays."""
+    batch, chunks, capacity = round_up(len(prompts), lengths.max(), max_new_tokens, loop.CHUNK)
+    settings = sampler.settings()
+    key = {"batch": batch, "cache": capacity, "sampler": type(sampler).__name__, "rules": tuple(sorted(settings))}
+    static = {"top_k": getattr(sampler, "top_k", None), "width": getattr(sampler, "width", None)}
+    key |= {name: value for name, value in static.items() if value is not None} | {"stops": stops.shape}
+    tokens, scores, failed = programs.run(
+        model,
+        "generate",
+        tuple(key.items()),
+        beam_program(sampler.width, capacity) if isinstance(sampler, Beam) else sampling_program(sampler, capacity),
+        cut_batch(prompts, batch, capacity, chunks * loop.CHUNK),
+        np.pad(lengths, (0, batch - len(prompts))),
+        np.int32(chunks),
+        np.int32(max_new_tokens),
+        stops,
+        seed,
+        np.int32(pad_id),
+        {name: np.float32(value) for name, value in settings.items()},
+    )
+    if bool(ops.convert_to_numpy(failed)):
+        raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
+    num_return = sampler.num_return if isinstance(sampler, Beam) else 1
+    new = ops.convert_to_numpy(tokens)[: len(prompts), :num_return, :max_new_tokens]
+    return new, ops.convert_to_numpy(scores)[: len(prompts), :num_return]
+
+
+def sampling_program(sampler, capacity):
+    """Returns the function (model, prompt, ...) -> (tokens (B, 1, N), scores (B, 1), failed) for `Greedy` and `Sample`."""
+
+    def program(model, prompt, lengths, chunks, limit, stops, seed, pad_id, settings):
+        prompt, lengths, chunks, limit, stops, seed, pad_id = _int32(
+            prompt, lengths, chunks, limit, stops, seed, pad_id
+        )
+        settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
+        batch = ops.shape(prompt)[0]
+        caches = init_caches(model, batch, capacity)
+        if sampler.needs_seen():
+            seen = loop.seen_tokens(prompt, lengths, chunks, model.output_shape[-1])
+        else:
+            seen = ops.zeros((batch, 0), "bool")
+        logits, caches = loop.prefill(model, caches, prompt, lengths, chunks)
+        state = loop.begin(logits, caches, capacity, stops.shape[1], lengths, seen)
+        state = loop.advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id)
+        return state.tokens[:, None], ops.zeros((batch, 1), "float32"), state.failed
+
+    return program
+
+
+def beam_program(width, capacity):
+    """Returns the function (model, prompt, ...) -> (tokens (B, W, N), scores (B, W), failed) for `Beam`."""
+
+    def program(model, prompt, lengths, chunks, limit, stops, seed, pad_id, settings):
+        prompt, lengths, chunks, limit, stops, pad_id = _int32(prompt, lengths, chunks, limit, stops, pad_id)
+        settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
+        caches = init_caches(model, ops.shape(prompt)[0], capacity)
+        logits, caches = loop.prefill(model, caches, prompt, lengths, chunks)
+        state = beam.begin(logits, caches, width, capacity, stops.shape[1], lengths, pad_id)
+        state = beam.search(model, caches, state, width, settings, limit, stops)
+        return state.finished_tokens, state.finished_scores, state.failed
+
+    return program
+
+
+def _int32(*values):
+    return tuple(ops.convert_to_tensor(value, dtype="int32") for value in values)
+
+
+def _rows(prompts, new, max_new_tokens, pad_id):
+    """Returns int32 (B, R, T + max_new_tokens): each prompt followed by its new tokens (R, N), padded to one length."""
+    longest = max((len(row) for row in prompts), default=0) + max_new_tokens
+    rows = np.full((*new.shape[:2], longest), pad_id, "int32")
+    for row, prompt, tokens in zip(rows, prompts, new, strict=True):
+        row[:, : len(prompt)] = prompt
+        row[:, len(prompt) : len(prompt) + tokens.shape[-1]] = tokens
+    return rows

@@ -1,0 +1,165 @@
+"""The loop over new tokens: choose, append, step, until every row has stopped. Made of `keras.ops`, so it compiles."""
+
+from typing import Any, NamedTuple
+
+from keras import ops, tree
+
+from .step import step
+
+CHUNK = 32  # tokens of the prompt that go through the model at once
+
+
+class State(NamedTuple):
+    """All that one token's step hands to the next. A pytree.
+
+    Attributes:
+        caches: list of tensors: the model's caches, flat.
+        logits: float32 (B, V), of the token to be chosen next.
+        tokens: int32 (B, N), what was generated, padding beyond.
+        count: int32 scalar, how many tokens were generated.
+        tail: int32 (B, M), the last generated tokens, -1 before the first.
+        done: boolean (B,), which rows have stopped.
+        seen: boolean (B, V), tokens in the prompt and generated; (B, 0) where no rule asks.
+        failed: boolean scalar, whether a logit was NaN.
+    """
+
+    caches: Any
+    logits: Any
+    tokens: Any
+    count: Any
+    tail: Any
+    done: Any
+    seen: Any
+    failed: Any
+
+
+def flat(caches):
+    """Returns the tensors of a cache structure as a list; the structure's empty places (`None`) are left out."""
+    return [leaf for leaf in tree.flatten(caches) if leaf is not None]
+
+
+def like(structure, leaves):
+    """Returns the structure with its tensors replaced by those of the list."""
+    remaining = iter(leaves)
+    return tree.map_structure(lambda leaf: None if leaf is None else next(remaining), structure)
+
+
+def prefill(model, caches, prompt, lengths, chunks):
+    """Runs the prompts through the model, chunk after chunk.
+
+    Args:
+        model: functional `keras.Model`.
+        caches: dict as from `init_caches`.
+        prompt: int32 (B, S), each row's tokens at the end of the first `chunks * CHUNK` columns.
+        lengths: int32 (B,), how many tokens each row has; rows of length 0 are left out.
+        chunks: int32 scalar.
+
+    Returns:
+        The logits after the last token, float32 (B, V), and the caches.
+    """
+    batch = ops.shape(prompt)[0]
+    columns = ops.arange(CHUNK, dtype="int32")
+    end = chunks * CHUNK
+
+    def body(index, logits, leaves):
+        first = index * CHUNK
+        ids = ops.take(prompt, first + columns, axis=1)
+        mask = (first + columns)[None, :] >= (end - lengths)[:, None]
+        outputs, new = step(model, ids, like(caches, leaves), mask)
+        return index + 1, ops.cast(outputs[:, -1], "float32"), flat(new)
+
+    vocabulary_size = model.output_shape[-1]
+    start = (ops.zeros((), "int32"), ops.zeros((batch, vocabulary_size), "float32"), flat(caches))
+    _, logits, leaves = ops.while_loop(lambda index, *rest: index < chunks, body, start)
+    return logits, like(caches, leaves)
+
+
+def seen_tokens(prompt, lengths, chunks, vocabulary_size):
+    """Returns the boolean (B, V) of the tokens in each row's prompt."""
+    columns = ops.arange(prompt.shape[1], dtype="int32")[None, :]
+    end = chunks * CHUNK
+    real = ops.logical_and(columns >= (end - lengths)[:, None], columns < end)
+    # Ids that are not real go to a column of their own, which is cut off.
+    ids = ops.where(real, prompt, vocabulary_size)
+    batch = ops.shape(prompt)[0]
+    rows = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], ops.shape(ids))
+    places = ops.stack([ops.reshape(rows, (-1,)), ops.reshape(ids, (-1,))], axis=-1)
+    counts = ops.scatter(places, ops.ones_like(places[:, 0]), (batch, vocabulary_size + 1))
+    return counts[:, :vocabulary_size] > 0
+
+
+def stopped(tail, stops):
+    """Returns which rows end with a stop sequence.
+
+    Args:
+        tail: int32 (B, M), the last tokens of each row.
+        stops: int32 (K, M), stop sequences at the right end, -2 to their left; a row of -3 stands for none.
+
+    Returns:
+        A boolean (B,).
+    """
+    fits = ops.logical_or(stops[None] == -2, stops[None] == tail[:, None])  # (B, K, M)
+    return ops.any(ops.all(fits, axis=-1), axis=-1)
+
+
+def begin(logits, caches, capacity, tail_length, lengths, seen):
+    """Returns the state before the first token; rows with an empty prompt are done from the start."""
+    batch = ops.shape(logits)[0]
+    return State(
+        caches=flat(caches),
+        logits=logits,
+        tokens=ops.zeros((batch, capacity), "int32"),
+        count=ops.zeros((), "int32"),
+        tail=ops.full((batch, tail_length), -1, dtype="int32"),
+        done=lengths == 0,
+        seen=seen,
+        failed=ops.zeros((), "bool"),
+    )
+
+
+def advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id):
+    """Generates until `limit` tokens stand in the state or every row has stopped.
+
+    Args:
+        model: functional `keras.Model`.
+        caches: the structure of the caches.
+        state: `State`.
+        sampler: `Greedy` or `Sample`.
+        settings: dict of float scalars, `sampler.settings()`.
+        limit: int32 scalar.
+        stops: int32 (K, M), see `stopped`.
+        seed: int32 scalar.
+        pad_id: int32 scalar, written after a row has stopped.
+
+    Returns:
+        The new `State`.
+    """
+    vocabulary = ops.arange(state.seen.shape[1], dtype="int32")[None, :]
+
+    def unfinished(*values):
+        state = State(*values)
+        return ops.logical_and(state.count < limit, ops.logical_not(ops.logical_or(ops.all(state.done), state.failed)))
+
+    def body(*values):
+        state = State(*values)
+        going = ops.logical_not(state.done)
+        failed = ops.any(ops.logical_and(going[:, None], ops.isnan(state.logits)))
+        chosen = sampler.choose(state.logits, settings, state.seen, ops.stack([seed, state.count]))
+        chosen = ops.where(state.done, pad_id, chosen)
+        tail = ops.concatenate([state.tail[:, 1:], chosen[:, None]], axis=-1)
+        seen = ops.logical_or(state.seen, ops.logical_and(chosen[:, None] == vocabulary, going[:, None]))
+        outputs, new = step(model, chosen[:, None], like(caches, state.caches), going[:, None])
+        return State(
+            caches=flat(new),
+            logits=ops.cast(outputs[:, -1], "float32"),
+            tokens=ops.slice_update(
+                state.tokens, ops.stack([ops.zeros_like(state.count), state.count]), chosen[:, None]
+            ),
+            count=state.count + 1,
+            tail=tail,
+            done=ops.logical_or(state.done, stopped(tail, stops)),
+            seen=seen,
+            failed=failed,
+        )
+
+    return State(*ops.while_loop(unfinished, body, tuple(state)))

@@ -1,0 +1,165 @@
+"""Rules for choosing the next token: each is a function logits -> logits, usable alone, and a sampler lines them up."""
+
+import dataclasses
+
+from keras import ops
+
+from ..ops import random_bits
+
+_EXCLUDED = -3.4028234e38
+
+
+def temperature(logits, value):
+    """Divides the logits (B, V) by a temperature above 0: below 1 the likely tokens gain, above 1 the others."""
+    return logits / ops.cast(value, logits.dtype)
+
+
+def top_k(logits, k):
+    """Keeps the k largest logits of each row (B, V), and those equal to the k-th; the others become the lowest float."""
+    kth = ops.min(ops.top_k(logits, k, sorted=False)[0], axis=-1, keepdims=True)
+    return ops.where(logits >= kth, logits, _EXCLUDED)
+
+
+def top_p(logits, p):
+    """Keeps the most likely tokens of each row (B, V) that together reach probability p, at least one (nucleus sampling).
+
+    Reference:
+        Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
+    """
+    descending = -ops.sort(-logits, axis=-1)
+    probabilities = ops.softmax(descending, axis=-1)
+    before = ops.cumsum(probabilities, axis=-1) - probabilities  # the mass of the tokens ahead of each
+    kept = ops.where(before < p, descending, -_EXCLUDED)
+    return ops.where(logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED)
+
+
+def min_p(logits, p):
+    """Keeps the tokens of each row (B, V) at least p times as likely as its likeliest.
+
+    Reference:
+        Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling", section 3.
+    """
+    probabilities = ops.softmax(logits, axis=-1)
+    return ops.where(probabilities >= p * ops.max(probabilities, axis=-1, keepdims=True), logits, _EXCLUDED)
+
+
+def repetition_penalty(logits, seen, penalty):
+    """Makes tokens that were seen less likely: positive logits (B, V) are divided by the penalty, negative ones multiplied.
+
+    Args:
+        logits: float (B, V).
+        seen: boolean (B, V), the tokens in the prompt and in what was generated.
+        penalty: float above 0; 1 changes nothing.
+
+    Reference:
+        Keskar et al. 2019, "CTRL", section 4.1.
+    """
+    return ops.where(seen, ops.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def draw(logits, seed):
+    """Draws a token of each row (B, V) from softmax(logits), by the Gumbel trick; equal seeds give equal tokens everywhere."""
+    bits = ops.cast(random_bits.top_bits(ops.shape(logits), seed, 24), "float32")
+    uniform = (bits + 0.5) * 2.0**-24
+    return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Greedy:
+    """Takes the likeliest token at each step.
+
+    Example:
+
+    ```python
+    sampler = keras_tx.decoding.Greedy()
+    ```
+    """
+
+    def settings(self):
+        """Returns the numbers that a compiled loop takes as tensors: none."""
+        return {}
+
+    def needs_seen(self):
+        """Returns whether the rules ask which tokens were seen."""
+        return False
+
+    def choose(self, logits, settings, seen, seed):
+        """Returns the chosen ids, int32 (B,), from float32 logits (B, V)."""
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Draws each token from the distribution that the model predicts, after the rules that are set, in this order.
+
+    Args:
+        temperature: float, 0 or above; 0 takes the likeliest token, as `Greedy` does.
+        top_k: int, keep this many of the likeliest tokens, or `None`.
+        top_p: float in (0, 1], keep the likeliest tokens that together reach this probability, or `None`.
+        min_p: float in [0, 1], keep the tokens at least this many times as likely as the likeliest, or `None`.
+        repetition_penalty: float above 0, applied first, to tokens of the prompt and those generated, or `None`.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+
+    Example:
+
+    ```python
+    sampler = keras_tx.decoding.Sample(temperature=0.8, top_p=0.9)
+    ```
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+    def __post_init__(self):
+        _check("temperature", self.temperature, "a number of at least 0", lambda x: 0 <= x < float("inf"))
+        _check("top_p", self.top_p, "a number in (0, 1] or None", lambda x: 0 < x <= 1, optional=True)
+        _check("min_p", self.min_p, "a number in [0, 1] or None", lambda x: 0 <= x <= 1, optional=True)
+        _check(
+            "repetition_penalty",
+            self.repetition_penalty,
+            "a number above 0 or None",
+            lambda x: 0 < x < float("inf"),
+            optional=True,
+        )
+        if self.top_k is not None and (
+            isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1
+        ):
+            raise ValueError(f"`top_k` must be a positive integer or None. Received: top_k={self.top_k!r}.")
+
+    def settings(self):
+        """Returns the numbers that a compiled loop takes as tensors, so that other values need no other compilation."""
+        values = {name: getattr(self, name) for name in ("temperature", "top_p", "min_p", "repetition_penalty")}
+        if self.temperature == 0:
+            values = {"repetition_penalty": self.repetition_penalty}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    def needs_seen(self):
+        """Returns whether the rules ask which tokens were seen."""
+        return self.repetition_penalty is not None
+
+    def choose(self, logits, settings, seen, seed):
+        """Returns the chosen ids, int32 (B,), from float32 logits (B, V)."""
+        if "repetition_penalty" in settings:
+            logits = repetition_penalty(logits, seen, settings["repetition_penalty"])
+        if "temperature" not in settings:
+            return Greedy().choose(logits, settings, seen, seed)
+        logits = temperature(logits, settings["temperature"])
+        if self.top_k is not None:
+            logits = top_k(logits, min(self.top_k, logits.shape[-1]))
+        if "top_p" in settings:
+            logits = top_p(logits, settings["top_p"])
+        if "min_p" in settings:
+            logits = min_p(logits, settings["min_p"])
+        return draw(logits, seed)
+
+
+def _check(name, value, rule, fits, optional=False):
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")

@@ -1,0 +1,154 @@
+"""Constructor arguments out of range: each is refused by the constructor, with its name and with what came."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tx import layers
+from keras_tx.layers import (
+    DropPath,
+    Dropout,
+    FeedForward,
+    MultiHeadCrossAttention,
+    MultiHeadSelfAttention,
+    RotaryEmbedding,
+    SinusoidalPositionEncoding,
+    TiedLogits,
+    TokenAndPositionEmbedding,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+# Arguments with which each layer can be made.
+GOOD = {
+    DropPath: {"rate": 0.1},
+    Dropout: {"rate": 0.1},
+    FeedForward: {"intermediate_dim": 8},
+    MultiHeadCrossAttention: {"num_heads": 4},
+    MultiHeadSelfAttention: {"num_heads": 4},
+    RotaryEmbedding: {},
+    SinusoidalPositionEncoding: {},
+    TokenAndPositionEmbedding: {"vocabulary_size": 9, "sequence_length": 8, "embedding_dim": 4},
+    TransformerDecoder: {"intermediate_dim": 8, "num_heads": 4},
+    TransformerEncoder: {"intermediate_dim": 8, "num_heads": 4},
+}
+# What each argument of each layer is.
+KINDS = {
+    "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim",
+    "rate": "rate dropout drop_path",
+    "number": "max_wavelength layer_norm_epsilon",
+    "flag": "causal use_bias gated normalize_first mask_zero",
+    "activation": "activation",
+    "initializer": "kernel_initializer embeddings_initializer",
+    "slot": "attention cross_attention feed_forward rotary",
+}
+BAD = {
+    "size": ("a positive integer", [0, -1, 2.0, 2.5, "4", True, np.float32(4), [4], float("nan")]),
+    "rate": ("a number in [0, 1)", [1, 1.0, 1.5, -0.1, float("nan"), float("inf"), "0.1", None, True, [0.1]]),
+    "number": ("a positive number", [0, 0.0, -1.0, float("nan"), float("inf"), "1", None, True]),
+    "flag": ("True or False", [0, 1, None, "True", 1.0]),
+    "activation": ("the name of one in keras.activations", ["no_such_activation", 3, ["relu"]]),
+    "initializer": ("the name of one in keras.initializers", ["no_such_initializer", 3, ["zeros"], None]),
+    "slot": ("a keras.Layer or None", ["attention", 4, keras.layers.Dense, lambda x: x]),
+}
+OPTIONAL = {"key_dim", "num_key_value_heads", "sequence_length"}
+
+
+def arguments_of(layer):
+    return [name for name in layer(**GOOD[layer]).get_config() if name not in ("name", "dtype", "trainable")]
+
+
+def kind_of(name):
+    return next((kind for kind, names in KINDS.items() if name in names.split()), None)
+
+
+CASES = [(layer, name) for layer in GOOD for name in arguments_of(layer) if kind_of(name)]
+
+
+@pytest.mark.parametrize(("layer", "name"), CASES, ids=lambda value: getattr(value, "__name__", value))
+def test_an_argument_out_of_range_is_refused_by_name(layer, name):
+    rule, values = BAD[kind_of(name)]
+    if kind_of(name) == "size" and name not in OPTIONAL:
+        values = [*values, None]
+    for value in values:
+        with pytest.raises(ValueError, match=rf"`{name}` must be.* {re.escape(rule)}.* Received: {name}=") as raised:
+            layer(**(GOOD[layer] | {name: value}))
+        assert str(raised.value).endswith(f"Received: {name}={value!r}.")
+
+
+def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
+    own = {"seed", "noise_shape", "embedding"}
+    covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "MaskedMeanPooling"}
+    assert covered == set(layers.__all__)
+    assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own
+
+
+@pytest.mark.parametrize("value", [np.int64(8), np.int32(8)])
+def test_sizes_may_be_numpy_integers_and_are_kept_as_python_ones(value):
+    assert type(FeedForward(value).intermediate_dim) is int
+
+
+@pytest.mark.parametrize("value", [np.float32(0.25), np.float64(0.25)])
+def test_rates_may_be_numpy_floats_and_are_kept_as_python_ones(value):
+    assert type(Dropout(value).rate) is float
+    assert Dropout(value).rate == 0.25
+
+
+@pytest.mark.parametrize("noise_shape", [3, "3", (0,), (-1, 2), (1.5,), ("a",), (True,)])
+def test_a_noise_shape_that_is_no_row_of_sizes_is_refused(noise_shape):
+    with pytest.raises(ValueError, match=r"`noise_shape` must be .* Received: noise_shape="):
+        Dropout(0.5, noise_shape)
+
+
+@pytest.mark.parametrize("layer", [MultiHeadSelfAttention, MultiHeadCrossAttention])
+def test_key_heads_that_do_not_divide_the_heads_are_refused(layer):
+    with pytest.raises(ValueError, match=r"`num_key_value_heads` must divide.* num_key_value_heads=3, num_heads=4"):
+        layer(4, num_key_value_heads=3)
+
+
+@pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])
+def test_a_size_and_a_slot_that_contradict_each_other_are_refused(block):
+    with pytest.raises(ValueError, match=r"`num_heads` must be that of the layer given as `attention`.* num_heads=4, and"):
+        block(8, 4, attention=MultiHeadSelfAttention(2))
+    with pytest.raises(ValueError, match=r"`intermediate_dim` must be that of .* intermediate_dim=8, and feed_forward with"):
+        block(8, 4, feed_forward=FeedForward(16))
+
+
+@pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])
+def test_a_block_needs_a_size_or_a_layer_for_each_slot(block):
+    with pytest.raises(ValueError, match=r"`num_heads` must be a positive integer. Received: num_heads=None"):
+        block(8)
+    with pytest.raises(ValueError, match=r"`intermediate_dim` must be a positive integer. Received: intermediate_dim=None"):
+        block(num_heads=4)
+    block(attention=MultiHeadSelfAttention(2, causal=True), feed_forward=FeedForward(16))
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        None,
+        "embedding",
+        7,
+        keras.layers.Embedding(5, 4),
+        keras.layers.Dense(4),
+        keras.layers.ReversibleEmbedding(5, 4, tie_weights=False),
+        TokenAndPositionEmbedding,
+    ],
+    ids=repr,
+)
+def test_tied_logits_refuse_what_has_no_table_to_tie(embedding):
+    with pytest.raises(ValueError, match="`embedding` must be a TokenAndPositionEmbedding.* Received: embedding="):
+        TiedLogits(embedding)
+
+
+def test_tied_logits_refuse_a_flag_that_is_none():
+    with pytest.raises(ValueError, match="`use_bias` must be True or False. Received: use_bias=1"):
+        TiedLogits(TokenAndPositionEmbedding(9, 8, 4), use_bias=1)
+
+
+@pytest.mark.parametrize("layer", [*GOOD, layers.MaskedMeanPooling], ids=lambda layer: layer.__name__)
+def test_an_argument_that_the_layer_does_not_have_is_refused(layer):
+    with pytest.raises((TypeError, ValueError), match="no_such_argument"):
+        layer(**GOOD.get(layer, {}), no_such_argument=1)

@@ -1,0 +1,277 @@
+"""Inputs that a layer cannot use: refused in eager calls and while a graph is built, by name and with what came."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx import layers
+from keras_tx.layers import (
+    DropPath,
+    Dropout,
+    FeedForward,
+    MaskedMeanPooling,
+    MultiHeadCrossAttention,
+    MultiHeadSelfAttention,
+    RotaryEmbedding,
+    SinusoidalPositionEncoding,
+    TiedLogits,
+    TokenAndPositionEmbedding,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
+SHAPE = (BATCH, LENGTH, WIDTH)
+WAYS = pytest.mark.parametrize("make", [ops.zeros, lambda shape, dtype="float32": keras.KerasTensor(shape, dtype)], ids=["eager", "symbolic"])
+
+
+def embedding():
+    return TokenAndPositionEmbedding(11, 6, WIDTH)
+
+
+# A way to make each layer that takes floats, and whether it insists on three axes and on the width it was built for.
+FLOAT_LAYERS = {
+    Dropout: (lambda: Dropout(0.5), False, False),
+    DropPath: (lambda: DropPath(0.5), False, False),
+    FeedForward: (lambda: FeedForward(16), False, True),
+    MaskedMeanPooling: (MaskedMeanPooling, True, False),
+    MultiHeadSelfAttention: (lambda: MultiHeadSelfAttention(HEADS), True, True),
+    SinusoidalPositionEncoding: (SinusoidalPositionEncoding, True, True),
+    TiedLogits: (lambda: TiedLogits(embedding()), False, True),
+    TransformerDecoder: (lambda: TransformerDecoder(16, HEADS), True, True),
+    TransformerEncoder: (lambda: TransformerEncoder(16, HEADS), True, True),
+}
+ATTENDING = {
+    MultiHeadSelfAttention: lambda: MultiHeadSelfAttention(HEADS),
+    TransformerDecoder: lambda: TransformerDecoder(16, HEADS),
+    TransformerEncoder: lambda: TransformerEncoder(16, HEADS),
+}
+
+
+def over(choice):
+    chosen = [layer for layer, row in FLOAT_LAYERS.items() if choice(row)]
+    return pytest.mark.parametrize("layer", chosen, ids=lambda layer: layer.__name__)
+
+
+every_layer = over(lambda row: True)
+attending = pytest.mark.parametrize("layer", ATTENDING, ids=lambda layer: layer.__name__)
+
+
+def built(layer):
+    layer = FLOAT_LAYERS[layer][0]()
+    layer(ops.zeros(SHAPE))
+    return layer
+
+
+def cross(make=ops.zeros):
+    layer = MultiHeadCrossAttention(HEADS)
+    layer(make(SHAPE), make((BATCH, KEYS, 6)))
+    return layer
+
+
+def test_every_layer_is_tested():
+    elsewhere = {MultiHeadCrossAttention, RotaryEmbedding, TokenAndPositionEmbedding}
+    assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)
+
+
+@WAYS
+@every_layer
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+def test_inputs_that_are_no_floats_are_refused(layer, make, dtype):
+    with pytest.raises(ValueError, match=f"`inputs` must be a float tensor. Received: inputs of dtype {dtype}"):
+        FLOAT_LAYERS[layer][0]()(make(SHAPE, dtype=dtype))
+    with pytest.raises(ValueError, match=f"`inputs` must be a float tensor. Received: inputs of dtype {dtype}"):
+        built(layer)(make(SHAPE, dtype=dtype))
+
+
+@WAYS
+@over(lambda row: row[1])
+@pytest.mark.parametrize("shape", [(8,), (2, 8), (2, 3, 5, 8)])
+def test_the_first_inputs_must_have_three_axes(layer, make, shape):
+    with pytest.raises(ValueError, match=r"`inputs` must have (3|at least 2) axes.* Received: inputs of shape \("):
+        FLOAT_LAYERS[layer][0]()(make(shape))
+
+
+@WAYS
+@over(lambda row: row[1] or row[0] is FLOAT_LAYERS[DropPath][0])
+@pytest.mark.parametrize("shape", [(8,), (2, 8), (2, 3, 5, 8)])
+def test_later_inputs_must_have_the_rank_of_the_first(layer, make, shape):
+    with pytest.raises(ValueError, match=r"`inputs` must have (3|at least 2) axes.* Received: inputs of shape \("):
+        built(layer)(make(shape))
+
+
+@WAYS
+@over(lambda row: row[2])
+def test_later_inputs_must_have_the_width_of_the_first(layer, make):
+    said = rf"`inputs` must have .* the last of size {WIDTH} as built. Received: inputs of shape \(2, 5, 7\)"
+    with pytest.raises(ValueError, match=said):
+        built(layer)(make((2, 5, 7)))
+
+
+@over(lambda row: row[2])
+def test_inputs_of_unknown_width_are_refused(layer):
+    with pytest.raises(ValueError, match=r"`inputs` must have .* a last axis of known, positive size. Received: .* None\)"):
+        FLOAT_LAYERS[layer][0]()(keras.KerasTensor((2, 5, None)))
+
+
+@WAYS
+@attending
+def test_heads_that_do_not_divide_the_width_are_refused(layer, make):
+    said = r"`num_heads` must divide the hidden size. Received: num_heads=2, hidden size 7"
+    with pytest.raises(ValueError, match=said):
+        ATTENDING[layer]()(make((2, 5, 7)))
+    with pytest.raises(ValueError, match=said):
+        MultiHeadCrossAttention(HEADS)(make((2, 5, 7)), make((2, 4, 8)))
+
+
+@WAYS
+@attending
+@pytest.mark.parametrize(
+    ("argument", "shape"),
+    [
+        ("mask", (2, 4)),
+        ("mask", (3, 5)),
+        ("mask", (5,)),
+        ("mask", (2, 5, 8)),
+        ("mask", (2, 3, 5, 5)),
+        ("attention_mask", (5, 4)),
+        ("attention_mask", (3, 5, 5)),
+        ("attention_mask", (2, 3, 5, 5)),
+        ("attention_mask", (5,)),
+        ("attention_mask", (2, 5)),
+    ],
+)
+def test_masks_of_another_shape_are_refused(layer, make, argument, shape):
+    said = rf"`{argument}` must have shape .* Received: {argument} of shape \({', '.join(map(str, shape))}\)"
+    with pytest.raises(ValueError, match=said):
+        ATTENDING[layer]()(make(SHAPE), **{argument: make(shape, dtype="bool")})
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("argument", "shape"),
+    [
+        ("mask", (2, 4)),
+        ("mask", (3, 5)),
+        ("context_mask", (2, 5)),
+        ("context_mask", (3, 4)),
+        ("context_mask", (2, 5, 4)),
+        ("attention_mask", (5, 5)),
+        ("attention_mask", (2, 3, 5, 4)),
+    ],
+)
+@pytest.mark.parametrize("layer", [MultiHeadCrossAttention, TransformerDecoder])
+def test_masks_of_another_shape_are_refused_where_there_is_a_context(layer, make, argument, shape):
+    if layer is TransformerDecoder and argument == "attention_mask":
+        shape = (5, 4)
+    layer = MultiHeadCrossAttention(HEADS) if layer is MultiHeadCrossAttention else TransformerDecoder(16, HEADS)
+    said = rf"`{argument}` must have shape .* Received: {argument} of shape \({', '.join(map(str, shape))}\)"
+    with pytest.raises(ValueError, match=said):
+        layer(make(SHAPE), make((BATCH, KEYS, 6)), **{argument: make(shape, dtype="bool")})
+
+
+@WAYS
+@attending
+@pytest.mark.parametrize(("argument", "shape"), [("mask", (2, 5)), ("mask", (2, 5, 5)), ("attention_mask", (5, 5))])
+def test_additive_masks_are_refused(layer, make, argument, shape):
+    said = f"`{argument}` must be boolean.* go to `attention_bias`. Received: {argument} of dtype float32"
+    with pytest.raises(ValueError, match=said):
+        ATTENDING[layer]()(make(SHAPE), **{argument: make(shape)})
+
+
+@WAYS
+def test_additive_masks_are_refused_in_cross_attention_and_pooling(make):
+    for argument, shape in [("mask", (2, 5)), ("context_mask", (2, 4)), ("attention_mask", (5, 4))]:
+        for layer in (MultiHeadCrossAttention(HEADS), TransformerDecoder(16, HEADS)):
+            if argument == "attention_mask" and isinstance(layer, TransformerDecoder):
+                continue
+            with pytest.raises(ValueError, match=f"`{argument}` must be boolean.* Received: {argument} of dtype float32"):
+                layer(make(SHAPE), make((2, 4, 6)), **{argument: make(shape)})
+    with pytest.raises(ValueError, match="`mask` must be boolean.* Received: mask of dtype float32"):
+        MaskedMeanPooling()(make(SHAPE), mask=make((2, 5)))
+    with pytest.raises(ValueError, match=r"`mask` must have shape \(2, 5\). Received: mask of shape \(2, 4\)"):
+        MaskedMeanPooling()(make(SHAPE), mask=make((2, 4), dtype="bool"))
+
+
+@WAYS
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 5, 5), (2, 3, 5, 5)])
+def test_a_bias_of_another_shape_is_refused(make, shape):
+    with pytest.raises(ValueError, match=r"`attention_bias` must have shape .* Received: attention_bias of shape \("):
+        MultiHeadSelfAttention(HEADS)(make(SHAPE), attention_bias=make(shape))
+    with pytest.raises(ValueError, match=r"`attention_bias` must have shape .* Received: attention_bias of shape \("):
+        MultiHeadCrossAttention(HEADS)(make(SHAPE), make((2, 4, 6)), attention_bias=make(shape))
+
+
+@WAYS
+@pytest.mark.parametrize("dtype", ["bool", "int32"])
+def test_a_bias_that_is_no_float_is_refused(make, dtype):
+    with pytest.raises(ValueError, match=f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}"):
+        MultiHeadSelfAttention(HEADS)(make(SHAPE), attention_bias=make((5, 5), dtype=dtype))
+    with pytest.raises(ValueError, match=f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}"):
+        MultiHeadCrossAttention(HEADS)(make(SHAPE), make((2, 4, 6)), attention_bias=make((5, 4), dtype=dtype))
+
+
+@WAYS
+@pytest.mark.parametrize("shape", [(2, 5, 8), (2, 5, 2, 7), (2, 8)])
+def test_rotary_positions_need_heads_of_even_size(make, shape):
+    with pytest.raises(ValueError, match=r"`inputs` must have 4 axes, the last of even size. Received: inputs of shape \("):
+        RotaryEmbedding()(make(shape))
+
+
+@WAYS
+def test_an_attention_with_odd_heads_has_no_rotary_positions(make):
+    with pytest.raises(ValueError, match=r"must have 4 axes, the last of even size. Received: .* shape \(2, 5, 2, 3\)"):
+        MultiHeadSelfAttention(HEADS, rotary=RotaryEmbedding())(make((2, 5, 6)))
+
+
+@WAYS
+def test_a_noise_shape_that_does_not_broadcast_is_refused(make):
+    for noise_shape in [(2, 5), (None, 4, None), (2, 5, 8, 1)]:
+        with pytest.raises(ValueError, match=r"`noise_shape` must broadcast.* Received: noise_shape=.* \(2, 5, 8\)"):
+            Dropout(0.5, noise_shape)(make(SHAPE))
+
+
+@WAYS
+@pytest.mark.parametrize("layer", [MultiHeadCrossAttention, TransformerDecoder], ids=lambda layer: layer.__name__)
+def test_a_context_that_does_not_fit_is_refused(layer, make):
+    fresh = lambda: MultiHeadCrossAttention(HEADS) if layer is MultiHeadCrossAttention else TransformerDecoder(16, HEADS)  # noqa: E731
+    used = fresh()
+    used(make(SHAPE), make((BATCH, KEYS, 6)))
+    for shape, said in [
+        ((2, 4, 7), r"`context` must have 3 axes, the last of size 6 as built. Received: context of shape \(2, 4, 7\)"),
+        ((2, 6), r"`context` must have 3 axes, the last of size 6 as built. Received: context of shape \(2, 6\)"),
+        ((3, 4, 6), r"`inputs` and `context` must have the same batch size. Received: .* \(2, 5, 8\), .* \(3, 4, 6\)"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            used(make(SHAPE), make(shape))
+    with pytest.raises(ValueError, match="`context` must be a float tensor. Received: context of dtype int32"):
+        used(make(SHAPE), make((2, 4, 6), dtype="int32"))
+    with pytest.raises(ValueError, match="`context` must be given .* Received: context=None"):
+        used(make(SHAPE))
+    with pytest.raises(ValueError, match=r"`context` must have 3 axes. Received: context of shape \(2, 4, 6, 1\)"):
+        fresh()(make(SHAPE), make((2, 4, 6, 1)))
+
+
+@WAYS
+def test_cross_attention_needs_a_context_from_its_first_call_on(make):
+    with pytest.raises(ValueError, match="`context` must be given .* Received: context=None"):
+        MultiHeadCrossAttention(HEADS)(make(SHAPE))
+
+
+@WAYS
+def test_a_block_built_without_a_context_takes_none_later(make):
+    block = TransformerDecoder(16, HEADS)
+    block(make(SHAPE))
+    with pytest.raises(ValueError, match=r"`context` must be given in the first call.* Received: context of shape \(2, 4, 6\)"):
+        block(make(SHAPE), make((2, 4, 6)))
+
+
+@WAYS
+@pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder], ids=lambda block: block.__name__)
+def test_a_block_asks_its_attention_for_nothing_that_it_cannot_do(block, make):
+    for argument in ({"attention_mask": make((5, 5), dtype="bool")}, {"return_attention_scores": True}):
+        layer = block(16, attention=keras.layers.Dense(WIDTH))
+        (name,) = argument
+        with pytest.raises(ValueError, match=f"`{name}` must be among the arguments .* Received: {name} for Dense"):
+            layer(make(SHAPE), **argument)

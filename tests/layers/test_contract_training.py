@@ -1,0 +1,131 @@
+"""What every public layer keeps in training: gradients, a falling loss, low-rank adapters; and rounding to int8.
+
+What has to be compiled is compiled for all rows at once, which takes a fraction of the time.
+"""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tx import layers
+from keras_tx.layers import decode_state
+
+from .contract_rows import BATCH, ROWS, find, reloaded
+from .execution import COMPILES, array, gradients, weighted_sum
+
+ADAPTED = [row for row in ROWS if row.inner]
+
+
+def joint_model(rows):
+    """A model with a branch for each row, its inputs, and the branches' outputs."""
+    inputs, outputs = [], []
+    for number, row in enumerate(rows):
+        own = row.symbols()
+        inputs += own
+        outputs.append(row.connect(row.make(name=f"layer_{number}"), *own))
+    return inputs, outputs
+
+
+def joint_numbers(rows):
+    return [value for row in rows for value in row.numbers(graph=True)]
+
+
+def unadapted(part):
+    """The weights that an adapter leaves as they are."""
+    return next(weight for weight in part.weights if weight.name in ("kernel", "embeddings"))
+
+
+def test_every_trainable_weight_gets_a_gradient():
+    rows = [row for row in ROWS if row.trainable]
+    built = [row.built() for row in rows]
+    calls = [
+        (layer, row.values(), {"training": True} if decode_state.takes(layer, "training") else {})
+        for row, layer in zip(rows, built, strict=True)
+    ]
+    names, weights = [], []
+    for row, layer in zip(rows, built, strict=True):
+        for weight in layer.trainable_weights:
+            if row.layer is layers.TiedLogits and "position" in weight.path:
+                continue  # the logits read the other table
+            names.append(f"{row}: {weight.path}")
+            weights.append(weight)
+
+    def loss():
+        return sum(weighted_sum(layer(*inputs, **training)) for layer, inputs, training in calls)
+
+    for name, gradient in zip(names, gradients(loss, weights), strict=True):
+        assert gradient is not None, name
+        assert np.all(np.isfinite(gradient)), name
+        if name.endswith("key/bias"):
+            # It adds one number to all scores of a query, which the softmax takes out again.
+            assert np.max(np.abs(gradient)) < 1e-4, name
+        else:
+            assert np.max(np.abs(gradient)) > 1e-4, name
+
+
+def test_every_loss_falls_in_a_compiled_fit():
+    rows = [row for row in ROWS if not row.variant]
+    assert {row.layer.__name__ for row in rows} == set(layers.__all__)
+    inputs, outputs = joint_model(rows)
+    heads = [keras.layers.Dense(1, name=f"head_{number}")(each) for number, each in enumerate(outputs)]
+    model = keras.Model(inputs, heads)
+    model.compile(keras.optimizers.SGD(0.02), "mse", jit_compile=COMPILES)
+    targets = [np.full((BATCH, *row.outputs[:-1], 1), 2.0, "float32") for row in rows]
+    history = model.fit(joint_numbers(rows), targets, batch_size=BATCH, epochs=12, verbose=0).history
+    for number, row in enumerate(rows):
+        losses = history[f"head_{number}_loss"]
+        assert np.all(np.isfinite(losses)), row
+        assert losses[-1] < 0.8 * losses[0], row
+
+
+def test_low_rank_adapters_train_and_save(tmp_path):
+    rows = [row for row in ADAPTED if not row.variant]
+    inputs, outputs = joint_model(rows)
+    model = keras.Model(inputs, outputs)
+    parts = []
+    for number, row in enumerate(rows):
+        layer = model.get_layer(f"layer_{number}")
+        parts += [(f"{row}: {path}", find(layer, path)) for path in row.inner]
+    for _, part in parts:
+        part.enable_lora(2)
+    starts = [array(unadapted(part)) for _, part in parts]
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    numbers = joint_numbers(rows)
+    targets = [np.zeros((BATCH, *row.outputs), "float32") for row in rows]
+    history = model.fit(numbers, targets, batch_size=BATCH, epochs=3, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    for (name, part), start in zip(parts, starts, strict=True):
+        np.testing.assert_array_equal(array(unadapted(part)), start, err_msg=name)
+        learned = part.lora_kernel_b if hasattr(part, "lora_kernel_b") else part.lora_embeddings_b
+        assert np.max(np.abs(array(learned))) > 1e-3, name
+
+    copy = reloaded(model, tmp_path)
+    for row, ours, theirs in zip(rows, model(numbers), copy(numbers), strict=True):
+        np.testing.assert_allclose(array(theirs), array(ours), atol=1e-5, err_msg=str(row))
+
+
+@pytest.fixture
+def few_objects_to_collect():
+    """Keras collects garbage for each variable that it deletes, and the time that takes grows with all that lives."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("few_objects_to_collect")
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented:UserWarning")
+@pytest.mark.filterwarnings("ignore:The use of `x.T` on tensors of dimension other than 2:UserWarning")
+@pytest.mark.parametrize("row", ADAPTED, ids=str)
+def test_int8_stays_close_and_reloads_with_equal_outputs(row, tmp_path):
+    model, inputs = row.model(), row.values(graph=True)
+    exact = array(model(inputs))
+    model.quantize("int8")
+    rounded = array(model(inputs))
+    assert any(keras.backend.standardize_dtype(weight.dtype) == "int8" for weight in model.weights)
+    assert 0 < np.max(np.abs(rounded - exact)) < 0.05 * np.max(np.abs(exact))
+    copy = reloaded(model, tmp_path)
+    assert [weight.path for weight in copy.weights] == [weight.path for weight in model.weights]
+    np.testing.assert_array_equal(array(copy(inputs)), rounded)

@@ -1,0 +1,126 @@
+"""SavedModels of raw text, loaded by a process that has neither this package nor keras-hub."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx import export
+from keras_tx.applications import TextClassifier
+
+TEXTS = ["a good film", "a bad film !", "", "Unheard-of words, übermäßig"]
+WORDS = ["a", "good", "bad", "film", "!", "g", "##o", "##d", "u", "##n"]
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+LOADER = """
+import json, sys
+for name in ("keras_tx", "keras_hub", "keras_nlp"):
+    sys.modules[name] = None
+import tensorflow as tf
+import tensorflow_text
+served = tf.saved_model.load(sys.argv[1])
+texts = tf.constant(json.loads(sys.argv[2]))
+print(json.dumps([served.serve(texts).numpy().tolist(), served.signatures["serve"](texts=texts)["output_0"].numpy().tolist()]))
+"""
+
+
+def classifier(vocabulary_size, length):
+    return TextClassifier(vocabulary_size, length, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=16)
+
+
+def word_piece(length):
+    import keras_hub
+
+    return keras_hub.tokenizers.WordPieceTokenizer(
+        ["[PAD]", "[UNK]", *WORDS], sequence_length=length, lowercase=True, strip_accents=True, dtype="int32"
+    )
+
+
+def vectorization(length):
+    return keras.layers.TextVectorization(vocabulary=WORDS, output_sequence_length=length)
+
+
+def softmax(logits):
+    return ops.convert_to_numpy(ops.softmax(logits))
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="a SavedModel is written by TensorFlow alone")
+class TestOnTensorFlow:
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("make_tokenizer", "jit_compile"), [(word_piece, True), (vectorization, False)])
+    def test_a_process_with_tensorflow_alone_gives_the_same_probabilities(self, tmp_path, make_tokenizer, jit_compile):
+        tokenizer = make_tokenizer(6)
+        model = classifier(len(WORDS) + 2, 6)
+        folder = export.export_saved_model(
+            model, tmp_path / "saved", tokenizer=tokenizer, activation="softmax", jit_compile=jit_compile
+        )
+        command = [sys.executable, "-c", LOADER, str(folder), json.dumps(TEXTS)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+        by_method, by_signature = json.loads(output.splitlines()[-1])
+        expected = softmax(model(np.array(tokenizer(TEXTS))))
+        np.testing.assert_allclose(by_method, expected, atol=1e-6)
+        assert by_signature == by_method
+
+    def test_ragged_ids_are_padded_and_cut_to_the_sequence_length(self, tmp_path):
+        import tensorflow as tf
+
+        tokenizer, model = word_piece(None), classifier(len(WORDS) + 2, 4)
+        folder = export.export_saved_model(model, tmp_path / "saved", tokenizer=tokenizer, sequence_length=4)
+        served = tf.saved_model.load(str(folder))
+        expected = model(np.array(word_piece(4)(TEXTS)))
+        np.testing.assert_allclose(served.serve(tf.constant(TEXTS)), expected, atol=1e-6)
+
+    def test_without_a_tokenizer_the_models_own_inputs_are_served(self, tmp_path):
+        import tensorflow as tf
+
+        model = classifier(9, 5)
+        served = tf.saved_model.load(str(export.export_saved_model(model, tmp_path / "saved")))
+        ids = np.array([[1, 2, 3, 0]], "int32")
+        np.testing.assert_allclose(served.serve(ids), model(ids), atol=1e-6)
+
+    def test_a_save_that_dies_leaves_the_folder_as_it_was(self, tmp_path, monkeypatch):
+        import tensorflow as tf
+
+        model, path = classifier(9, 5), tmp_path / "saved"
+        export.export_saved_model(model, path)
+        before = {str(p): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+        def die(module, folder, signatures):
+            os.makedirs(folder)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(tf.saved_model, "save", die)
+        with pytest.raises(KeyboardInterrupt):
+            export.export_saved_model(model, path)
+        assert {str(p): p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+        assert os.listdir(tmp_path) == ["saved"]
+
+    def test_a_second_export_replaces_the_first(self, tmp_path):
+        import tensorflow as tf
+
+        path, ids = tmp_path / "saved", np.array([[1, 2, 3]], "int32")
+        for _ in range(2):
+            model = classifier(9, 5)
+            export.export_saved_model(model, path)
+        served = tf.saved_model.load(str(path))
+        np.testing.assert_allclose(served.serve(ids), model(ids), atol=1e-6)
+
+    def test_a_tokenizer_that_cannot_be_called_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match=r"`tokenizer` must be callable.*Received: tokenizer='words'"):
+            export.export_saved_model(classifier(9, 5), tmp_path / "saved", tokenizer="words")
+
+    def test_a_model_of_two_inputs_takes_no_tokenizer(self, tmp_path):
+        a, b = keras.Input((3,)), keras.Input((3,))
+        model = keras.Model([a, b], keras.layers.Add()([a, b]))
+        with pytest.raises(ValueError, match="a model with 2 inputs"):
+            export.export_saved_model(model, tmp_path / "saved", tokenizer=vectorization(3))
+
+
+@pytest.mark.skipif(ON_TENSORFLOW, reason="TensorFlow is the backend that can")
+def test_another_backend_is_told_how_to_export(tmp_path):
+    with pytest.raises(ValueError, match=r"backend must be TensorFlow.*KERAS_BACKEND=tensorflow"):
+        export.export_saved_model(classifier(9, 5), tmp_path / "saved")

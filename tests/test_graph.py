@@ -1,0 +1,113 @@
+"""The walk runs a functional model as the model itself runs, layer by layer, nested models included."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx import graph, layers
+
+
+def nested_model():
+    inner_inputs = keras.Input((6, 8))
+    inner = keras.Model(inner_inputs, layers.TransformerEncoder(16, 2, name="block")(inner_inputs), name="inner")
+    sequential = keras.Sequential([keras.Input((6, 8)), layers.FeedForward(16, name="network")], name="sequence")
+    inputs = keras.Input((6, 8), name="inputs")
+    x = inner(inputs)
+    x = sequential(x)
+    x = inner(x)
+    return keras.Model(inputs, keras.layers.Add(name="sum")([x, inputs]))
+
+
+def call(layer, path, args, kwargs):
+    return layer(*args, **kwargs)
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def test_walk_gives_the_outputs_of_the_model_to_the_last_bit():
+    model, x = nested_model(), random(2, 6, 8)
+    expected, walked = (ops.convert_to_numpy(y) for y in (model(x), graph.walk(model, x, call)))
+    assert np.array_equal(expected, walked)
+
+
+def test_walk_names_each_call_by_its_path():
+    seen = []
+
+    def note(layer, path, args, kwargs):
+        seen.append(path)
+        return layer(*args, **kwargs)
+
+    graph.walk(nested_model(), random(1, 6, 8), note)
+    assert seen == ["inner/block", "sequence/network", "inner/block#2", "sum"]
+
+
+def test_walk_keeps_the_masks_that_keras_carries():
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.TokenAndPositionEmbedding(9, 5, 8, mask_zero=True)(ids)
+    x = layers.TransformerEncoder(16, 2)(x)
+    model = keras.Model(ids, layers.MaskedMeanPooling()(x))
+    given = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0]])
+    expected, walked = (ops.convert_to_numpy(y) for y in (model(given), graph.walk(model, given, call)))
+    assert np.array_equal(expected, walked)
+
+
+def test_walk_takes_several_inputs_and_gives_several_outputs():
+    a, b = keras.Input((4, 8), name="a"), keras.Input((3, 8), name="b")
+    y = layers.TransformerDecoder(16, 2)(a, b)
+    model = keras.Model({"a": a, "b": b}, [y, keras.layers.Dense(2)(y)])
+    given = {"a": random(2, 4, 8), "b": random(2, 3, 8, seed=1)}
+    for expected, walked in zip(model(given), graph.walk(model, given, call), strict=True):
+        assert np.array_equal(ops.convert_to_numpy(expected), ops.convert_to_numpy(walked))
+
+
+def test_walk_hands_training_on():
+    inputs = keras.Input((50,))
+    model = keras.Model(inputs, layers.Dropout(0.5)(inputs))
+    ones = np.ones((1, 50), "float32")
+    assert np.array_equal(ops.convert_to_numpy(graph.walk(model, ones, call)), ones)
+    assert not np.array_equal(ops.convert_to_numpy(graph.walk(model, ones, call, training=True)), ones)
+
+
+def test_a_subclassed_model_is_refused_by_name():
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match=r"must be a functional model.*subclassed.*of class Subclassed"):
+        graph.walk(Subclassed(name="mine"), random(1, 2), call)
+
+
+def test_a_subclassed_model_nested_in_a_functional_one_is_called_as_a_layer():
+    class Doubling(keras.Model):
+        def call(self, x):
+            return 2 * x
+
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Doubling(name="doubling")(inputs))
+    ones = np.ones((1, 3), "float32")
+    assert np.array_equal(ops.convert_to_numpy(graph.walk(model, ones, call)), 2 * ones)
+
+
+def test_find_layer_looks_through_the_graph_and_into_nested_models():
+    inputs = keras.Input((6, 8))
+    inner_inputs = keras.Input((6, 8))
+    network = layers.FeedForward(16, name="network")
+    inner = keras.Model(inner_inputs, network(inner_inputs))
+    y = keras.layers.Dense(8, name="late")(inner(inputs))
+    assert graph.find_layer(y, "network") is network
+    assert graph.find_layer(y, "absent") is None
+    assert graph.find_layer(random(2), "network") is None
+
+
+def test_parts_name_every_layer_inside_a_layer():
+    block = layers.TransformerEncoder(16, 2, name="block")
+    block.build((None, 4, 8))
+    paths = [path for path, _ in graph.parts(block)]
+    assert {"block/attention/query", "block/attention_norm", "block/feed_forward/intermediate"} <= set(paths)
+    assert len(paths) == len(set(paths))

@@ -1,0 +1,44 @@
+"""The README's quick start runs as it stands, and its tree names what is there."""
+
+import re
+from pathlib import Path
+
+import keras
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def quick_start():
+    return re.search(r"## Quick start\n+```python\n(.*?)```", README, re.DOTALL).group(1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the quick start exports a SavedModel")
+def test_quick_start_runs_and_what_it_exports_answers(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(quick_start(), "README.md", "exec"), names)
+    assert names["maps"]["encoder"].shape == (1, 4, 8, 8)
+    assert (tmp_path / "attention.png").stat().st_size > 10_000
+    served = tf.saved_model.load("reviews")
+    probabilities = served.serve(tf.constant(["a funny film", "dull"])).numpy()
+    assert probabilities.shape == (2, 2)
+    assert abs(probabilities.sum(axis=1) - 1).max() < 1e-5
+
+
+def test_every_place_in_the_tree_exists():
+    tree = re.search(r"## What is where\n+```\n(.*?)```", README, re.DOTALL).group(1)
+    places = [line.split()[0] for line in tree.splitlines()]
+    assert len(places) > 5
+    assert all((ROOT / place).exists() for place in places)
+
+
+def test_every_public_layer_is_in_the_table():
+    import keras_tx
+
+    table = re.search(r"## The layers\n(.*?)\n\nMasks", README, re.DOTALL).group(1)
+    assert set(re.findall(r"`([A-Z]\w+)`", table)) == set(keras_tx.layers.__all__)
