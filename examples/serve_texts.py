@@ -2,8 +2,8 @@
 
     python examples/serve_texts.py FOLDER "a text" "another text"
 
-Prints one line of JSON a text. `keras_tx` and `keras_hub` are made impossible to import first, to show that the SavedModel needs
-neither.
+Prints one line of JSON a text. `keras_tx` and `keras_hub` are made impossible to import first, to show that the
+SavedModel needs neither.
 """
 
 import json

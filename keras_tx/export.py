@@ -7,11 +7,14 @@ import tempfile
 import keras
 
 
-def export_saved_model(model, path, tokenizer=None, sequence_length=None, activation=None, jit_compile=False):
+def export_saved_model(
+    model, path, tokenizer=None, sequence_length=None, activation=None, jit_compile=False, generate=None
+):
     """Writes a SavedModel whose endpoint `serve` maps strings (or the model's own inputs) to the model's outputs.
 
-    The tokenizer is part of the SavedModel and its tables are tracked, so a process with TensorFlow (and tensorflow-text, for
-    keras-hub's tokenizers) alone can load it. Strings do not enter XLA: the tokenizer runs outside the compiled function.
+    The tokenizer is part of the SavedModel and its tables are tracked, so a process with TensorFlow (and
+    tensorflow-text, for keras-hub's tokenizers) alone can load it. Strings do not enter XLA: the tokenizer runs outside
+    the compiled function.
 
     The folder is written beside `path` and renamed when it is whole.
 
@@ -20,18 +23,23 @@ def export_saved_model(model, path, tokenizer=None, sequence_length=None, activa
         path: folder to write. One that exists is replaced.
         tokenizer: layer that maps strings (B,) to ids, dense (B, T) or ragged: a keras-hub tokenizer or an adapted
             `keras.layers.TextVectorization`. `None` for a model served on its own inputs.
-        sequence_length: int, what ragged ids are padded with 0, or cut, to. `None` for the model's static length; where that is
-            unknown too, for the longest text of the batch.
-        activation: name of, or function from, `keras.activations` applied to the outputs (such as "softmax" for probabilities of
-            a model that returns logits), or `None`.
+        sequence_length: int, what ragged ids are padded with 0, or cut, to. `None` for the model's static length; where
+            that is unknown too, for the longest text of the batch.
+        activation: name of, or function from, `keras.activations` applied to the outputs (such as "softmax" for
+            probabilities of a model that returns logits), or `None`.
         jit_compile: bool, whether the model inside is compiled by XLA when served, once for each input shape.
+        generate: dict of arguments for generation: `max_new_tokens`, and if wished `max_prompt_length` (a prompt's last tokens
+            are read), `sampler`, `stop_ids` and `seed`. `serve` then maps prompts to prompts with their continuations, generated
+            inside, and two more endpoints serve a loop of one's own: `prefill(token_ids, mask)` and `step(token_ids, cache_000,
+            ...)`, each giving "logits" and the caches. Any batch size. Needs a tokenizer. `None` for a model that does not
+            generate.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if the backend is not TensorFlow, the model has not one input where a tokenizer is given, or the tokenizer is no
-            callable.
+        ValueError: if the backend is not TensorFlow, the model has not one input where a tokenizer is given, or the
+            tokenizer is no callable.
         ImportError: if TensorFlow is missing, with the command that installs it.
 
     Example:
@@ -57,28 +65,64 @@ def export_saved_model(model, path, tokenizer=None, sequence_length=None, activa
             "`tokenizer` must be callable, and its model must have one input. Received: "
             f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
         )
+    if generate is not None:
+        return _export_generation(tf, model, path, tokenizer, dict(generate))
     activation = keras.activations.get(activation)
 
     def run(*inputs):
         outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
         return activation(outputs) if activation is not keras.activations.linear else outputs
 
-    module = tf.Module()
-    module.model_variables = [variable.value for variable in model.variables]
+    module = _module(tf, model, tokenizer)
     compiled = tf.function(run, jit_compile=jit_compile)
     if tokenizer is None:
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
         module.serve = tf.function(lambda *inputs: compiled(*inputs), input_signature=signature)
     else:
         length = sequence_length or model.inputs[0].shape[1]
-        # A tokenizer is no tf.Module: without its attributes the tables would be saved as "untracked resource".
-        module.tokenizer_parts = list(vars(tokenizer).values())
 
         def serve(texts):
             return compiled(_dense_ids(tf, tokenizer(texts), length, model.inputs[0].dtype))
 
         module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
     _save_whole(lambda folder: tf.saved_model.save(module, folder, signatures={"serve": module.serve}), path)
+    return path
+
+
+def _module(tf, model, tokenizer):
+    """Returns a module that keeps what the endpoints use: SavedModel knows no Keras variable and no tokenizer."""
+    module = tf.Module()
+    module.model_variables = [variable.value for variable in model.variables]
+    if tokenizer is not None:
+        # Without these the tokenizer's tables would be saved as "untracked resource".
+        module.tokenizer_parts = list(vars(tokenizer).values())
+    return module
+
+
+def _export_generation(tf, model, path, tokenizer, options):
+    from .decoding import endpoints
+
+    if tokenizer is None or not callable(getattr(tokenizer, "detokenize", None)):
+        raise ValueError(
+            "`tokenizer` must be one with `tokenize` and `detokenize` where `generate` is given. Received: "
+            f"tokenizer={tokenizer!r}."
+        )
+    if "max_new_tokens" not in options:
+        raise ValueError(f"`generate` must hold 'max_new_tokens'. Received: generate={options!r}.")
+    module = _module(tf, model, tokenizer)
+    serve = endpoints.text_endpoint(model, tokenizer, **options)
+    prompt_length = options.get("max_prompt_length") or endpoints.longest_sequence(model) or 512
+    prefill, step, caches = endpoints.cache_endpoints(model, prompt_length + options["max_new_tokens"])
+    ids = tf.TensorSpec((None, None), tf.int32, name="token_ids")
+    module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
+    module.prefill = tf.function(prefill, input_signature=[ids, tf.TensorSpec((None, None), tf.bool, name="mask")])
+    module.step = tf.function(step)
+    signatures = {
+        "serve": module.serve,
+        "prefill": module.prefill,
+        "step": module.step.get_concrete_function(ids, **caches),
+    }
+    _save_whole(lambda folder: tf.saved_model.save(module, folder, signatures=signatures), path)
     return path
 
 

@@ -1,23 +1,28 @@
-"""A functional model as data: walking its layers, finding a layer in the graph that leads to a tensor, and what is in a layer.
+"""A functional model as data: walking its layers, finding a layer in the graph that leads to a tensor, and what is in a
+layer.
 
 The only user of Keras' private graph names.
 """
 
+import contextlib
+
 import keras
+from keras.src.backend.common import global_state
 
 
 def walk(model, inputs, call_layer, training=False):
     """Runs a functional model on inputs, with every layer called through a function of the caller's.
 
-    The walk goes into nested functional and Sequential models. Nothing is rebuilt and no weight is copied: the layers are the
-    model's own, and the tensors may be real or traced.
+    The walk goes into nested functional and Sequential models. Nothing is rebuilt and no weight is copied: the layers
+    are the model's own, and the tensors may be real or traced.
 
     Args:
         model: a functional `keras.Model` or a built `keras.Sequential`.
         inputs: a tensor, or tensors in the structure of the model's inputs.
-        call_layer: function `(layer, path, args, kwargs) -> outputs` that calls the layer, with whatever other arguments it
-            likes, and returns the outputs that the graph knows of. `path` is the layer's name, after the names of the models
-            that it is nested in, joined by "/"; a layer that the graph calls a second time has "#2" appended, and so on.
+        call_layer: function `(layer, path, args, kwargs) -> outputs` that calls the layer, with whatever other
+            arguments it likes, and returns the outputs that the graph knows of. `path` is the layer's name, after the
+            names of the models that it is nested in, joined by "/"; a layer that the graph calls a second time has "#2"
+            appended, and so on.
         training: bool, handed to the layers that take it.
 
     Returns:
@@ -161,3 +166,57 @@ def parts(layer, path=None):
     for part in layer._flatten_layers(recursive=False, include_self=False):
         yield f"{path}/{part.name}", part
         yield from parts(part, f"{path}/{part.name}")
+
+
+@contextlib.contextmanager
+def without_values():
+    """Lets models be built whose weights have shapes and no values: nothing is drawn and nothing allocated.
+
+    Such a model can be counted and its graph can be looked at; to run it, `fill` each of its variables. (Keras' own
+    scope, `keras.StatelessScope(initialize_variables=False)`, keeps a list of such variables, and the next scope that
+    ends gives all of them values.)
+
+    Example:
+
+    ```python
+    with keras_tx.graph.without_values():
+        model = keras_tx.applications.GPT(**keras_tx.applications.GPT_SIZES["xl"])
+    model.count_params()  # 1557611200
+    ```
+    """
+    others = list(global_state.get_global_attribute("uninitialized_variables") or ())
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", others)
+
+
+def fill(variable, value=None):
+    """Gives a variable that was made in `without_values` its first value.
+
+    Args:
+        variable: `keras.Variable`.
+        value: array of the variable's shape, or `None` for what its initializer draws.
+
+    Raises:
+        ValueError: if the variable has a value already, or `value` has another shape.
+    """
+    if value is not None:
+        if tuple(value.shape) != tuple(variable.shape):
+            raise ValueError(
+                f"`value` must have the shape of the variable. Received: value of shape {tuple(value.shape)} for "
+                f"{variable.path} of shape {tuple(variable.shape)}."
+            )
+        variable._initializer = _Given(value)
+    variable._deferred_initialize()
+
+
+class _Given:
+    """An initializer that returns what it was given."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.convert_to_tensor(self.value, dtype)

@@ -9,20 +9,21 @@ from ..layers import decode_state
 def attention_maps(model, inputs, return_outputs=False):
     """Returns the attention weights of every attention in a functional model, for the given inputs.
 
-    The model is walked, not rebuilt: each layer whose `call` takes `return_attention_scores` is asked for them, and its outputs go
-    on as before, so the model's outputs are those of `model(inputs)` to the last bit.
+    The model is walked, not rebuilt: each layer whose `call` takes `return_attention_scores` is asked for them, and its
+    outputs go on as before, so the model's outputs are those of `model(inputs)` to the last bit.
 
     Args:
-        model: functional `keras.Model` or built `keras.Sequential`, made of this package's layers and any others. Attention inside
-            a layer that a user wrote himself is reached if that layer takes `return_attention_scores` and returns
-            `(outputs, scores)`.
+        model: functional `keras.Model` or built `keras.Sequential`, made of this package's layers and any others.
+            Attention inside a layer that a user wrote himself is reached if that layer takes `return_attention_scores`
+            and returns `(outputs, scores)`.
         inputs: a tensor or array, or several in the structure of the model's inputs.
         return_outputs: bool, whether to return the model's outputs too.
 
     Returns:
-        Dict from layer name to float32 array (B, N, T, S): how much of head n's attention at query t goes to key s. Names of layers
-        in nested models follow that of their model, joined by "/". A decoder with a context has its cross-attention under its name
-        with "/cross_attention" appended. With `return_outputs`, a pair `(maps, outputs)`.
+        Dict from layer name to float32 array (B, N, T, S): how much of head n's attention at query t goes to key s.
+        Names of layers in nested models follow that of their model, joined by "/". A decoder with a context has its
+        cross-attention under its name with "/cross_attention" appended. With `return_outputs`, a pair `(maps,
+        outputs)`.
 
     Raises:
         ValueError: if the model is a subclassed one, or has no attention.

@@ -6,5 +6,17 @@ from .generate import generate
 from .programs import trace_report
 from .sampling import Greedy, Sample
 from .step import init_caches, step
+from .stream import Session, stream
 
-__all__ = ["Beam", "Greedy", "Sample", "check_decodable", "generate", "init_caches", "step", "trace_report"]
+__all__ = [
+    "Beam",
+    "Greedy",
+    "Sample",
+    "Session",
+    "check_decodable",
+    "generate",
+    "init_caches",
+    "step",
+    "stream",
+    "trace_report",
+]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from .loop import flat, like, stopped
+from .loop import PADDING, flat, like, stopped
 from .step import step
 
 _NONE = -1e30
@@ -15,8 +15,9 @@ _NONE = -1e30
 class Beam:
     """Keeps the `width` likeliest sequences at each step, and returns the best that have finished.
 
-    The score of a sequence of l generated tokens (its stop included) is log P / ((5 + l) / 6)^length_penalty. At the limit of tokens
-    the unfinished sequences count as finished. A row ends early when no unfinished sequence can still beat its finished ones.
+    The score of a sequence of l generated tokens (its stop included) is log P / ((5 + l) / 6)^length_penalty. At the
+    limit of tokens the unfinished sequences count as finished. A row ends early when no unfinished sequence can still
+    beat its finished ones.
 
     Args:
         width: int, how many sequences are kept for each row.
@@ -33,7 +34,8 @@ class Beam:
     ```
 
     Reference:
-        Wu et al. 2016, "Google's Neural Machine Translation System", section 7 (equation 14, without the coverage term).
+        Wu et al. 2016, "Google's Neural Machine Translation System", section 7 (equation 14, without the coverage
+        term).
     """
 
     width: int = 4
@@ -68,7 +70,7 @@ class BeamState(NamedTuple):
         tokens: int32 (B, W, N), what they generated.
         tail: int32 (B, W, M), their last tokens.
         finished_scores: float32 (B, W), penalized, descending; `_NONE` where there is none.
-        finished_tokens: int32 (B, W, N), padding beyond their end.
+        finished_tokens: int32 (B, W, N), `PADDING` beyond their end.
         count: int32 scalar.
         done: boolean (B,).
         failed: boolean scalar, whether a logit was NaN.
@@ -86,7 +88,7 @@ class BeamState(NamedTuple):
     failed: Any
 
 
-def begin(logits, caches, width, capacity, tail_length, lengths, pad_id):
+def begin(logits, caches, width, capacity, tail_length, lengths):
     """Returns the state before the first token, every row's caches repeated `width` times."""
     batch = ops.shape(logits)[0]
     only_first = ops.where(ops.arange(width) == 0, 0.0, _NONE)
@@ -94,10 +96,10 @@ def begin(logits, caches, width, capacity, tail_length, lengths, pad_id):
         caches=[_each(leaf, lambda x: ops.repeat(x, width, axis=0)) for leaf in flat(caches)],
         logits=ops.repeat(logits, width, axis=0),
         scores=ops.broadcast_to(ops.cast(only_first, "float32")[None], (batch, width)),
-        tokens=ops.zeros((batch, width, capacity), "int32") + pad_id,
+        tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
         tail=ops.full((batch, width, tail_length), -1, dtype="int32"),
         finished_scores=ops.full((batch, width), _NONE, dtype="float32"),
-        finished_tokens=ops.zeros((batch, width, capacity), "int32") + pad_id,
+        finished_tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
         count=ops.zeros((), "int32"),
         done=lengths == 0,
         failed=ops.zeros((), "bool"),

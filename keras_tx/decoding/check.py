@@ -22,8 +22,8 @@ def longest_sequence(model):
 def check_decodable(model):
     """Raises `ValueError` unless cached steps of the model give what the whole model gives. Runs once for each model.
 
-    Four tokens go through the model. A layer without a cache must treat each position on its own; a layer with one must not look
-    ahead; and the prompt of two tokens followed by two steps must equal the full pass.
+    Four tokens go through the model. A layer without a cache must treat each position on its own; a layer with one must
+    not look ahead; and the prompt of two tokens followed by two steps must equal the full pass.
 
     Args:
         model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).

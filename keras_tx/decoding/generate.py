@@ -9,34 +9,40 @@ from .beam import Beam
 from .check import check_decodable, longest_sequence
 from .sampling import Greedy, Sample
 from .step import init_caches
+from .text import ids_of, text_of
 
 
-def generate(model, prompts, max_new_tokens, sampler=None, stop_ids=None, seed=0, pad_id=0, return_scores=False):
+def generate(
+    model, prompts, max_new_tokens, sampler=None, stop_ids=None, seed=0, pad_id=0, return_scores=False, tokenizer=None
+):
     """Continues prompts with tokens that the model predicts.
 
-    The whole loop is one compiled program (XLA on TensorFlow and JAX), with a cache of fixed size that is updated in place. Programs
-    are kept: batch and cache sizes are rounded up, and prompts, stops, limits and sampling settings are passed as tensors, so calls
-    that differ in them share a compilation (`trace_report` counts).
+    The whole loop is one compiled program (XLA on TensorFlow and JAX), with a cache of fixed size that is updated in
+    place. Programs are kept: batch and cache sizes are rounded up, and prompts, stops, limits and sampling settings are
+    passed as tensors, so calls that differ in them share a compilation (`trace_report` counts).
 
     Args:
         model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
-        prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one token.
+        prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one
+            token. With a tokenizer, a list of strings.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
-        stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated* ends with one
-            of them, which is kept. The padding id may be among them.
+        stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
+            ends with one of them, which is kept. The padding id may be among them.
         seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
         pad_id: int, what stands after a row has stopped.
         return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
+        tokenizer: keras-hub tokenizer, or any object with `tokenize` and `detokenize`, or `None`.
 
     Returns:
-        int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and padding. With
-        `Beam(num_return=R)` and R above 1, (B, R, T + max_new_tokens), best first. With `return_scores` a pair of that and float32
-        scores (B, R).
+        int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
+        padding. With `Beam(num_return=R)` and R above 1, (B, R, T + max_new_tokens), best first. With `return_scores` a
+        pair of that and float32 scores (B, R). With a tokenizer, strings in place of rows of ids: prompt and
+        continuation, without the token that stopped it (lists of R strings for R above 1).
 
     Raises:
-        ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens` exceed the
-            position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN.
+        ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens`
+            exceed the position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN.
 
     Example:
 
@@ -54,6 +60,8 @@ def generate(model, prompts, max_new_tokens, sampler=None, stop_ids=None, seed=0
     if return_scores and not isinstance(sampler, Beam):
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
+    if tokenizer is not None:
+        prompts = [ids_of(text, tokenizer) for text in prompts]
     prompts = check_prompts(prompts, model)
     lengths = np.array([len(row) for row in prompts], "int32")
     check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model))
@@ -64,14 +72,21 @@ def generate(model, prompts, max_new_tokens, sampler=None, stop_ids=None, seed=0
         scores = np.zeros((len(prompts), num_return), "float32")
     else:
         check_decodable(model)
-        new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed, pad_id)
-    rows = _rows(prompts, new, max_new_tokens, pad_id)
-    rows = rows if num_return > 1 else rows[:, 0]
+        new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed)
+    if tokenizer is None:
+        rows = _rows(prompts, new, max_new_tokens, pad_id)
+        rows = rows if num_return > 1 else rows[:, 0]
+    else:
+        rows = [
+            [_text(prompt, ids, stops, tokenizer) for ids in several]
+            for prompt, several in zip(prompts, new, strict=True)
+        ]
+        rows = rows if num_return > 1 else [row[0] for row in rows]
     return (rows, scores) if return_scores else rows
 
 
-def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, pad_id):
-    """Returns the new tokens (B, R, max_new_tokens) and scores (B, R) as numpy arrays."""
+def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed):
+    """Returns the new tokens (B, R, max_new_tokens), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
     batch, chunks, capacity = round_up(len(prompts), lengths.max(), max_new_tokens, loop.CHUNK)
     settings = sampler.settings()
     key = {"batch": batch, "cache": capacity, "sampler": type(sampler).__name__, "rules": tuple(sorted(settings))}
@@ -88,7 +103,6 @@ def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, pad_id):
         np.int32(max_new_tokens),
         stops,
         seed,
-        np.int32(pad_id),
         {name: np.float32(value) for name, value in settings.items()},
     )
     if bool(ops.convert_to_numpy(failed)):
@@ -101,10 +115,8 @@ def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, pad_id):
 def sampling_program(sampler, capacity):
     """Returns the function (model, prompt, ...) -> (tokens (B, 1, N), scores (B, 1), failed) for `Greedy` and `Sample`."""
 
-    def program(model, prompt, lengths, chunks, limit, stops, seed, pad_id, settings):
-        prompt, lengths, chunks, limit, stops, seed, pad_id = _int32(
-            prompt, lengths, chunks, limit, stops, seed, pad_id
-        )
+    def program(model, prompt, lengths, chunks, limit, stops, seed, settings):
+        prompt, lengths, chunks, limit, stops, seed = _int32(prompt, lengths, chunks, limit, stops, seed)
         settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
         batch = ops.shape(prompt)[0]
         caches = init_caches(model, batch, capacity)
@@ -114,7 +126,7 @@ def sampling_program(sampler, capacity):
             seen = ops.zeros((batch, 0), "bool")
         logits, caches = loop.prefill(model, caches, prompt, lengths, chunks)
         state = loop.begin(logits, caches, capacity, stops.shape[1], lengths, seen)
-        state = loop.advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id)
+        state = loop.advance(model, caches, state, sampler, settings, limit, stops, seed)
         return state.tokens[:, None], ops.zeros((batch, 1), "float32"), state.failed
 
     return program
@@ -123,12 +135,12 @@ def sampling_program(sampler, capacity):
 def beam_program(width, capacity):
     """Returns the function (model, prompt, ...) -> (tokens (B, W, N), scores (B, W), failed) for `Beam`."""
 
-    def program(model, prompt, lengths, chunks, limit, stops, seed, pad_id, settings):
-        prompt, lengths, chunks, limit, stops, pad_id = _int32(prompt, lengths, chunks, limit, stops, pad_id)
+    def program(model, prompt, lengths, chunks, limit, stops, seed, settings):
+        prompt, lengths, chunks, limit, stops = _int32(prompt, lengths, chunks, limit, stops)
         settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
         caches = init_caches(model, ops.shape(prompt)[0], capacity)
         logits, caches = loop.prefill(model, caches, prompt, lengths, chunks)
-        state = beam.begin(logits, caches, width, capacity, stops.shape[1], lengths, pad_id)
+        state = beam.begin(logits, caches, width, capacity, stops.shape[1], lengths)
         state = beam.search(model, caches, state, width, settings, limit, stops)
         return state.finished_tokens, state.finished_scores, state.failed
 
@@ -145,5 +157,14 @@ def _rows(prompts, new, max_new_tokens, pad_id):
     rows = np.full((*new.shape[:2], longest), pad_id, "int32")
     for row, prompt, tokens in zip(rows, prompts, new, strict=True):
         row[:, : len(prompt)] = prompt
-        row[:, len(prompt) : len(prompt) + tokens.shape[-1]] = tokens
+        row[:, len(prompt) : len(prompt) + tokens.shape[-1]] = np.where(tokens == loop.PADDING, pad_id, tokens)
     return rows
+
+
+def _text(prompt, new, stops, tokenizer):
+    """Returns the string of a prompt and its new tokens; a single token that stopped them is left out."""
+    new = new[new != loop.PADDING]
+    single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
+    if len(new) and new[-1] in single:
+        new = new[:-1]
+    return text_of(np.concatenate([prompt, new]), tokenizer)

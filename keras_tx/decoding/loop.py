@@ -2,11 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from keras import ops, tree
+from keras import ops
 
 from .step import step
 
 CHUNK = 32  # tokens of the prompt that go through the model at once
+PADDING = -1  # stands in the tokens after a row has stopped
 
 
 class State(NamedTuple):
@@ -15,7 +16,7 @@ class State(NamedTuple):
     Attributes:
         caches: list of tensors: the model's caches, flat.
         logits: float32 (B, V), of the token to be chosen next.
-        tokens: int32 (B, N), what was generated, padding beyond.
+        tokens: int32 (B, N), what was generated, `PADDING` beyond.
         count: int32 scalar, how many tokens were generated.
         tail: int32 (B, M), the last generated tokens, -1 before the first.
         done: boolean (B,), which rows have stopped.
@@ -34,14 +35,30 @@ class State(NamedTuple):
 
 
 def flat(caches):
-    """Returns the tensors of a cache structure as a list; the structure's empty places (`None`) are left out."""
-    return [leaf for leaf in tree.flatten(caches) if leaf is not None]
+    """Returns the tensors of a cache structure as a list, dicts by sorted key; empty places (`None`) are left out."""
+    if caches is None:
+        return []
+    if isinstance(caches, dict):
+        return [leaf for name in sorted(caches) for leaf in flat(caches[name])]
+    if isinstance(caches, (list, tuple)):
+        return [leaf for part in caches for leaf in flat(part)]
+    return [caches]
 
 
 def like(structure, leaves):
-    """Returns the structure with its tensors replaced by those of the list."""
-    remaining = iter(leaves)
-    return tree.map_structure(lambda leaf: None if leaf is None else next(remaining), structure)
+    """Returns the structure with its tensors replaced by those of the list, in the order of `flat`."""
+    return _filled(structure, iter(leaves))
+
+
+def _filled(structure, leaves):
+    if structure is None:
+        return None
+    if isinstance(structure, dict):
+        return {name: _filled(structure[name], leaves) for name in sorted(structure)}
+    if isinstance(structure, (list, tuple)):
+        parts = [_filled(part, leaves) for part in structure]
+        return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
+    return next(leaves)
 
 
 def prefill(model, caches, prompt, lengths, chunks):
@@ -108,7 +125,7 @@ def begin(logits, caches, capacity, tail_length, lengths, seen):
     return State(
         caches=flat(caches),
         logits=logits,
-        tokens=ops.zeros((batch, capacity), "int32"),
+        tokens=ops.full((batch, capacity), PADDING, dtype="int32"),
         count=ops.zeros((), "int32"),
         tail=ops.full((batch, tail_length), -1, dtype="int32"),
         done=lengths == 0,
@@ -117,7 +134,7 @@ def begin(logits, caches, capacity, tail_length, lengths, seen):
     )
 
 
-def advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id):
+def advance(model, caches, state, sampler, settings, limit, stops, seed):
     """Generates until `limit` tokens stand in the state or every row has stopped.
 
     Args:
@@ -129,7 +146,6 @@ def advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id)
         limit: int32 scalar.
         stops: int32 (K, M), see `stopped`.
         seed: int32 scalar.
-        pad_id: int32 scalar, written after a row has stopped.
 
     Returns:
         The new `State`.
@@ -145,7 +161,7 @@ def advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id)
         going = ops.logical_not(state.done)
         failed = ops.any(ops.logical_and(going[:, None], ops.isnan(state.logits)))
         chosen = sampler.choose(state.logits, settings, state.seen, ops.stack([seed, state.count]))
-        chosen = ops.where(state.done, pad_id, chosen)
+        chosen = ops.where(state.done, 0, chosen)
         tail = ops.concatenate([state.tail[:, 1:], chosen[:, None]], axis=-1)
         seen = ops.logical_or(state.seen, ops.logical_and(chosen[:, None] == vocabulary, going[:, None]))
         outputs, new = step(model, chosen[:, None], like(caches, state.caches), going[:, None])
@@ -153,7 +169,9 @@ def advance(model, caches, state, sampler, settings, limit, stops, seed, pad_id)
             caches=flat(new),
             logits=ops.cast(outputs[:, -1], "float32"),
             tokens=ops.slice_update(
-                state.tokens, ops.stack([ops.zeros_like(state.count), state.count]), chosen[:, None]
+                state.tokens,
+                ops.stack([ops.zeros_like(state.count), state.count]),
+                ops.where(state.done, PADDING, chosen)[:, None],
             ),
             count=state.count + 1,
             tail=tail,

@@ -32,8 +32,8 @@ def trace_report():
     """Tells how often programs were compiled in this process, and for what.
 
     Returns:
-        Dict from a line that names the model, the program and the shapes and options it is for, to the number of compilations. The
-        sum of the values is the number of all.
+        Dict from a line that names the model, the program and the shapes and options it is for, to the number of
+        compilations. The sum of the values is the number of all. Empty on torch, where nothing is compiled.
 
     Example:
 
@@ -57,7 +57,7 @@ def _compile(model_reference, label, key, function):
         return tf.function(traced, jit_compile=True, autograph=False)
     if keras.backend.backend() == "jax":
         return _compile_jax(model_reference, traced)
-    return _without_gradients(traced)
+    return _uncompiled(model_reference, function)
 
 
 def _compile_jax(model_reference, traced):
@@ -71,9 +71,9 @@ def _compile_jax(model_reference, traced):
     return lambda *arguments: compiled([variable.value for variable in model_reference().variables], *arguments)
 
 
-def _without_gradients(traced):
+def _uncompiled(model_reference, function):
     if keras.backend.backend() != "torch":
-        return traced
+        return lambda *arguments: function(model_reference(), *arguments)
     import torch
 
-    return torch.no_grad()(traced)
+    return torch.no_grad()(lambda *arguments: function(model_reference(), *arguments))

@@ -21,7 +21,8 @@ def top_k(logits, k):
 
 
 def top_p(logits, p):
-    """Keeps the most likely tokens of each row (B, V) that together reach probability p, at least one (nucleus sampling).
+    """Keeps the most likely tokens of each row (B, V) that together reach probability p, at least one (nucleus
+    sampling).
 
     Reference:
         Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
@@ -44,7 +45,8 @@ def min_p(logits, p):
 
 
 def repetition_penalty(logits, seen, penalty):
-    """Makes tokens that were seen less likely: positive logits (B, V) are divided by the penalty, negative ones multiplied.
+    """Makes tokens that were seen less likely: positive logits (B, V) are divided by the penalty, negative ones
+    multiplied.
 
     Args:
         logits: float (B, V).

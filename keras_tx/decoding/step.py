@@ -53,12 +53,12 @@ def step(model, inputs, caches, mask=None):
         model: functional `keras.Model` whose first input is the token ids.
         inputs: int32 ids (B, T), or the model's inputs with them, in its structure.
         caches: dict from `init_caches`, or from the step before.
-        mask: boolean (B, T), which of the ids are real, or `None` if the model knows or all are. Ids that are not real take no
-            position, and nobody attends to them.
+        mask: boolean (B, T), which of the ids are real, or `None` if the model knows or all are. Ids that are not real
+            take no position, and nobody attends to them.
 
     Returns:
-        The model's outputs for these tokens, such as logits (B, T, V), and the new caches. Outputs equal those of the model on the
-        whole sequence, to rounding.
+        The model's outputs for these tokens, such as logits (B, T, V), and the new caches. Outputs equal those of the
+        model on the whole sequence, to rounding.
     """
     new_caches = dict(caches)
 

@@ -5,6 +5,8 @@ import operator
 
 import keras
 
+from ..ops.concrete import check_tensor
+
 
 def positive_int(name, value, optional=False):
     """Returns a size as an int; raises `ValueError` unless it is an integer of at least 1 (or `None`, where optional)."""
@@ -19,6 +21,13 @@ def positive_int(name, value, optional=False):
     if number < 1:
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
     return number
+
+
+def size(name, value):
+    """Returns the value; raises `ValueError` unless it is an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"`{name}` must be an integer of at least 0. Received: {name}={value!r}.")
+    return value
 
 
 def seed(name, value):
@@ -84,7 +93,8 @@ def slot_or_size(slot_name, layer, size_name, size):
     """Returns the layer of a slot (or `None`) and the size from which a block makes its own; one of them must be given.
 
     Raises:
-        ValueError: if neither came, the slot holds no layer, the size is no positive integer, or the two contradict each other.
+        ValueError: if neither came, the slot holds no layer, the size is no positive integer, or the two contradict
+            each other.
     """
     layer = slot(slot_name, layer)
     size = positive_int(size_name, size, optional=layer is not None)
@@ -101,7 +111,7 @@ def hidden_size(name, shape, rank=None):
     """Returns the size of the last axis; raises `ValueError` if it is unknown or the rank is another one."""
     if rank is not None and len(shape) != rank:
         raise ValueError(f"`{name}` must have {rank} axes. Received: {name} of shape {tuple(shape)}.")
-    if len(shape) < 2 or shape[-1] is None or shape[-1] < 1:
+    if len(shape) < 2 or not isinstance(shape[-1], int) or shape[-1] < 1:
         raise ValueError(
             f"`{name}` must have at least 2 axes and a last axis of known, positive size. Received: {name} of shape "
             f"{tuple(shape)}."
@@ -110,7 +120,8 @@ def hidden_size(name, shape, rank=None):
 
 
 def check_float(name, tensor):
-    """Raises `ValueError` unless the tensor holds floats."""
+    """Raises `ValueError` unless the value is a tensor of floats."""
+    check_tensor(name, tensor)
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if "float" not in dtype:
         raise ValueError(f"`{name}` must be a float tensor. Received: {name} of dtype {dtype}.")

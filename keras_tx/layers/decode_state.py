@@ -1,10 +1,16 @@
 """The protocol by which decoding reaches a layer: any layer that keeps it can be stepped, whatever its class.
 
-A stepper has `init_cache(batch_size, max_length, context=None)` and accepts `call(..., cache=c) -> (outputs, new_cache)`.
-A cache is a value (a pytree of tensors); the layer keeps nothing.
+A stepper has `init_cache(batch_size, max_length, context=None)` and accepts `call(..., cache=c) -> (outputs,
+new_cache)`. A cache is a value (a pytree of tensors); the layer keeps nothing.
 """
 
 import inspect
+
+import keras
+
+from ..ops.concrete import check_tensor
+from ..ops.kv_cache import KVCache
+from . import arguments
 
 
 def is_stepper(layer):
@@ -15,6 +21,47 @@ def is_stepper(layer):
 def takes(layer, argument):
     """Returns whether the layer's `call` has an argument of this name."""
     return argument in inspect.signature(layer.call).parameters
+
+
+def check_new(layer, batch_size, max_length):
+    """Raises `ValueError` unless a cache of these sizes can be made. Sizes that are tensors are taken as they are."""
+    if not layer.built:
+        raise ValueError(
+            f"A layer must be built by its first call before `init_cache`. Received: {layer.name}, which is not built."
+        )
+    if not hasattr(batch_size, "shape"):
+        arguments.size("batch_size", batch_size)
+    if not hasattr(max_length, "shape"):
+        arguments.positive_int("max_length", max_length)
+
+
+def check_keys(cache, inputs, num_heads, key_dim):
+    """Raises `ValueError` unless the cache is a `KVCache` for this batch size, with heads of this number and size."""
+    if not isinstance(cache, KVCache):
+        raise ValueError(
+            f"`cache` must be a KVCache from `init_cache`. Received: cache of type {type(cache).__name__}."
+        )
+    batch, _, *heads = cache.keys.shape
+    if _differ(batch, inputs.shape[0]) or heads != [num_heads, key_dim]:
+        raise ValueError(
+            "`cache` must come from this layer's `init_cache` for the same batch size. Received: cache with keys of shape "
+            f"{tuple(cache.keys.shape)} for inputs of shape {tuple(inputs.shape)} and {num_heads} heads of size {key_dim}."
+        )
+
+
+def check_count(cache, inputs):
+    """Raises `ValueError` unless the cache counts tokens for each row of the inputs: integers (B,)."""
+    check_tensor("cache", cache)
+    dtype, shape = keras.backend.standardize_dtype(cache.dtype), tuple(cache.shape)
+    if "int" not in dtype or len(shape) != 1 or _differ(shape[0], inputs.shape[0]):
+        raise ValueError(
+            "`cache` must be the count of tokens from `init_cache` for the same batch size, integers of shape "
+            f"({inputs.shape[0]},). Received: cache of shape {shape} and dtype {dtype}."
+        )
+
+
+def _differ(size, other):
+    return size is not None and other is not None and size != other
 
 
 def with_extras(outputs, return_attention_scores, scores, cache, new_cache):
@@ -28,7 +75,8 @@ def with_extras(outputs, return_attention_scores, scores, cache, new_cache):
 
 
 def call_attention(attention, inputs, call=None, **arguments):
-    """Calls the attention in a block's slot with those arguments that were given, and splits off what follows its outputs.
+    """Calls the attention in a block's slot with those arguments that were given, and splits off what follows its
+    outputs.
 
     Args:
         attention: the layer in the slot.

@@ -25,7 +25,8 @@ class DropPath(keras.layers.Layer):
         A tensor like the inputs.
 
     Raises:
-        ValueError: if the rate or the seed lies outside its range, and for inputs that are no floats or of another rank than built.
+        ValueError: if the rate or the seed lies outside its range, and for inputs that are no floats or of another
+            rank.
 
     Example:
 

@@ -11,14 +11,14 @@ from . import arguments, sublayers
 class Dropout(keras.layers.Layer):
     """Sets a fraction of the inputs to zero in training, and scales the rest by 1 / (1 - rate).
 
-    y = m * x / (1 - rate), with m drawn as Bernoulli(1 - rate) for each element. The bits come from a hash of (element index,
-    seed), which the compiler computes inside the loop that applies them; the same seed gives the same bits on every backend. The
-    seed changes with each call, and is saved with the weights.
+    y = m * x / (1 - rate), with m drawn as Bernoulli(1 - rate) for each element. The bits come from a hash of (element
+    index, seed), which the compiler computes inside the loop that applies them; the same seed gives the same bits on
+    every backend. The seed changes with each call, and is saved with the weights.
 
     Args:
         rate: float in [0, 1), the fraction to drop.
-        noise_shape: tuple or `None`: the shape of the mask, with `None` for an axis as long as that of the inputs and 1 for an
-            axis along which one draw is shared.
+        noise_shape: tuple or `None`: the shape of the mask, with `None` for an axis as long as that of the inputs and 1
+            for an axis along which one draw is shared.
         seed: integer in [0, 2**31), or `None`. Two layers with one seed draw the same masks.
         **kwargs: `name`, `dtype`, `trainable`.
 
@@ -30,8 +30,8 @@ class Dropout(keras.layers.Layer):
         A tensor like the inputs.
 
     Raises:
-        ValueError: if the rate or the seed lies outside its range, the inputs are no floats, or `noise_shape` does not broadcast to
-            them.
+        ValueError: if the rate or the seed lies outside its range, the inputs are no floats, or `noise_shape` does not
+            broadcast to them.
 
     Example:
 

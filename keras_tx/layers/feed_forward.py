@@ -29,7 +29,8 @@ class FeedForward(keras.layers.Layer):
         A float tensor (..., D).
 
     Raises:
-        ValueError: for sizes that are no positive integers, an unknown activation, and inputs of another width than built.
+        ValueError: for sizes that are no positive integers, an unknown activation, and inputs of another width than
+            built.
 
     Example:
 

@@ -10,8 +10,8 @@ from . import sublayers
 class MatrixInitializer(keras.initializers.Initializer):
     """Draws a kernel of several axes as the (inputs x outputs) matrix that it is.
 
-    Keras takes a kernel of shape (D, N, H) for that of a convolution, and starts a projection into heads with values that are
-    too small by the square root of the number of heads.
+    Keras takes a kernel of shape (D, N, H) for that of a convolution, and starts a projection into heads with values
+    that are too small by the square root of the number of heads.
     """
 
     def __init__(self, initializer, input_axes):

@@ -15,8 +15,8 @@ class MultiHeadCrossAttention(keras.layers.Layer):
 
     head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n linear in the inputs, K_n and V_n linear in the context.
 
-    Padding of the context has weight exactly zero and may hold anything. A query with no key left, and one that is itself not
-    real, gets zeros.
+    Padding of the context has weight exactly zero and may hold anything. A query with no key left, and one that is
+    itself not real, gets zeros.
 
     Args:
         num_heads: int, N.
@@ -31,8 +31,8 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         inputs: float tensor (B, T, D).
         context: float tensor (B, S, C). `None` where a cache holds its keys and values.
         mask: boolean tensor (B, T), which positions of the inputs are real; 3 or 4 axes are taken as `attention_mask`.
-        context_mask: boolean tensor (B, S), which positions of the context are real. Where one of the two masks is `None`, the
-            mask that Keras carries is used, if any.
+        context_mask: boolean tensor (B, S), which positions of the context are real. Where one of the two masks is
+            `None`, the mask that Keras carries is used, if any.
         attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S).
         attention_bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores.
         cache: `KVCache` from `init_cache`, filled from the context once, or `None`.
@@ -43,8 +43,8 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         Outputs (B, T, D); with a cache `(outputs, cache)`; with scores these are appended last, (B, N, T, S).
 
     Raises:
-        ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank or
-            width than built, a missing context, and masks that are floats or have another shape.
+        ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank
+            or width than built, a missing context, and masks that are floats or have another shape.
 
     Example:
 
@@ -117,6 +117,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             key, value, context_mask = self._keys_and_values(context, context_mask)
             arguments.check_same_batch("inputs", inputs, "context", context)
         else:
+            decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
             key, value, context_mask = cache.keys, cache.values, cache.mask
         masks.check_bias(attention_bias, inputs, self.num_heads, key.shape[1])
         mask, pair_mask = masks.read(inputs, mask, attention_mask, self.num_heads, key.shape[1])
@@ -147,6 +148,8 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             raise ValueError("`context` must be given where there is no cache. Received: context=None.")
         arguments.check_inputs("context", context, self.context_dim, rank=3)
         context_mask = masks.given_or_implicit(context_mask, context)
+        if context_mask is None and context.shape[1] == 0:
+            context_mask = ops.ones(ops.shape(context)[:2], dtype="bool")  # a mask of no keys says that there are none
         return masks.check("context_mask", context_mask, tuple(context.shape[:2]))
 
     def init_cache(self, batch_size, max_length, context=None, context_mask=None):
@@ -158,7 +161,13 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             context: float tensor (B, S, C).
             context_mask: boolean tensor (B, S) or `None`.
         """
+        decode_state.check_new(self, batch_size, max_length)
         key, value, context_mask = self._keys_and_values(context, context_mask)
+        if isinstance(batch_size, int) and context.shape[0] not in (None, batch_size):
+            raise ValueError(
+                f"`batch_size` must be that of `context`. Received: batch_size={batch_size}, context of shape "
+                f"{tuple(context.shape)}."
+            )
         key, value = attention.confine(key, value)
         if context_mask is None:
             context_mask = ops.ones(ops.shape(key)[:2], dtype="bool")
@@ -186,6 +195,8 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         if cache is None:
             self._read_context(context, context_mask)
             arguments.check_same_batch("inputs", inputs, "context", context)
+        else:
+            decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
         num_keys = context.shape[1] if cache is None else cache.keys.shape[1]
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)

@@ -13,11 +13,11 @@ from .dropout import Dropout
 class MultiHeadSelfAttention(keras.layers.Layer):
     """Lets each position of a sequence attend to the others.
 
-    head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and projected
-    back to the width of the inputs.
+    head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and
+    projected back to the width of the inputs.
 
-    What is masked out has weight exactly zero and may hold anything, NaN included. A query with no key left, and one that is
-    itself not real, gets zeros.
+    What is masked out has weight exactly zero and may hold anything, NaN included. A query with no key left, and one
+    that is itself not real, gets zeros.
 
     Args:
         num_heads: int, N.
@@ -32,22 +32,22 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     Call arguments:
         inputs: float tensor (B, T, D).
-        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries, if any. A mask of 3 or 4
-            axes is taken as `attention_mask`.
-        attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs that may meet. S is T, or the size of
-            the cache.
+        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries, if any. A mask of 3
+            or 4 axes is taken as `attention_mask`.
+        attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs that may meet. S is T, or the
+            size of the cache.
         attention_bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores.
         cache: `KVCache` from `init_cache`, to which the inputs are appended, or `None`.
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output.
 
     Returns:
-        Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in float32 or
-        wider, as they are before dropout.
+        Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in
+        float32 or wider, as they are before dropout.
 
     Raises:
-        ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank or
-            width than built, and masks that are floats or have another shape.
+        ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank
+            or width than built, and masks that are floats or have another shape.
 
     Example:
 
@@ -58,8 +58,8 @@ class MultiHeadSelfAttention(keras.layers.Layer):
     ```
 
     Reference:
-        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Ainslie et al. 2023, "GQA", section 2.2, for shared
-        key heads.
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Ainslie et al. 2023, "GQA", section 2.2, for
+        shared key heads.
     """
 
     def __init__(
@@ -153,12 +153,15 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, new_cache)
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
+        if cache is not None:
+            decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
         num_keys = inputs.shape[1] if cache is None else cache.keys.shape[1]
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns an empty `KVCache` for `max_length` tokens in each of `batch_size` rows. The layer must be built."""
+        decode_state.check_new(self, batch_size, max_length)
         return KVCache.empty(
             batch_size,
             max_length,

@@ -27,7 +27,8 @@ def build(norm, drops, input_shape):
 
 
 def apply(inputs, sublayer, norm, drops, normalize_first, training):
-    """x + drop(f(norm(x))) with the norm first (Xiong et al. 2020), norm(x + drop(f(x))) with it last (Vaswani et al. 2017).
+    """x + drop(f(norm(x))) with the norm first (Xiong et al. 2020), norm(x + drop(f(x))) with it last (Vaswani et al.
+    2017).
 
     Args:
         inputs: float tensor (..., D).

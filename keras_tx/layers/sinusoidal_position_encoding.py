@@ -4,12 +4,13 @@ import keras
 from keras import ops
 
 from ..ops import masks, positions
-from . import arguments, sublayers
+from . import arguments, decode_state, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
 class SinusoidalPositionEncoding(keras.layers.Layer):
-    """Adds sine and cosine waves of geometrically growing length, so that each position is marked. No weights, any length.
+    """Adds sine and cosine waves of geometrically growing length, so that each position is marked. No weights, any
+    length.
 
     y_p = x_p + PE(p) with PE(p, 2i) = sin(p / w^(2i/D)), PE(p, 2i + 1) = cos(p / w^(2i/D)), w = `max_wavelength`.
 
@@ -52,6 +53,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         if cache is None:
             where = positions.counted(length)
         else:
+            decode_state.check_count(cache, inputs)
             mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
             where = positions.counted(length, mask, cache)
         table = positions.sine_table(where, self.hidden_dim, self.max_wavelength)
@@ -59,7 +61,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         return outputs if cache is None else (outputs, positions.advanced(cache, length, mask))
 
     def init_cache(self, batch_size, max_length, context=None):
-        """Returns the count of tokens seen: int32 zeros (B,)."""
+        """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
+        decode_state.check_new(self, batch_size, max_length)
         return ops.zeros((batch_size,), dtype="int32")
 
     def compute_output_shape(self, input_shape):
@@ -67,6 +70,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, mask=None, cache=None):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        if cache is not None:
+            decode_state.check_count(cache, inputs)
         outputs = sublayers.like_inputs(self, inputs)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 

@@ -46,8 +46,8 @@ def inputs_mask_only(inputs, previous_mask):
 def composite_config(layer, config):
     """Returns the config of a layer whose `dtype` entry also names the policies that its sublayers were given later.
 
-    `model.quantize` changes the policy of each `Dense` inside a block. Sublayers are made anew on reload, with the block's
-    policy, so the block's config has to carry theirs.
+    `model.quantize` changes the policy of each `Dense` inside a block. Sublayers are made anew on reload, with the
+    block's policy, so the block's config has to carry theirs.
     """
     changed = {
         # A slot's layer is made before it knows its block: the pattern leaves open what stands before its name.

@@ -13,8 +13,8 @@ class TiedLogits(keras.layers.Layer):
     logits = x E^T (+ b), with E the table of the embedding layer: one table, trained from both ends.
 
     Args:
-        embedding: the layer that embeds the tokens: `TokenAndPositionEmbedding`, or `keras.layers.ReversibleEmbedding` with tied
-            weights.
+        embedding: the layer that embeds the tokens: `TokenAndPositionEmbedding`, or `keras.layers.ReversibleEmbedding`
+            with tied weights.
         use_bias: bool, whether each token has a bias of its own.
         **kwargs: `name`, `dtype`, `trainable`.
 

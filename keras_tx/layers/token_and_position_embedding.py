@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from ..ops import positions, token_ids
-from . import arguments, sublayers
+from . import arguments, decode_state, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -13,13 +13,13 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
 
     y_p = E[id_p] + P[p].
 
-    A token id outside [0, vocabulary_size) is an error wherever values are known (eager calls, on every backend). Inside a
-    compiled function, where nothing can be raised, it stands for a token whose embedding is zero.
+    A token id outside [0, vocabulary_size) is an error wherever values are known (eager calls, on every backend).
+    Inside a compiled function, where nothing can be raised, it stands for a token whose embedding is zero.
 
     Args:
         vocabulary_size: int, V.
-        sequence_length: int, the longest sequence, which is the length of the position table. `None` for no positions, where other
-            layers mark them.
+        sequence_length: int, the longest sequence, which is the length of the position table. `None` for no positions,
+            where other layers mark them.
         embedding_dim: int, D.
         mask_zero: bool, whether id 0 is padding: the layer then attaches the mask `inputs != 0` to its outputs.
         embeddings_initializer: of both tables.
@@ -35,8 +35,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         A float tensor (B, T, D); with a cache `(outputs, new_cache)`.
 
     Raises:
-        ValueError: for sizes that are no positive integers, ids that are floats or out of range, inputs of another rank, and a
-            sequence longer than `sequence_length`.
+        ValueError: for sizes that are no positive integers, ids that are floats or out of range, inputs of another
+            rank, and a sequence longer than `sequence_length`.
 
     Example:
 
@@ -90,12 +90,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     def call(self, inputs, mask=None, cache=None):
         token_ids.check("inputs", inputs, self.vocabulary_size)
         length = ops.shape(inputs)[1]
-        token_ids.check_length("inputs", length, self.sequence_length)
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
         if cache is None:
+            token_ids.check_length("inputs", length, self.sequence_length)
             return self._add_positions(outputs, positions.counted(length))
         if mask is None:
             mask = self.compute_mask(inputs)
+        if mask is None:
+            token_ids.check_length("inputs", length, self.sequence_length)
         where = positions.counted(length, mask, cache)
         return self._add_positions(outputs, where), positions.advanced(cache, length, mask)
 
@@ -107,7 +109,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         return outputs + self.position_embedding(ops.minimum(where, self.sequence_length - 1))
 
     def init_cache(self, batch_size, max_length, context=None):
-        """Returns the count of tokens seen: int32 zeros (B,)."""
+        """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
+        decode_state.check_new(self, batch_size, max_length)
         return ops.zeros((batch_size,), dtype="int32")
 
     def compute_mask(self, inputs, previous_mask=None):
@@ -120,6 +123,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         token_ids.check("inputs", inputs, self.vocabulary_size)
         if inputs.shape[1] is not None:
             token_ids.check_length("inputs", inputs.shape[1], self.sequence_length)
+        if cache is not None:
+            decode_state.check_count(cache, inputs)
         outputs = keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 

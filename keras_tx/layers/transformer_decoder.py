@@ -13,9 +13,9 @@ from .multi_head_self_attention import MultiHeadSelfAttention
 class TransformerDecoder(keras.layers.Layer):
     """One block of a Transformer decoder, with slots for its attentions and its feed-forward network.
 
-    Causal self-attention, then attention to the context, then the feed-forward network, each in a residual branch whose norm
-    comes last (post-norm) or first (`normalize_first`). Without a context in its first call the block is that of a decoder-only
-    model and has no cross-attention.
+    Causal self-attention, then attention to the context, then the feed-forward network, each in a residual branch whose
+    norm comes last (post-norm) or first (`normalize_first`). Without a context in its first call the block is that of a
+    decoder-only model and has no cross-attention.
 
     Args:
         intermediate_dim: int, F; `None` only where `feed_forward` is given.
@@ -35,8 +35,8 @@ class TransformerDecoder(keras.layers.Layer):
         context: float tensor (B, S, C), the encoder's outputs, or `None` in a decoder-only model.
         mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries.
         context_mask: boolean tensor (B, S), the same for the context.
-        attention_mask: boolean tensor (T, T), (B, T, T) or (B, N, T, T), True for pairs of inputs that may meet; pairs that look
-            ahead never do.
+        attention_mask: boolean tensor (T, T), (B, T, T) or (B, N, T, T), True for pairs of inputs that may meet; pairs
+            that look ahead never do.
         cache: what `init_cache` returned, or `None`. With one, `context` need not be given again.
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output.
@@ -46,8 +46,9 @@ class TransformerDecoder(keras.layers.Layer):
         decoder-only model, else a pair with the cross-attention's (B, N, T, S).
 
     Raises:
-        ValueError: for arguments out of range, a slot and the argument it replaces given together, inputs of another rank or
-            width than built, a context where none was built or the reverse, and masks that are floats or have another shape.
+        ValueError: for arguments out of range, a slot and the argument it replaces given together, inputs of another
+            rank or width than built, a context where none was built or the reverse, and masks that are floats or have
+            another shape.
 
     Example:
 
@@ -135,7 +136,7 @@ class TransformerDecoder(keras.layers.Layer):
         self._check_context(context, cache)
         mask, positions = masks.for_block(inputs, mask)
         inputs = masks.zero_padding(inputs, positions)
-        self_cache, cross_cache = (None, None) if cache is None else cache
+        self_cache, cross_cache = _pair(cache)
         shared = {
             "mask": mask,
             "training": training,
@@ -185,6 +186,8 @@ class TransformerDecoder(keras.layers.Layer):
 
     def init_cache(self, batch_size, max_length, context=None, context_mask=None):
         """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
+        decode_state.check_new(self, batch_size, max_length)
+        self._check_context(context, None)
         own = self.attention.init_cache(batch_size, max_length)
         if not self.has_context:
             return own, None
@@ -210,7 +213,7 @@ class TransformerDecoder(keras.layers.Layer):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         self._check_context(context, cache)
         mask, positions = masks.for_block(inputs, mask)
-        self_cache, cross_cache = (None, None) if cache is None else cache
+        self_cache, cross_cache = _pair(cache)
         _, extras = decode_state.call_attention(
             self.attention,
             inputs,
@@ -260,3 +263,14 @@ class TransformerDecoder(keras.layers.Layer):
             }
         )
         return sublayers.composite_config(self, config)
+
+
+def _pair(cache):
+    if cache is None:
+        return None, None
+    if not isinstance(cache, (tuple, list)) or len(cache) != 2:
+        raise ValueError(
+            "`cache` must be the pair of caches from `init_cache`. Received: cache of type "
+            f"{type(cache).__name__}{f' with {len(cache)} parts' if isinstance(cache, (tuple, list)) else ''}."
+        )
+    return cache

@@ -12,8 +12,9 @@ from .multi_head_self_attention import MultiHeadSelfAttention
 class TransformerEncoder(keras.layers.Layer):
     """One block of a Transformer encoder, with a slot for its attention and one for its feed-forward network.
 
-    x <- norm(x + drop(attention(x))), x <- norm(x + drop(FFN(x))); with `normalize_first`, x <- x + drop(attention(norm(x))) and
-    likewise. Positions that are not real are set to zero first, so that nothing they hold reaches a gradient.
+    x <- norm(x + drop(attention(x))), x <- norm(x + drop(FFN(x))); with `normalize_first`, x <- x +
+    drop(attention(norm(x))) and likewise. Positions that are not real are set to zero first, so that nothing they hold
+    reaches a gradient.
 
     Args:
         intermediate_dim: int, F; `None` only where `feed_forward` is given.
@@ -23,8 +24,8 @@ class TransformerEncoder(keras.layers.Layer):
         normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
         layer_norm_epsilon: float.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in training.
-        attention: layer to use in place of `MultiHeadSelfAttention(num_heads)`; it maps (..., D) to (..., D), and its `call` may
-            have `mask`, `attention_mask` and `return_attention_scores`.
+        attention: layer to use in place of `MultiHeadSelfAttention(num_heads)`; it maps (..., D) to (..., D), and its
+            `call` may have `mask`, `attention_mask` and `return_attention_scores`.
         feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
         kernel_initializer: of the kernels that the block makes itself.
         **kwargs: `name`, `dtype`, `trainable`.
@@ -40,8 +41,8 @@ class TransformerEncoder(keras.layers.Layer):
         Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T).
 
     Raises:
-        ValueError: for arguments out of range, a slot and the arguments it replaces given together, inputs of another rank or
-            width than built, and masks that are floats or have another shape.
+        ValueError: for arguments out of range, a slot and the arguments it replaces given together, inputs of another
+            rank or width than built, and masks that are floats or have another shape.
 
     Example:
 

@@ -11,8 +11,8 @@ def dot_product_attention(
 ):
     """softmax(Q K^T / sqrt(H) + bias) V, with fewer key heads than query heads where the shapes say so.
 
-    What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros. The
-    softmax runs in float32 or wider.
+    What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros.
+    The softmax runs in float32 or wider.
 
     Args:
         query: float tensor (B, T, N, H).
@@ -22,12 +22,12 @@ def dot_product_attention(
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
         dropout: function weights -> weights applied after the softmax, or `None`.
         return_scores: whether to return the weights too.
-        finite_values: True promises that no key and no value is infinite or NaN (a cache that was filled with care), which
-            saves a pass over them.
+        finite_values: True promises that no key and no value is infinite or NaN (a cache that was filled with care),
+            which saves a pass over them.
 
     Returns:
-        The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider, or
-        `None` where they were not asked for.
+        The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
+        or `None` where they were not asked for.
     """
     if mask is not None and not finite_values:
         key, value = confine(key, value)
@@ -64,8 +64,9 @@ def dot_product_attention(
 def confine(key, value):
     """Makes values finite, and the keys of those that were not NaN.
 
-    A weight of zero times NaN is NaN, so a value that is not finite would reach every query, also those that may not attend to
-    it. Its key becomes NaN instead: then exactly the queries that do attend to it get NaN, through their scores.
+    A weight of zero times NaN is NaN, so a value that is not finite would reach every query, also those that may not
+    attend to it. Its key becomes NaN instead: then exactly the queries that do attend to it get NaN, through their
+    scores.
     """
     good = ops.all(ops.isfinite(value), axis=-1, keepdims=True)
     key = ops.where(good, key, ops.cast(float("nan"), key.dtype))

@@ -1,4 +1,4 @@
-"""Telling a tensor whose values are known now from one that is only being traced."""
+"""Telling a tensor from what is none, and one whose values are known now from one that is only being traced."""
 
 import keras
 
@@ -35,3 +35,9 @@ def concrete(tensor):
         if torch.compiler.is_compiling():
             return None
     return keras.ops.convert_to_numpy(tensor)
+
+
+def check_tensor(name, value):
+    """Raises `ValueError` unless the value is a tensor or an array."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise ValueError(f"`{name}` must be a tensor. Received: {name} of type {type(value).__name__}.")

@@ -7,12 +7,14 @@ import keras
 from keras import ops
 from keras.src.backend import get_keras_mask
 
+from .concrete import check_tensor
+
 
 def given_or_implicit(mask, inputs):
     """Returns the mask that was given, else the one that Keras attached to `inputs`, else `None`.
 
-    Keras fills a `mask` argument only when exactly one argument of the call is a tensor, so a layer that also takes a cache
-    or a second mask has to look for itself.
+    Keras fills a `mask` argument only when exactly one argument of the call is a tensor, so a layer that also takes a
+    cache or a second mask has to look for itself.
 
     Args:
         mask: boolean tensor or `None`.
@@ -36,11 +38,12 @@ def check(name, mask, *shapes):
         A boolean tensor, or `None`.
 
     Raises:
-        ValueError: if the mask is a float (an additive mask is no boolean one), or has none of the shapes. An axis of size 1
-            stands for any size.
+        ValueError: if the mask is a float (an additive mask is no boolean one), or has none of the shapes. An axis of
+            size 1 stands for any size.
     """
     if mask is None:
         return None
+    check_tensor(name, mask)
     mask = ops.convert_to_tensor(mask) if not isinstance(mask, keras.KerasTensor) else mask
     dtype = keras.backend.standardize_dtype(mask.dtype)
     if dtype != "bool":
@@ -110,6 +113,8 @@ def for_block(inputs, mask):
         ValueError: if it has as many axes as a mask over positions and another shape, or is a float.
     """
     mask = given_or_implicit(mask, inputs)
+    if mask is not None:
+        check_tensor("mask", mask)
     if mask is None or len(mask.shape) != len(inputs.shape) - 1:
         return mask, None
     mask = check("mask", mask, tuple(inputs.shape[:-1]))
@@ -119,6 +124,7 @@ def for_block(inputs, mask):
 def check_bias(attention_bias, inputs, num_heads, num_keys):
     """Raises `ValueError` unless the bias is `None`, or floats that broadcast from (T, S) or (B, N, T, S)."""
     if attention_bias is not None:
+        check_tensor("attention_bias", attention_bias)
         dtype = keras.backend.standardize_dtype(attention_bias.dtype)
         if "float" not in dtype:
             raise ValueError(f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}.")

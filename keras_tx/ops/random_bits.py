@@ -47,8 +47,8 @@ def _fold(x, count):
 def _mix(x, key=None):
     """Mixes 32-bit words so that each input bit flips each output bit with probability near 1/2.
 
-    The rounds are `lowbias32` of C. Wellons, "Prospecting for Hash Functions" (2018). A key that enters between the rounds
-    keeps two keys from giving one sequence in another order.
+    The rounds are `lowbias32` of C. Wellons, "Prospecting for Hash Functions" (2018). A key that enters between the
+    rounds keeps two keys from giving one sequence in another order.
     """
     x = _fold(x, 16) * _word(_MULTIPLIER_1)
     if key is not None:
@@ -60,17 +60,18 @@ def _mix(x, key=None):
 def random_bits(shape, seed):
     """Returns 32 random bits for each element, a pure function of `(element index, seed)`.
 
-    The word of element i is mix(start + i * step, key), with start, key and the odd step hashed from the seed. A step of the
-    stream's own, as in Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators", section 2, keeps two streams from
-    running through one stretch of the mix, and keeps regular indices, such as a column's, from meeting a pattern in it.
+    The word of element i is mix(start + i * step, key), with start, key and the odd step hashed from the seed. A step
+    of the stream's own, as in Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators", section 2, keeps
+    two streams from running through one stretch of the mix, and keeps regular indices, such as a column's, from meeting
+    a pattern in it.
 
     Args:
         shape: tuple of integers (or scalar integer tensors, where a size is dynamic).
         seed: integer tensor of shape `(2,)`: what `keras.random.SeedGenerator.next()` returns.
 
     Returns:
-        A tensor of the given shape, uint32 (int32 with the same bit pattern on torch). Elements are numbered row by row,
-        modulo 2**32.
+        A tensor of the given shape, uint32 (int32 with the same bit pattern on torch). Elements are numbered row by
+        row, modulo 2**32.
     """
     dtype = _word_dtype()
     seed = ops.cast(seed, dtype)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from .concrete import concrete
+from .concrete import check_tensor, concrete
 
 
 def check(name, ids, vocabulary_size, rank=2):
@@ -11,6 +11,7 @@ def check(name, ids, vocabulary_size, rank=2):
 
     The range is checked where the values are known, which they are not inside a compiled function.
     """
+    check_tensor(name, ids)
     dtype = keras.backend.standardize_dtype(ids.dtype)
     if "int" not in dtype:
         raise ValueError(

@@ -15,6 +15,8 @@ def tensor(array, dtype=None):
 
 def array(value):
     """A numpy array of a tensor; half floats come widened to float32, which loses no bit."""
+    if value is None:
+        return None
     if "float" in keras.backend.standardize_dtype(value.dtype):
         value = ops.cast(value, "float32")
     return ops.convert_to_numpy(value.value if isinstance(value, keras.Variable) else value)

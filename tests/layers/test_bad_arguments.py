@@ -8,8 +8,8 @@ import pytest
 
 from keras_tx import layers
 from keras_tx.layers import (
-    DropPath,
     Dropout,
+    DropPath,
     FeedForward,
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
@@ -110,9 +110,13 @@ def test_key_heads_that_do_not_divide_the_heads_are_refused(layer):
 
 @pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])
 def test_a_size_and_a_slot_that_contradict_each_other_are_refused(block):
-    with pytest.raises(ValueError, match=r"`num_heads` must be that of the layer given as `attention`.* num_heads=4, and"):
+    with pytest.raises(
+        ValueError, match=r"`num_heads` must be that of the layer given as `attention`.* num_heads=4, and"
+    ):
         block(8, 4, attention=MultiHeadSelfAttention(2))
-    with pytest.raises(ValueError, match=r"`intermediate_dim` must be that of .* intermediate_dim=8, and feed_forward with"):
+    with pytest.raises(
+        ValueError, match=r"`intermediate_dim` must be that of .* intermediate_dim=8, and feed_forward with"
+    ):
         block(8, 4, feed_forward=FeedForward(16))
 
 
@@ -120,7 +124,9 @@ def test_a_size_and_a_slot_that_contradict_each_other_are_refused(block):
 def test_a_block_needs_a_size_or_a_layer_for_each_slot(block):
     with pytest.raises(ValueError, match=r"`num_heads` must be a positive integer. Received: num_heads=None"):
         block(8)
-    with pytest.raises(ValueError, match=r"`intermediate_dim` must be a positive integer. Received: intermediate_dim=None"):
+    with pytest.raises(
+        ValueError, match=r"`intermediate_dim` must be a positive integer. Received: intermediate_dim=None"
+    ):
         block(num_heads=4)
     block(attention=MultiHeadSelfAttention(2, causal=True), feed_forward=FeedForward(16))
 

@@ -1,0 +1,137 @@
+"""Checkpoint folders in the layout of Hugging Face, read into our applications and written from them."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from ... import graph
+from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
+from . import gpt2
+from .config import NAME, Config
+
+# The `model_type` of a config.json, and the module that says how to read it.
+_RECIPES = {"gpt2": gpt2}
+
+
+def load_huggingface(folder, dtype=None):
+    """Builds the model of a checkpoint folder, with its weights.
+
+    Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is checked against
+    the headers before anything is allocated. Nothing is downloaded, no pickle is opened, and no code in the folder is run.
+
+    Args:
+        folder: str or path.
+        dtype: name of a dtype or of a dtype policy, or a policy, such as "bfloat16" or "mixed_bfloat16"; `None` for the one that
+            new layers have. A number that does not fit float16 is an error.
+
+    Returns:
+        A `keras.Model`: for `model_type` "gpt2" that of `GPT`.
+
+    Raises:
+        ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name for a
+            type of model, an activation or an option that is not implemented.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.GPT(
+        vocabulary_size=256, sequence_length=64, num_layers=2, num_heads=4, hidden_dim=32, intermediate_dim=128
+    )
+    keras_tx.applications.save_huggingface(model, folder)
+    again = keras_tx.applications.load_huggingface(folder)
+    logits = again(np.array([[10, 20, 30]]))  # (1, 3, 256)
+    ```
+    """
+    config = Config(folder)
+    recipe = config.choice("model_type", _RECIPES)
+    arguments = recipe.arguments(config)
+    checkpoint = Checkpoint(folder, recipe.PREFIX)
+    _check_sizes(recipe.landmarks(arguments), checkpoint)
+    _check_tied(recipe.TIED, checkpoint)
+    with _dtype_policy(dtype), graph.without_values():
+        model = recipe.build(**arguments)
+    weights = recipe.weights(model)
+    load_weights(weights, checkpoint, recipe.RULES, (*recipe.IGNORED, *recipe.TIED), assign=graph.fill)
+    filled = {id(weight) for weight in weights.values()}
+    for variable in model.variables:  # what is left: the states of random generators
+        if id(variable) not in filled:
+            graph.fill(variable)
+    return model
+
+
+def save_huggingface(model, folder, max_shard_bytes=None):
+    """Writes a model as a checkpoint folder: `config.json` and safetensors, which `transformers` and `load_huggingface` read.
+
+    The files are written beside and renamed: a save that is killed half-way leaves the old ones whole. Nothing is written of a
+    tokenizer.
+
+    Args:
+        model: a model of `GPT`, or one that wires the same layers in the same way under names of its own.
+        folder: str or path; made if it is not there.
+        max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
+
+    Raises:
+        ValueError: if the model is of no type that has such a layout, naming what differs; and for a weight in another dtype than
+            float32, float16 or bfloat16.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.GPT(
+        vocabulary_size=256, sequence_length=64, num_layers=2, num_heads=4, hidden_dim=32, intermediate_dim=128
+    )
+    keras_tx.applications.save_huggingface(model, folder)
+    ```
+    """
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}.")
+    recipe = next((recipe for recipe in _RECIPES.values() if recipe.recognizes(model)), None)
+    if recipe is None:
+        raise ValueError(
+            f"`model` must be of a type that has a layout of Hugging Face ({', '.join(_RECIPES)}). Received: {model.name}, with "
+            f"layers of classes {', '.join(sorted({type(layer).__name__ for layer in model.layers}))}."
+        )
+    files = {NAME: json_bytes(recipe.config(model))}
+    save_weights(recipe.weights(model), folder, recipe.RULES, files, max_shard_bytes, recipe.PREFIX)
+
+
+def _check_sizes(landmarks, checkpoint):
+    """Compares the sizes in the config with those in the headers, before a model of these sizes is built."""
+    for name, shape in landmarks.items():
+        held = checkpoint.shapes.get(name)
+        if held != shape:
+            held = "is missing" if held is None else f"has shape {held}"
+            raise ValueError(
+                f"The sizes in {NAME} must be those of the tensors. Received: by the config {name!r} has shape {shape}, in "
+                f"{checkpoint.folder} it {held}."
+            )
+
+
+def _check_tied(tied, checkpoint):
+    for name, source in tied.items():
+        if name in checkpoint.shapes and not np.array_equal(
+            checkpoint.read(name), checkpoint.read(source), equal_nan=True
+        ):
+            raise ValueError(
+                f"Tensors must be equal where the config says that they are tied. Received: {name!r} and {source!r} in "
+                f"{checkpoint.folder}, which differ."
+            )
+
+
+@contextlib.contextmanager
+def _dtype_policy(dtype):
+    """Gives layers built within a dtype policy."""
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        try:
+            policy = keras.dtype_policies.get(dtype)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"`dtype` must name a dtype or a dtype policy. Received: dtype={dtype!r}.") from error
+        if policy.quantization_mode is not None or "float" not in policy.variable_dtype:
+            raise ValueError(f"`dtype` must be a policy of floats. Received: dtype={dtype!r}.")
+        keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,72 @@
+"""Reading a config.json: every value checked where it is taken out."""
+
+from ...checkpoints import read_json
+
+NAME = "config.json"
+_REQUIRED = object()
+
+
+class Config:
+    """The `config.json` of a folder.
+
+    Args:
+        folder: str or path.
+
+    Raises:
+        ValueError: if the file is missing or is no JSON object.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._values = read_json(folder, NAME)
+
+    def text(self, key, default=_REQUIRED):
+        """Returns a string."""
+        return self._checked(key, default, lambda value: isinstance(value, str), "a string")
+
+    def positive_int(self, key, default=_REQUIRED):
+        """Returns an integer of at least 1; null stands for a default that is not required."""
+        if default is not _REQUIRED and self._values.get(key) is None:
+            return default
+        return self._checked(key, default, lambda value: type(value) is int and value >= 1, "a positive integer")
+
+    def positive_float(self, key, default=_REQUIRED):
+        """Returns a positive, finite number as a float."""
+        return float(self._checked(key, default, lambda value: _is_number(value) and value > 0, "a positive number"))
+
+    def rate(self, key, default=_REQUIRED):
+        """Returns a probability of dropping as a float."""
+        return float(
+            self._checked(key, default, lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+        )
+
+    def choice(self, key, choices, default=_REQUIRED):
+        """Returns what a dict of choices has for a string."""
+        names = ", ".join(repr(name) for name in choices)
+        value = self._checked(
+            key, default, lambda value: isinstance(value, str) and value in choices, f"one of {names}"
+        )
+        return choices[value]
+
+    def must_be(self, key, expected, default):
+        """Raises `ValueError` unless the value is the one that is implemented."""
+        self._checked(key, default, lambda value: type(value) is type(expected) and value == expected, repr(expected))
+
+    def fault(self, rule, **received):
+        """Returns the error for values that contradict each other."""
+        values = ", ".join(f"{key}={value!r}" for key, value in received.items())
+        return ValueError(f"{rule} Received: {values} in {NAME} of {self.folder}.")
+
+    def _checked(self, key, default, is_right, rule):
+        value = self._values.get(key, default)
+        if value is _REQUIRED:
+            raise ValueError(f"`{key}` must be in {NAME}. Received: none in {self.folder}.")
+        if not is_right(value):
+            received = repr(value)
+            received = received if len(received) <= 100 else received[:100] + "..."
+            raise ValueError(f"`{key}` must be {rule}. Received: {key}={received} in {NAME} of {self.folder}.")
+        return value
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -1,0 +1,34 @@
+"""Between strings and token ids, by a tokenizer that is not ours."""
+
+import numpy as np
+
+
+def ids_of(text, tokenizer):
+    """Returns the token ids of a string as an int32 array.
+
+    Args:
+        text: str.
+        tokenizer: object with `tokenize`, such as keras-hub's tokenizers; padding that it adds is cut off.
+
+    Raises:
+        ValueError: if the text is no string, or the tokenizer has no `tokenize` and `detokenize`.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"`prompts` must be strings where a tokenizer is given. Received: {text!r}.")
+    for name in ("tokenize", "detokenize"):
+        if not callable(getattr(tokenizer, name, None)):
+            raise ValueError(f"`tokenizer` must have a method `{name}`. Received: tokenizer={tokenizer!r}.")
+    if getattr(tokenizer, "sequence_length", None):
+        raise ValueError(
+            "`tokenizer` must not pad to a length of its own. Received: a tokenizer with "
+            f"sequence_length={tokenizer.sequence_length}."
+        )
+    return np.asarray(tokenizer.tokenize(text)).astype("int32")
+
+
+def text_of(ids, tokenizer):
+    """Returns the string of token ids; bytes that make no whole character become U+FFFD."""
+    text = tokenizer.detokenize(np.array(ids, "int32"))
+    if hasattr(text, "numpy"):
+        text = text.numpy()
+    return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)

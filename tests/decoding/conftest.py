@@ -1,0 +1,72 @@
+"""Small models that decode, made once for all tests: a user's own, and GPT with each kind of positions."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx import layers
+from keras_tx.applications import GPT
+
+SIZES = {"vocabulary_size": 40, "sequence_length": 300, "num_layers": 2, "num_heads": 4, "hidden_dim": 16}
+
+
+def own_model(vocabulary_size=11, length=64):
+    """What a user writes: keras.Input, layers of the package, a plain Dense, and a nested model."""
+    inner_inputs = keras.Input((None, 16))
+    inner = keras.Model(inner_inputs, layers.TransformerDecoder(32, 2, name="block")(inner_inputs), name="inner")
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.TokenAndPositionEmbedding(vocabulary_size, length, 16)(ids)
+    x = layers.MultiHeadSelfAttention(
+        4, num_key_value_heads=2, causal=True, rotary=layers.RotaryEmbedding(), name="attention"
+    )(x)
+    x = inner(keras.layers.LayerNormalization()(x))
+    return keras.Model(ids, keras.layers.Dense(vocabulary_size, name="head")(x), name="own")
+
+
+def shaken(model, seed=0, scale=0.5):
+    """Gives the model weights far from zero, so that its choices are clear."""
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_variables:
+        weight.assign(ops.convert_to_numpy(weight) + scale * rng.standard_normal(weight.shape).astype("float32"))
+    return model
+
+
+@pytest.fixture(scope="session")
+def make_own():
+    """The function that makes a user's own model, for tests that need one of which nothing is compiled yet."""
+    return own_model
+
+
+@pytest.fixture(scope="session")
+def own():
+    """A user's own model."""
+    return shaken(own_model())
+
+
+@pytest.fixture(scope="session")
+def gpt():
+    """GPT with learned positions."""
+    return shaken(GPT(**SIZES, intermediate_dim=32))
+
+
+@pytest.fixture(scope="session", params=["own", "learned", "sinusoidal", "rotary"])
+def any_model(request):
+    """Each model that decodes."""
+    if request.param == "own":
+        return request.getfixturevalue("own")
+    return shaken(GPT(**SIZES, intermediate_dim=32, positions=request.param))
+
+
+@pytest.fixture(scope="session")
+def naive():
+    """Greedy decoding without a cache: the whole sequence through the model for each token."""
+
+    def decode(model, prompt, count):
+        ids = list(prompt)
+        for _ in range(count):
+            logits = ops.convert_to_numpy(model(np.array([ids], "int32")))
+            ids.append(int(logits[0, -1].argmax()))
+        return ids
+
+    return decode

@@ -1,0 +1,58 @@
+"""Streams give what generate gives, piece by piece, and a session does not forget."""
+
+import numpy as np
+import pytest
+
+from keras_tx.decoding import Greedy, Sample, Session, generate, stream
+
+
+class Letters:
+    """A tokenizer of letters, id 0 being 'a'."""
+
+    def tokenize(self, text):
+        return np.array([ord(letter) - 97 for letter in text], "int32")
+
+    def detokenize(self, ids):
+        return "".join(chr(97 + int(i)) for i in ids)
+
+
+def joined(pieces):
+    return [token for piece in pieces for token in piece]
+
+
+@pytest.mark.parametrize("sampler", [Greedy(), Sample(1.5, top_k=5, repetition_penalty=1.3)])
+@pytest.mark.parametrize("tokens_per_step", [1, 4, 100])
+def test_the_pieces_together_are_what_generate_gives(own, sampler, tokens_per_step):
+    pieces = list(stream(own, [3, 4, 5], 10, sampler=sampler, seed=5, tokens_per_step=tokens_per_step))
+    assert joined(pieces) == generate(own, [[3, 4, 5]], 10, sampler=sampler, seed=5)[0, 3:].tolist()
+    assert [len(piece) for piece in pieces[:-1]] == [tokens_per_step] * (len(pieces) - 1)
+
+
+def test_a_session_goes_on_from_its_earlier_turns(own, naive):
+    session = Session(own)
+    first = joined(stream(session, [3, 4, 5], 5))
+    second = joined(stream(session, [6, 7], 5))
+    everything = naive(own, [3, 4, 5], 5)
+    assert first == everything[3:]
+    assert second == naive(own, [*everything, 6, 7], 5)[10:]
+
+
+def test_a_session_pays_for_its_new_tokens_alone(own):
+    session = Session(own)
+    joined(stream(session, [3] * 20, 5))
+    used = session.slots
+    joined(stream(session, [6], 5))
+    assert session.slots - used == 32 + 5  # one chunk for the prompt, whatever came before
+    session.reset()
+    assert joined(stream(session, [3, 4, 5], 4)) == generate(own, [[3, 4, 5]], 4)[0, 3:].tolist()
+
+
+def test_a_stop_ends_the_stream_and_is_its_last_token(own, naive):
+    expected = naive(own, [3, 4, 5], 8)[3:]
+    end = expected.index(expected[2]) + 1
+    assert joined(stream(own, [3, 4, 5], 8, stop_ids=expected[2], tokens_per_step=3)) == expected[:end]
+
+
+def test_text_comes_in_pieces_that_make_the_whole(own):
+    text = "".join(stream(own, "bcd", 9, tokenizer=Letters(), tokens_per_step=2))
+    assert "bcd" + text == generate(own, ["bcd"], 9, tokenizer=Letters())[0]

@@ -1,0 +1,130 @@
+"""Masks and biases that a layer cannot use: of another shape, additive, or no tensors at all."""
+
+import keras
+import pytest
+from keras import ops
+
+from keras_tx.layers import (
+    MaskedMeanPooling,
+    MultiHeadCrossAttention,
+    MultiHeadSelfAttention,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
+SHAPE = (BATCH, LENGTH, WIDTH)
+ATTENDING = {
+    MultiHeadSelfAttention: lambda: MultiHeadSelfAttention(HEADS),
+    TransformerDecoder: lambda: TransformerDecoder(16, HEADS),
+    TransformerEncoder: lambda: TransformerEncoder(16, HEADS),
+}
+attending = pytest.mark.parametrize("layer", ATTENDING, ids=lambda layer: layer.__name__)
+
+
+def symbol(shape, dtype="float32"):
+    return keras.KerasTensor(shape, dtype)
+
+
+WAYS = pytest.mark.parametrize("make", [ops.zeros, symbol], ids=["eager", "symbolic"])
+
+
+@attending
+@pytest.mark.parametrize("argument", ["mask", "attention_mask"])
+@pytest.mark.parametrize("value", [[[True] * LENGTH] * BATCH, "mask", 1, True], ids=["list", "text", "int", "bool"])
+def test_masks_that_are_no_tensor_are_refused(layer, argument, value):
+    with pytest.raises(ValueError, match=f"`{argument}` must be a tensor. Received: {argument} of type"):
+        ATTENDING[layer]()(ops.zeros(SHAPE), **{argument: value})
+
+
+@WAYS
+@attending
+@pytest.mark.parametrize(
+    ("argument", "shape"),
+    [
+        ("mask", (2, 4)),
+        ("mask", (3, 5)),
+        ("mask", (5,)),
+        ("mask", (2, 5, 8)),
+        ("mask", (2, 3, 5, 5)),
+        ("attention_mask", (5, 4)),
+        ("attention_mask", (3, 5, 5)),
+        ("attention_mask", (2, 3, 5, 5)),
+        ("attention_mask", (5,)),
+        ("attention_mask", (2, 5)),
+    ],
+)
+def test_masks_of_another_shape_are_refused(layer, make, argument, shape):
+    said = rf"`{argument}` must have shape .* Received: {argument} of shape \({', '.join(map(str, shape))}\)"
+    with pytest.raises(ValueError, match=said):
+        ATTENDING[layer]()(make(SHAPE), **{argument: make(shape, dtype="bool")})
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("argument", "shape"),
+    [
+        ("mask", (2, 4)),
+        ("mask", (3, 5)),
+        ("context_mask", (2, 5)),
+        ("context_mask", (3, 4)),
+        ("context_mask", (2, 5, 4)),
+        ("attention_mask", (5, 5)),
+        ("attention_mask", (2, 3, 5, 4)),
+    ],
+)
+@pytest.mark.parametrize("layer", [MultiHeadCrossAttention, TransformerDecoder])
+def test_masks_of_another_shape_are_refused_where_there_is_a_context(layer, make, argument, shape):
+    if layer is TransformerDecoder and argument == "attention_mask":
+        shape = (5, 4)
+    layer = MultiHeadCrossAttention(HEADS) if layer is MultiHeadCrossAttention else TransformerDecoder(16, HEADS)
+    said = rf"`{argument}` must have shape .* Received: {argument} of shape \({', '.join(map(str, shape))}\)"
+    with pytest.raises(ValueError, match=said):
+        layer(make(SHAPE), make((BATCH, KEYS, 6)), **{argument: make(shape, dtype="bool")})
+
+
+@WAYS
+@attending
+@pytest.mark.parametrize(("argument", "shape"), [("mask", (2, 5)), ("mask", (2, 5, 5)), ("attention_mask", (5, 5))])
+def test_additive_masks_are_refused(layer, make, argument, shape):
+    said = f"`{argument}` must be boolean.* go to `attention_bias`. Received: {argument} of dtype float32"
+    with pytest.raises(ValueError, match=said):
+        ATTENDING[layer]()(make(SHAPE), **{argument: make(shape)})
+
+
+@WAYS
+def test_additive_masks_are_refused_in_cross_attention_and_pooling(make):
+    for argument, shape in [("mask", (2, 5)), ("context_mask", (2, 4)), ("attention_mask", (5, 4))]:
+        for layer in (MultiHeadCrossAttention(HEADS), TransformerDecoder(16, HEADS)):
+            if argument == "attention_mask" and isinstance(layer, TransformerDecoder):
+                continue
+            with pytest.raises(
+                ValueError, match=f"`{argument}` must be boolean.* Received: {argument} of dtype float32"
+            ):
+                layer(make(SHAPE), make((2, 4, 6)), **{argument: make(shape)})
+    with pytest.raises(ValueError, match="`mask` must be boolean.* Received: mask of dtype float32"):
+        MaskedMeanPooling()(make(SHAPE), mask=make((2, 5)))
+    with pytest.raises(ValueError, match=r"`mask` must have shape \(2, 5\). Received: mask of shape \(2, 4\)"):
+        MaskedMeanPooling()(make(SHAPE), mask=make((2, 4), dtype="bool"))
+
+
+@WAYS
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 5, 5), (2, 3, 5, 5)])
+def test_a_bias_of_another_shape_is_refused(make, shape):
+    with pytest.raises(ValueError, match=r"`attention_bias` must have shape .* Received: attention_bias of shape \("):
+        MultiHeadSelfAttention(HEADS)(make(SHAPE), attention_bias=make(shape))
+    with pytest.raises(ValueError, match=r"`attention_bias` must have shape .* Received: attention_bias of shape \("):
+        MultiHeadCrossAttention(HEADS)(make(SHAPE), make((2, 4, 6)), attention_bias=make(shape))
+
+
+@WAYS
+@pytest.mark.parametrize("dtype", ["bool", "int32"])
+def test_a_bias_that_is_no_float_is_refused(make, dtype):
+    with pytest.raises(
+        ValueError, match=f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}"
+    ):
+        MultiHeadSelfAttention(HEADS)(make(SHAPE), attention_bias=make((5, 5), dtype=dtype))
+    with pytest.raises(
+        ValueError, match=f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}"
+    ):
+        MultiHeadCrossAttention(HEADS)(make(SHAPE), make((2, 4, 6)), attention_bias=make((5, 4), dtype=dtype))

@@ -1,0 +1,63 @@
+"""No rows and no positions: every layer gives outputs that are as empty as its inputs, eagerly and compiled."""
+
+import inspect
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx.layers import MultiHeadCrossAttention, TransformerDecoder
+
+from .contract_rows import ROWS
+from .execution import array, compiled, tensor
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def inputs(row, batch, length):
+    """Inputs of the row with that batch size and, in the first argument, that length."""
+    numbers = [number[:batch] for number in row.numbers()]
+    return [tensor(number[:, :length] if i == 0 else number) for i, number in enumerate(numbers)]
+
+
+@every_row
+@pytest.mark.parametrize(("batch", "length"), [(0, 3), (2, 0)])
+@pytest.mark.parametrize("training", [False, True])
+def test_empty_inputs_give_empty_outputs(row, batch, length, training):
+    layer = row.built()
+    wanted = (batch, *row.outputs) if len(row.outputs) == 1 else (batch, length, *row.outputs[1:])
+    extra = {"training": True} if training and "training" in inspect.signature(layer.call).parameters else {}
+    outputs = layer(*inputs(row, batch, length), **extra)
+    assert tuple(outputs.shape) == wanted
+    assert not array(outputs).any()  # a mean over no positions is zero; all others have no numbers
+
+
+@every_row
+@pytest.mark.parametrize(("batch", "length"), [(0, 3), (2, 0)])
+def test_empty_inputs_give_empty_outputs_when_compiled(row, batch, length):
+    outputs = compiled(row.built())(*inputs(row, batch, length))
+    assert tuple(outputs.shape)[0] == batch
+    assert not array(outputs).any()
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if "mask" in inspect.signature(row.layer.call).parameters], ids=str
+)
+@pytest.mark.parametrize(("batch", "length"), [(0, 3), (2, 0)])
+def test_empty_inputs_may_have_an_empty_mask(row, batch, length):
+    mask = ops.ones((batch, length), dtype="bool")
+    assert not array(row.built()(*inputs(row, batch, length), mask=mask)).any()
+
+
+@pytest.mark.parametrize("mask", [None, (2, 0)])
+def test_an_empty_context_gives_nothing_to_attend_to(mask):
+    random = np.random.default_rng(0)
+    x, context = tensor(random.normal(size=(2, 5, 8)).astype("float32")), ops.zeros((2, 0, 6))
+    mask = None if mask is None else ops.ones(mask, dtype="bool")
+    layer = MultiHeadCrossAttention(2)
+    layer(x, ops.ones((2, 4, 6)))
+    layer.attention_output.bias.assign(np.ones(8))
+    outputs, scores = layer(x, context, context_mask=mask, return_attention_scores=True)
+    assert tuple(scores.shape) == (2, 2, 5, 0)
+    np.testing.assert_array_equal(array(outputs), np.zeros((2, 5, 8)))
+    assert np.isfinite(array(TransformerDecoder(16, 2)(x, context, context_mask=mask))).all()

@@ -1,0 +1,186 @@
+"""The plan of the code, read off its syntax trees: who imports whom, what a file holds, where private names stand."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from keras_tx import layers
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {"keras_tx": ROOT / "keras_tx", "keras_tx.applications": ROOT / "applications"}
+SCRIPTS = [ROOT / "examples", ROOT / "benchmarks", ROOT / "tests"]
+LONGEST_FILE = 300
+
+# What the modules of a part may import of the package, beside their own part. A name covers what lies below it.
+MAY_IMPORT = {
+    "keras_tx.__init__": {"keras_tx.layers"},
+    "keras_tx.ops": set(),
+    "keras_tx.graph": set(),
+    "keras_tx.layers": {"keras_tx.ops", "keras_tx.graph"},
+    "keras_tx.decoding": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
+    "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
+    "keras_tx.export": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state", "keras_tx.decoding"},
+    "keras_tx.checkpoints": set(),
+    "keras_tx.pretraining": set(),
+    "keras_tx.schedules": set(),
+    "keras_tx.applications": {"keras_tx"},
+}
+# The two files that may know how Keras works inside.
+PRIVATE_KERAS = {"keras_tx/ops/masks.py", "keras_tx/graph.py"}
+PRIVATE_NAMES = re.compile(
+    r"_keras_mask|_keras_history|_run_through_graph|_inbound_nodes|_outbound_nodes|_flatten_layers|_standardize_inputs"
+    r"|_functional|_nodes_by_depth|_call_has_\w+|_call_signature|_tracker|_seed_generators"
+)
+
+
+class Module:
+    """A source file: its name as it is imported, its place in the repository and its syntax tree."""
+
+    def __init__(self, package, folder, path):
+        inside = path.relative_to(folder).with_suffix("")
+        self.name = ".".join([package, *inside.parts])
+        self.place = path.relative_to(ROOT).as_posix()
+        self.lines = path.read_text().splitlines()
+        self.tree = ast.parse(path.read_text())
+
+    def part(self):
+        return max((part for part in MAY_IMPORT if covers(part, self.name)), key=len, default=None)
+
+    def imports(self, nodes=None):
+        """Yields the full name of every module, or of every name in a module, that is imported."""
+        for node in ast.walk(self.tree) if nodes is None else nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = self.name.split(".")[: -node.level] if node.level else []
+                start += node.module.split(".") if node.module else []
+                yield from (".".join([*start, alias.name]) for alias in node.names)
+
+    def top_level(self):
+        """Yields the nodes that run when the module is imported."""
+        waiting = list(self.tree.body)
+        while waiting:
+            node = waiting.pop()
+            yield node
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                waiting.extend(ast.iter_child_nodes(node))
+
+
+def covers(name, longer):
+    return longer == name or longer.startswith(name + ".")
+
+
+MODULES = [
+    Module(package, folder, path) for package, folder in SOURCES.items() for path in sorted(folder.rglob("*.py"))
+]
+every_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.place)
+
+
+def test_all_sources_are_read():
+    assert {"keras_tx.__init__", "keras_tx.ops.masks", "keras_tx.layers.dropout", "keras_tx.applications.__init__"} <= {
+        module.name for module in MODULES
+    }
+
+
+@every_module
+def test_imports_point_one_way(module):
+    part = module.part()
+    assert part is not None, f"{module.place} belongs to no part of the plan: name what it may import"
+    for name in module.imports():
+        allowed = {part, *MAY_IMPORT[part]} - ({"keras_tx.__init__"} if part == "keras_tx.__init__" else set())
+        assert not covers("keras_tx", name) or any(covers(place, name) for place in allowed), name
+        assert not covers("applications", name), name
+    if not covers("keras_tx.applications", module.name):
+        assert not any(covers("keras_tx.applications", name) for name in module.imports())
+
+
+@every_module
+def test_an_import_needs_nothing_beyond_keras_and_numpy(module):
+    for name in module.imports(module.top_level()):
+        package = name.partition(".")[0]
+        assert package in {"keras", "numpy", "keras_tx"} or package in sys.stdlib_module_names, name
+
+
+@every_module
+def test_private_names_of_keras_stand_in_two_files(module):
+    if module.place in PRIVATE_KERAS:
+        return
+    assert not [name for name in module.imports() if covers("keras.src", name)]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute):
+            assert not PRIVATE_NAMES.fullmatch(node.attr), f"line {node.lineno}: {node.attr}"
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            public = (
+                not node.attr.startswith("_")
+                or node.attr.endswith("__")
+                or node.attr in ("_replace", "_asdict", "_fields")
+            )
+            assert own or public, f"line {node.lineno}: {node.attr} of something else than self"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not PRIVATE_NAMES.fullmatch(node.value), f"line {node.lineno}: {node.value}"
+
+
+def test_the_two_files_do_know_keras_inside():
+    inside = [module.place for module in MODULES if any(covers("keras.src", name) for name in module.imports())]
+    assert set(inside) <= PRIVATE_KERAS
+    assert "keras_tx/ops/masks.py" in inside
+
+
+@every_module
+def test_the_library_has_no_assert(module):
+    assert not [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.Assert)]
+
+
+@every_module
+def test_no_file_is_a_dumping_ground(module):
+    names = set(Path(module.place).with_suffix("").parts)
+    assert not names & {"utils", "util", "common", "helpers", "helper", "base", "misc", "tools"}
+
+
+@pytest.mark.parametrize("folder", [*SOURCES.values(), *SCRIPTS], ids=lambda folder: folder.name)
+def test_files_stay_short(folder):
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in folder.rglob("*.py")}
+    assert not {place: length for place, length in lengths.items() if length > LONGEST_FILE}
+
+
+def layer_classes(module):
+    """The names of the classes of a module whose bases include a layer."""
+    for node in module.tree.body:
+        bases = [ast.unparse(base) for base in getattr(node, "bases", ())]
+        if isinstance(node, ast.ClassDef) and any(re.fullmatch(r"(keras\.)?(layers\.)?Layer", base) for base in bases):
+            yield node.name
+
+
+def in_snake_case(name):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def test_each_layer_is_public_and_has_a_file_of_its_name():
+    found = {}
+    for module in MODULES:
+        classes = list(layer_classes(module))
+        assert len(classes) <= 1, f"{module.place} holds {classes}"
+        found.update((name, module.place) for name in classes if covers("keras_tx.layers", module.name))
+    assert found == {name: f"keras_tx/layers/{in_snake_case(name)}.py" for name in layers.__all__}
+
+
+def test_public_layers_are_final():
+    for module in MODULES:
+        for node in ast.walk(module.tree):
+            bases = [ast.unparse(base).split(".")[-1] for base in getattr(node, "bases", ())]
+            assert not set(bases) & set(layers.__all__), f"{module.place}: {node.name}"
+
+
+@pytest.mark.parametrize("name", layers.__all__)
+def test_public_layers_are_registered_under_the_name_of_the_package(name):
+    layer = getattr(layers, name)
+    assert keras.saving.get_registered_name(layer) == f"keras_tx>{name}"
+    assert keras.saving.get_registered_object(f"keras_tx>{name}") is layer
+
+
+def test_public_names_are_listed_in_order():
+    assert layers.__all__ == sorted(layers.__all__)
