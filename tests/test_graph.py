@@ -111,3 +111,57 @@ def test_parts_name_every_layer_inside_a_layer():
     paths = [path for path, _ in graph.parts(block)]
     assert {"block/attention/query", "block/attention_norm", "block/feed_forward/intermediate"} <= set(paths)
     assert len(paths) == len(set(paths))
+
+
+def without_values(units=3):
+    with graph.without_values():
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, keras.layers.Dense(units)(inputs))
+
+
+def test_a_model_without_values_is_counted_and_never_given_any_by_a_later_scope():
+    huge = 10**12
+
+    def interrupted():
+        with graph.without_values():
+            keras.layers.Dense(huge).build((None, huge))
+            raise RuntimeError("in between")
+
+    with pytest.raises(RuntimeError, match="in between"):
+        interrupted()
+    assert without_values(huge).count_params() == 5 * huge
+    with keras.StatelessScope():  # would run out of memory at its end
+        pass
+
+
+def test_what_waits_for_values_from_a_scope_around_still_gets_them():
+    with keras.StatelessScope(initialize_variables=False):
+        waiting = keras.Variable("ones", shape=(2,))
+    without_values()
+    with keras.StatelessScope():
+        pass
+    assert np.array_equal(ops.convert_to_numpy(waiting), [1, 1])
+
+
+def test_filled_variables_make_a_model_like_any_other():
+    model = without_values()
+    kernel, bias = model.weights
+    values = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    graph.fill(kernel, values)
+    graph.fill(bias)
+    assert np.array_equal(ops.convert_to_numpy(kernel), values)
+    np.testing.assert_allclose(ops.convert_to_numpy(model(np.eye(4))), values, atol=1e-6)
+    model.compile("sgd", "mse", jit_compile=keras.backend.backend() != "torch")
+    model.fit(np.eye(4), np.ones((4, 3)), verbose=0)
+    assert not np.array_equal(ops.convert_to_numpy(kernel), values)
+
+
+def test_a_variable_is_filled_once_and_in_its_shape():
+    kernel, _ = without_values().weights
+    with pytest.raises(
+        ValueError, match=r"`value` must have the shape of the variable. Received: value of shape \(3, 4\)"
+    ):
+        graph.fill(kernel, np.zeros((3, 4)))
+    graph.fill(kernel, np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="already initialized"):
+        graph.fill(kernel, np.zeros((4, 3)))

@@ -30,6 +30,19 @@ def test_quick_start_runs_and_what_it_exports_answers(tmp_path, monkeypatch):
     assert abs(probabilities.sum(axis=1) - 1).max() < 1e-5
 
 
+@pytest.mark.slow
+def test_the_generating_example_runs():
+    import numpy as np
+
+    import keras_tx
+
+    code = re.search(r"## Generating\n.*?```python\n(.*?)```", README, re.DOTALL).group(1)
+    names = {"keras": keras, "np": np, "keras_tx": keras_tx, "layers": keras_tx.layers}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["tokens"].shape == (2, 13)
+    assert names["best"].shape == (1, 12)
+
+
 def test_every_place_in_the_tree_exists():
     tree = re.search(r"## What is where\n+```\n(.*?)```", README, re.DOTALL).group(1)
     places = [line.split()[0] for line in tree.splitlines()]

@@ -17,20 +17,21 @@ _RECIPES = {"gpt2": gpt2}
 def load_huggingface(folder, dtype=None):
     """Builds the model of a checkpoint folder, with its weights.
 
-    Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is checked against
-    the headers before anything is allocated. Nothing is downloaded, no pickle is opened, and no code in the folder is run.
+    Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is
+    checked against the headers before anything is allocated. Nothing is downloaded, no pickle is opened, and no code in
+    the folder is run.
 
     Args:
         folder: str or path.
-        dtype: name of a dtype or of a dtype policy, or a policy, such as "bfloat16" or "mixed_bfloat16"; `None` for the one that
-            new layers have. A number that does not fit float16 is an error.
+        dtype: name of a dtype or of a dtype policy, or a policy, such as "bfloat16" or "mixed_bfloat16"; `None` for the
+            one that new layers have. A number that does not fit float16 is an error.
 
     Returns:
         A `keras.Model`: for `model_type` "gpt2" that of `GPT`.
 
     Raises:
-        ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name for a
-            type of model, an activation or an option that is not implemented.
+        ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name
+            for a type of model, an activation or an option that is not implemented.
 
     Example:
 
@@ -61,10 +62,10 @@ def load_huggingface(folder, dtype=None):
 
 
 def save_huggingface(model, folder, max_shard_bytes=None):
-    """Writes a model as a checkpoint folder: `config.json` and safetensors, which `transformers` and `load_huggingface` read.
+    """Writes a model as a checkpoint folder, which `transformers` and `load_huggingface` read.
 
-    The files are written beside and renamed: a save that is killed half-way leaves the old ones whole. Nothing is written of a
-    tokenizer.
+    It holds `config.json` and safetensors, and nothing of a tokenizer. The files are written beside and renamed: a save
+    that is killed half-way leaves the old ones whole.
 
     Args:
         model: a model of `GPT`, or one that wires the same layers in the same way under names of its own.
@@ -72,8 +73,8 @@ def save_huggingface(model, folder, max_shard_bytes=None):
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 
     Raises:
-        ValueError: if the model is of no type that has such a layout, naming what differs; and for a weight in another dtype than
-            float32, float16 or bfloat16.
+        ValueError: if the model is of no type that has such a layout, naming what differs; and for a weight that holds
+            no floats.
 
     Example:
 

@@ -25,10 +25,12 @@ class Config:
         return self._checked(key, default, lambda value: isinstance(value, str), "a string")
 
     def positive_int(self, key, default=_REQUIRED):
-        """Returns an integer of at least 1; null stands for a default that is not required."""
+        """Returns an integer of at least 1 that a backend can hold; null stands for a default that is not required."""
         if default is not _REQUIRED and self._values.get(key) is None:
             return default
-        return self._checked(key, default, lambda value: type(value) is int and value >= 1, "a positive integer")
+        return self._checked(
+            key, default, lambda value: type(value) is int and 1 <= value < 2**31, "a positive integer"
+        )
 
     def positive_float(self, key, default=_REQUIRED):
         """Returns a positive, finite number as a float."""
@@ -54,7 +56,7 @@ class Config:
 
     def fault(self, rule, **received):
         """Returns the error for values that contradict each other."""
-        values = ", ".join(f"{key}={value!r}" for key, value in received.items())
+        values = ", ".join(f"{key}={_short(value)}" for key, value in received.items())
         return ValueError(f"{rule} Received: {values} in {NAME} of {self.folder}.")
 
     def _checked(self, key, default, is_right, rule):
@@ -62,10 +64,13 @@ class Config:
         if value is _REQUIRED:
             raise ValueError(f"`{key}` must be in {NAME}. Received: none in {self.folder}.")
         if not is_right(value):
-            received = repr(value)
-            received = received if len(received) <= 100 else received[:100] + "..."
-            raise ValueError(f"`{key}` must be {rule}. Received: {key}={received} in {NAME} of {self.folder}.")
+            raise ValueError(f"`{key}` must be {rule}. Received: {key}={_short(value)} in {NAME} of {self.folder}.")
         return value
+
+
+def _short(value):
+    shown = ascii(value)
+    return shown if len(shown) <= 100 else shown[:100] + "..."
 
 
 def _is_number(value):

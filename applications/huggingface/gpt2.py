@@ -148,11 +148,11 @@ def _parts(model):
     layers = list(graph.layer_calls(model).values())
     _check(len(model.inputs) == len(model.outputs) == 1, "several inputs or outputs", model)
     _check(not any(isinstance(layer, keras.Model) for layer in model.layers), "a model inside it", model)
-    _check(len(getattr(model, "operations", model.layers)) == len(model.layers), "operations between its layers", model)
     _check(len({id(layer) for layer in layers}) == len(layers), "a layer that is called twice", model)
     classes = [type(layer) for layer in layers]
     has_dropout = len(classes) > 1 and classes[1] in (Dropout, keras.layers.Dropout)
     dropout = layers.pop(1) if has_dropout else None
+    _check(not has_dropout or dropout.noise_shape is None, "dropout of another shape", model)
     embedding, *blocks, norm, logits = layers if len(layers) > 3 else [None] * 4
     _check(isinstance(embedding, TokenAndPositionEmbedding), "no TokenAndPositionEmbedding at its start", model)
     _check(
@@ -165,6 +165,7 @@ def _parts(model):
     _check(embedding.sequence_length is not None, "no learned positions", model)
     _check(not embedding.mask_zero, "a padding id (mask_zero)", model)
     _check(norm.scale and norm.center and not norm.rms_scaling, "a last norm of another kind", model)
+    _check(len(getattr(model, "operations", model.layers)) == len(model.layers), "operations between its layers", model)
     for block in blocks:
         _check_block(block, model)
     rates = {block.dropout for block in blocks} | {block.attention.dropout for block in blocks}

@@ -11,6 +11,7 @@ import numpy as np
 _EACH_WEIGHT = "*"
 _ONE = "1"
 _AXIS = re.compile(r"[a-z]\w*")
+_GROUP = re.compile(r"\([^()]*\)|[^()\s]+")
 
 
 class Arrangement:
@@ -43,11 +44,17 @@ class Arrangement:
             return
         left, arrow, right = pattern.partition("->")
         self.axes = left.split()
-        self.groups = [_names(group) for group in re.findall(r"\([^()]*\)|[^()\s]+", right)]
+        self.groups = [_names(group) for group in _GROUP.findall(right)]
         names = [name for group in self.groups for name in group if name != _ONE]
         self.has_each = _EACH_WEIGHT in names
         expected = sorted([*self.axes, *([_EACH_WEIGHT] if self.has_each else [])])
-        if not arrow or sorted(names) != expected or not all(_AXIS.fullmatch(name) for name in self.axes):
+        is_closed = not _GROUP.sub("", right).strip()
+        if (
+            not arrow
+            or not is_closed
+            or sorted(names) != expected
+            or not all(_AXIS.fullmatch(name) for name in self.axes)
+        ):
             raise ValueError(
                 "`pattern` must name the axes of a weight, then '->', then the same axes as the tensor has them. Received: "
                 f"pattern={pattern!r}."

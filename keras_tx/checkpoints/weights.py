@@ -9,7 +9,7 @@ from .rules import match
 from .writer import Tensor, write_folder
 
 _FLOAT16_MAX = 65504.0
-_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
 def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
@@ -61,7 +61,7 @@ def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefi
     A save that is killed half-way leaves what was in the folder before.
 
     Args:
-        weights: dict from path to `keras.Variable`, float32, float16 or bfloat16.
+        weights: dict from path to `keras.Variable`, of floats.
         folder: str or path; made if it is not there.
         rules: list of `Rule`; the first that is for a weight is used.
         files: dict from name to bytes, of other files to write with it.
@@ -69,8 +69,8 @@ def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefi
         prefix: str, put before the names of the tensors.
 
     Raises:
-        ValueError: for a weight that no rule is for, a tensor of which only some weights are there, weights of other
-            dtypes, a `folder` that is a file, and a `max_shard_bytes` that is no positive integer.
+        ValueError: for a weight that no rule is for, a tensor of which only some weights are there, weights that are
+            no floats, a `folder` that is a file, and a `max_shard_bytes` that is no positive integer.
 
     Example:
 

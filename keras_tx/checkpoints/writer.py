@@ -22,7 +22,7 @@ class Tensor(NamedTuple):
     """A tensor to write."""
 
     name: str
-    dtype: str  # "F32", "F16" or "BF16"
+    dtype: str  # "F64", "F32", "F16" or "BF16"
     shape: tuple
     make: Callable  # () -> array, called when its turn comes
 
@@ -139,7 +139,7 @@ def _chunks(tensors):
 def _bytes(array, dtype):
     if dtype == "BF16":  # the upper half of a float32, exact because the array comes from a bfloat16 weight
         return (array.astype(np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
-    return array.astype({"F32": "<f4", "F16": "<f2"}[dtype], copy=False).tobytes()
+    return array.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype], copy=False).tobytes()
 
 
 def _write(path, chunks):

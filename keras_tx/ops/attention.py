@@ -43,7 +43,9 @@ def dot_product_attention(
     scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
     scores = ops.cast(_merge_groups(scores, groups), wide)  # (B, N, T, S)
     if bias is not None:
-        scores = scores + ops.cast(bias, wide)
+        # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
+        # it gets no NaN, and still nothing from a key that the mask forbids.
+        scores = scores + ops.clip(ops.cast(bias, wide), -1e38, 1e38)
     if mask is not None:
         # Finite, so that a row without keys has finite gradients; exp() of it less any real score is exactly zero.
         scores = ops.where(mask, scores, _lowest(wide))

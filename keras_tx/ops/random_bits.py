@@ -61,9 +61,8 @@ def random_bits(shape, seed):
     """Returns 32 random bits for each element, a pure function of `(element index, seed)`.
 
     The word of element i is mix(start + i * step, key), with start, key and the odd step hashed from the seed. A step
-    of the stream's own, as in Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators", section 2, keeps
-    two streams from running through one stretch of the mix, and keeps regular indices, such as a column's, from meeting
-    a pattern in it.
+    of the stream's own keeps two streams from running through one stretch of the mix, and regular indices, such as a
+    column's, from meeting a pattern in it.
 
     Args:
         shape: tuple of integers (or scalar integer tensors, where a size is dynamic).
@@ -72,6 +71,10 @@ def random_bits(shape, seed):
     Returns:
         A tensor of the given shape, uint32 (int32 with the same bit pattern on torch). Elements are numbered row by
         row, modulo 2**32.
+
+    Reference:
+        Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators", section 2, for streams that differ in
+        their step.
     """
     dtype = _word_dtype()
     seed = ops.cast(seed, dtype)

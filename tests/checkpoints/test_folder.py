@@ -28,7 +28,7 @@ def refused(folder, message):
     started = time.perf_counter()
     with pytest.raises(ValueError, match=message) as refusal:
         Checkpoint(folder)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 5
     return str(refusal.value)
 
 
@@ -216,7 +216,7 @@ def test_reading_one_tensor_leaves_the_others_on_disk(folder):
     tracemalloc.stop()
     assert read.tolist() == [0, 1, 2]
     assert peak < 2**20
-    assert seconds < 1
+    assert seconds < 5
 
 
 def test_a_json_file_keeps_to_the_rules_of_the_folder(folder):

@@ -67,7 +67,7 @@ def test_a_fault_is_named(fault, tmp_path):
     started = time.perf_counter()
     with pytest.raises(ValueError, match=message) as refusal:
         Checkpoint(tmp_path)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 5
     assert len(str(refusal.value)) < 1000
     assert str(tmp_path) in str(refusal.value)
 
@@ -86,6 +86,27 @@ def test_a_name_out_of_a_file_cannot_fill_or_colour_the_error(tmp_path):
         Checkpoint(tmp_path)
     assert len(str(refusal.value)) < 1000
     assert "\x1b" not in str(refusal.value)
+
+
+def test_no_damage_to_a_file_brings_another_error_or_a_number_from_outside(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "model.safetensors"
+    write_single(tmp_path, {"a": np.ones((2, 3)), "b": np.ones(4), "c": np.ones(())}, {"b": "F16", "c": "BF16"})
+    whole = path.read_bytes()
+    refusals = 0
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole) - 34, rng.integers(1, 4)):
+            damaged[place] = rng.choice([rng.integers(256), *b'0123456789"{}[],:-'])
+        path.write_bytes(damaged[: rng.integers(len(whole))] if rng.random() < 0.2 else damaged)
+        try:
+            checkpoint = Checkpoint(tmp_path)
+        except ValueError:
+            refusals += 1
+            continue
+        for name in checkpoint.shapes:
+            if checkpoint.dtype(name) in ("F32", "F16", "BF16", "F64"):
+                checkpoint.read(name).sum()
+    assert 300 < refusals < 500
 
 
 def test_what_is_right_is_read(tmp_path):

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from keras_tx.applications import GPT
 
 from keras_tx import layers
-from keras_tx.applications import GPT
 
 SIZES = {"vocabulary_size": 40, "sequence_length": 300, "num_layers": 2, "num_heads": 4, "hidden_dim": 16}
 
@@ -60,13 +60,16 @@ def any_model(request):
 
 @pytest.fixture(scope="session")
 def naive():
-    """Greedy decoding without a cache: the whole sequence through the model for each token."""
+    """Greedy decoding without a cache: the whole sequence through the model for each token.
+
+    What follows a position is padding to one length, so that there is one shape to compile; the models are causal.
+    """
 
     def decode(model, prompt, count):
-        ids = list(prompt)
-        for _ in range(count):
-            logits = ops.convert_to_numpy(model(np.array([ids], "int32")))
-            ids.append(int(logits[0, -1].argmax()))
-        return ids
+        ids = np.zeros((1, 64), "int32")
+        ids[0, : len(prompt)] = prompt
+        for end in range(len(prompt), len(prompt) + count):
+            ids[0, end] = ops.convert_to_numpy(model(ids))[0, end - 1].argmax()
+        return ids[0, : len(prompt) + count].tolist()
 
     return decode

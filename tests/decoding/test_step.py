@@ -11,7 +11,7 @@ def run(model, ids):
     return ops.convert_to_numpy(model(ids))
 
 
-@pytest.mark.parametrize("sizes", [[1] * 9, [5, 1, 1, 1, 1], [4, 3, 2]])
+@pytest.mark.parametrize("sizes", [[5, 1, 1, 1, 1], [4, 3, 2]])
 def test_steps_of_any_size_equal_the_full_pass(any_model, sizes):
     ids = np.random.default_rng(0).integers(0, 11, (3, 9)).astype("int32")
     caches, pieces, start = init_caches(any_model, 3, 12), [], 0

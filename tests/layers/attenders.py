@@ -154,13 +154,13 @@ def _paths(names, choices):
 
 _ON = (False, True)
 EAGER = [("float32", scores, dropout) for scores in _ON for dropout in _ON]
-EAGER += [(half, on, on, False, on) for half in ("mixed_float16", "mixed_bfloat16") for on in _ON]
+EAGER_HALF = [(half, on, on, False, on) for half in ("mixed_float16", "mixed_bfloat16") for on in _ON]
 COMPILED = [
     ("float32", False, False, True),
     ("float32", True, False, True),
     ("mixed_float16", True, True, True, True),
     ("mixed_bfloat16", False, False, True, True),
 ]
-# Compiling takes its time: of the layers that differ by one mask alone, the one with all of them is compiled.
-COMPILED_NAMES = [name for name in ATTENDERS if name not in ("causal", "grouped", "cross, inputs", "decoder")]
-PATHS = _paths(ATTENDERS, EAGER) + (_paths(COMPILED_NAMES, COMPILED) if COMPILES else [])
+# Compiling takes its time, and so does a first eager call on JAX: of layers that differ by one part, those that have it all.
+FULL_NAMES = ("self", "rotary", "cross, context", "encoder, pre-norm", "decoder, inputs", "pooling")
+PATHS = _paths(ATTENDERS, EAGER) + _paths(FULL_NAMES, EAGER_HALF) + (_paths(FULL_NAMES, COMPILED) if COMPILES else [])

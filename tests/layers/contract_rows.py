@@ -102,6 +102,21 @@ def find(layer, path):
     return layer
 
 
+def joint_model(rows):
+    """Returns a functional model with a branch for each row; the layers are named "layer_0" and so on."""
+    inputs, outputs = [], []
+    for number, row in enumerate(rows):
+        own = row.symbols()
+        inputs += own
+        outputs.append(row.connect(row.make(name=f"layer_{number}"), *own))
+    return keras.Model(inputs, outputs)
+
+
+def joint_numbers(rows):
+    """Returns numbers for the inputs of the joint model."""
+    return [value for row in rows for value in row.numbers(graph=True)]
+
+
 def reloaded(model, folder):
     """Returns what comes back from the model's `.keras` file, without its optimizer."""
     path = folder / "model.keras"

@@ -12,24 +12,10 @@ import pytest
 from keras_tx import layers
 from keras_tx.layers import decode_state
 
-from .contract_rows import BATCH, ROWS, find, reloaded
+from .contract_rows import BATCH, ROWS, find, joint_model, joint_numbers, reloaded
 from .execution import COMPILES, array, gradients, weighted_sum
 
 ADAPTED = [row for row in ROWS if row.inner]
-
-
-def joint_model(rows):
-    """A model with a branch for each row, its inputs, and the branches' outputs."""
-    inputs, outputs = [], []
-    for number, row in enumerate(rows):
-        own = row.symbols()
-        inputs += own
-        outputs.append(row.connect(row.make(name=f"layer_{number}"), *own))
-    return inputs, outputs
-
-
-def joint_numbers(rows):
-    return [value for row in rows for value in row.numbers(graph=True)]
 
 
 def unadapted(part):
@@ -55,7 +41,7 @@ def test_every_trainable_weight_gets_a_gradient():
     def loss():
         return sum(weighted_sum(layer(*inputs, **training)) for layer, inputs, training in calls)
 
-    for name, gradient in zip(names, gradients(loss, weights), strict=True):
+    for name, gradient in zip(names, gradients(loss, weights)(), strict=True):
         assert gradient is not None, name
         assert np.all(np.isfinite(gradient)), name
         if name.endswith("key/bias"):
@@ -68,9 +54,9 @@ def test_every_trainable_weight_gets_a_gradient():
 def test_every_loss_falls_in_a_compiled_fit():
     rows = [row for row in ROWS if not row.variant]
     assert {row.layer.__name__ for row in rows} == set(layers.__all__)
-    inputs, outputs = joint_model(rows)
-    heads = [keras.layers.Dense(1, name=f"head_{number}")(each) for number, each in enumerate(outputs)]
-    model = keras.Model(inputs, heads)
+    branches = joint_model(rows)
+    heads = [keras.layers.Dense(1, name=f"head_{number}")(each) for number, each in enumerate(branches.outputs)]
+    model = keras.Model(branches.inputs, heads)
     model.compile(keras.optimizers.SGD(0.02), "mse", jit_compile=COMPILES)
     targets = [np.full((BATCH, *row.outputs[:-1], 1), 2.0, "float32") for row in rows]
     history = model.fit(joint_numbers(rows), targets, batch_size=BATCH, epochs=12, verbose=0).history
@@ -82,8 +68,7 @@ def test_every_loss_falls_in_a_compiled_fit():
 
 def test_low_rank_adapters_train_and_save(tmp_path):
     rows = [row for row in ADAPTED if not row.variant]
-    inputs, outputs = joint_model(rows)
-    model = keras.Model(inputs, outputs)
+    model = joint_model(rows)
     parts = []
     for number, row in enumerate(rows):
         layer = model.get_layer(f"layer_{number}")

@@ -13,7 +13,7 @@ import pytest
 from keras_tx.ops import random_bits
 
 SIDE = 4096  # SIDE * SIDE = 1.7e7 words a draw
-SEEDS = [(1337, 0), (1337, 1), (0, 0)]
+SEEDS = [(1337, 0), (0, 1)]
 WIDTHS = [64, 100, 128, 256, 768, 1024]
 SIGMAS = 5.5
 

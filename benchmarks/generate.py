@@ -1,0 +1,177 @@
+"""Greedy generation beside keras-hub and transformers: tokens per second, first call, compilations, and the bandwidth floor.
+
+    python benchmarks/generate.py [--model gpt2-small tiny] [--batch 1 8] [--prompt 32] [--new 128] [--rounds 5]
+                                  [--peers keras_hub transformers]
+
+All have random weights of one architecture. The candidates take turns within each round. Prints a table and one line of JSON last.
+"""
+
+import argparse
+import json
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from timing import alternate, machine, medians, ratio
+
+from keras_tx import decoding
+from keras_tx.applications import GPT, GPT_SIZES
+
+MODELS = {
+    "gpt2-small": GPT_SIZES["small"],
+    "tiny": {
+        "vocabulary_size": 8192,
+        "sequence_length": 512,
+        "num_layers": 4,
+        "num_heads": 4,
+        "hidden_dim": 256,
+        "intermediate_dim": 1024,
+    },
+}
+OURS = "keras_tx"
+
+
+def ours(size, new):
+    model = GPT(**size)
+    return model, lambda prompts: decoding.generate(model, prompts, new)
+
+
+def keras_hub(size, new):
+    import keras_hub
+
+    backbone = keras_hub.models.GPT2Backbone(
+        vocabulary_size=size["vocabulary_size"],
+        num_layers=size["num_layers"],
+        num_heads=size["num_heads"],
+        hidden_dim=size["hidden_dim"],
+        intermediate_dim=size["intermediate_dim"],
+        max_sequence_length=size["sequence_length"],
+        dropout=0.0,
+    )
+    model = keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+    model.compile(sampler="greedy", jit_compile=keras.backend.backend() != "torch")
+
+    def run(prompts):
+        batch, length = prompts.shape
+        ids = np.zeros((batch, length + new), "int32")
+        ids[:, :length] = prompts
+        mask = np.zeros_like(ids, dtype=bool)
+        mask[:, :length] = True
+        return model.generate({"token_ids": ids, "padding_mask": mask}, stop_token_ids=None)
+
+    return model, run
+
+
+def transformers(size, new):
+    import torch
+    import transformers
+
+    config = transformers.GPT2Config(
+        vocab_size=size["vocabulary_size"],
+        n_positions=size["sequence_length"],
+        n_embd=size["hidden_dim"],
+        n_layer=size["num_layers"],
+        n_head=size["num_heads"],
+        n_inner=size["intermediate_dim"],
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+
+    def run(prompts):
+        ids = torch.tensor(prompts)
+        with torch.inference_mode():
+            return model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                min_new_tokens=new,
+                max_new_tokens=new,
+                pad_token_id=0,
+            )
+
+    return model, run
+
+
+PEERS = {"keras_hub": keras_hub, "transformers": transformers}
+
+
+def copy_bandwidth():
+    """Returns bytes read and written a second when one large array is copied to another, the best of several copies."""
+    source = np.random.default_rng(0).standard_normal(50_000_000)
+    target = np.empty_like(source)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        times.append(time.perf_counter() - start)
+    return 2 * source.nbytes / min(times)
+
+
+def measure(name, batches, prompt, new, rounds, peers):
+    size = MODELS[name]
+    made = {OURS: ours(size, new), **{peer: PEERS[peer](size, new) for peer in peers}}
+    weight_bytes = 4 * made[OURS][0].count_params()
+    rows = []
+    for batch in batches:
+        prompts = np.random.default_rng(0).integers(1, size["vocabulary_size"], (batch, prompt))
+        first = {}
+        for candidate, (_, run) in made.items():
+            start = time.perf_counter()
+            run(prompts)
+            first[candidate] = round(time.perf_counter() - start, 2)
+        candidates = {candidate: lambda run=run: run(prompts) for candidate, (_, run) in made.items()}
+        seconds = alternate(candidates, rounds, warm_up=1)
+        floor = copy_bandwidth() / weight_bytes * batch
+        rows.append(
+            {
+                "model": name,
+                "batch": batch,
+                "tokens_per_second": {c: round(1000 * batch * new / ms, 1) for c, ms in medians(seconds).items()},
+                "first_call_seconds": first,
+                "ratio": {c: round(ratio(seconds, c, OURS), 2) for c in candidates if c != OURS},
+                "floor_tokens_per_second": round(floor, 1),
+            }
+        )
+    return rows
+
+
+def compilations(name):
+    """Returns how many programs eight calls of differing prompts, batches and stops compile."""
+    model = GPT(**MODELS[name])
+    before = sum(decoding.trace_report().values())
+    rng = np.random.default_rng(0)
+    for call in range(8):
+        prompts = [rng.integers(1, 100, rng.integers(4, 60)).tolist() for _ in range(1 + call % 4)]
+        decoding.generate(model, prompts, 8, stop_ids=[None, 3, [4, 5], [[6, 7]]][call % 4])
+    return sum(decoding.trace_report().values()) - before
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--prompt", type=int, default=32)
+    parser.add_argument("--new", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    options = parser.parse_args()
+    rows = []
+    for name in options.model:
+        for row in measure(name, options.batch, options.prompt, options.new, options.rounds, options.peers):
+            rows.append(row)
+            speeds = "".join(f"  {c} {speed} tokens/s" for c, speed in row["tokens_per_second"].items())
+            print(
+                f"{name} batch {row['batch']}{speeds}  ratios {row['ratio']}  first {row['first_call_seconds']} s",
+                flush=True,
+            )
+    traces = compilations("tiny")
+    print(f"programs compiled in eight differing calls: {traces}")
+    backend = keras.backend.backend()
+    dated = machine("keras", "keras-hub", backend)
+    print(json.dumps({"benchmark": "generate", "backend": backend, "machine": dated, "traces": traces, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
