@@ -98,7 +98,7 @@ def train(model, fit, validation, settings):
         jit_compile=True,  # about twice as fast here; Keras' "auto" means no XLA on a CPU
     )
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=3, restore_best_weights=True)
-    model.fit(fit, validation_data=validation, epochs=settings["epochs"], callbacks=[best])
+    model.fit(fit, validation_data=validation, epochs=settings["epochs"], callbacks=[best], shuffle=False)
 
 
 def draw_attention(model, tokenizer, text, path):

@@ -11,11 +11,13 @@ _EXCLUDED = -3.4028234e38
 
 def temperature(logits, value):
     """Divides the logits (B, V) by a temperature above 0: below 1 the likely tokens gain, above 1 the others."""
+    logits = ops.convert_to_tensor(logits)
     return logits / ops.cast(value, logits.dtype)
 
 
 def top_k(logits, k):
     """Keeps the k largest logits of each row (B, V), and those equal to the k-th; the others become the lowest float."""
+    logits = ops.convert_to_tensor(logits)
     kth = ops.min(ops.top_k(logits, k, sorted=False)[0], axis=-1, keepdims=True)
     return ops.where(logits >= kth, logits, _EXCLUDED)
 
@@ -27,6 +29,7 @@ def top_p(logits, p):
     Reference:
         Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
+    logits = ops.convert_to_tensor(logits)
     descending = -ops.sort(-logits, axis=-1)
     probabilities = ops.softmax(descending, axis=-1)
     before = ops.cumsum(probabilities, axis=-1) - probabilities  # the mass of the tokens ahead of each
@@ -40,6 +43,7 @@ def min_p(logits, p):
     Reference:
         Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling", section 3.
     """
+    logits = ops.convert_to_tensor(logits)
     probabilities = ops.softmax(logits, axis=-1)
     return ops.where(probabilities >= p * ops.max(probabilities, axis=-1, keepdims=True), logits, _EXCLUDED)
 
@@ -56,6 +60,7 @@ def repetition_penalty(logits, seen, penalty):
     Reference:
         Keskar et al. 2019, "CTRL", section 4.1.
     """
+    logits = ops.convert_to_tensor(logits)
     return ops.where(seen, ops.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 

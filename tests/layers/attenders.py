@@ -8,14 +8,12 @@ import numpy as np
 
 from keras_tx import layers
 
-from .contract_rows import stir
+from .contract_rows import BATCH, CONTEXT, HEADS, INTERMEDIATE, LENGTH, WIDTH, stir
 from .execution import COMPILES, AttachMask, arrays, compiled, frozen, tensor
-
-BATCH, LENGTH, WIDTH, HEADS, INTERMEDIATE = 4, 5, 16, 2, 32
 
 _RANDOM = np.random.default_rng(7)
 CLEAN = _RANDOM.normal(size=(BATCH, LENGTH, WIDTH)).astype("float32")
-OTHER = _RANDOM.normal(size=(BATCH, 3, WIDTH)).astype("float32")
+OTHER = _RANDOM.normal(size=(BATCH, CONTEXT, WIDTH)).astype("float32")
 RANDOM = _RANDOM.normal(size=(BATCH, LENGTH, WIDTH)).astype("float32")
 ALL_REAL = np.ones((BATCH, LENGTH), bool)
 REAL = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 0]], bool)
@@ -162,5 +160,5 @@ COMPILED = [
     ("mixed_bfloat16", False, False, True, True),
 ]
 # Compiling takes its time, and so does a first eager call on JAX: of layers that differ by one part, those that have it all.
-FULL_NAMES = ("self", "rotary", "cross, context", "encoder, pre-norm", "decoder, inputs", "pooling")
+FULL_NAMES = ("rotary", "cross, context", "encoder, pre-norm", "decoder, inputs", "pooling")
 PATHS = _paths(ATTENDERS, EAGER) + _paths(FULL_NAMES, EAGER_HALF) + (_paths(FULL_NAMES, COMPILED) if COMPILES else [])

@@ -10,7 +10,7 @@ from keras_tx import graph, layers
 
 from .execution import array, tensor
 
-BATCH, LENGTH, CONTEXT, WIDTH, HEADS, INTERMEDIATE, VOCABULARY = 2, 5, 4, 16, 2, 32, 11
+BATCH, LENGTH, CONTEXT, WIDTH, HEADS, INTERMEDIATE, VOCABULARY = 4, 5, 3, 16, 2, 32, 11
 X = ("float32", (LENGTH, WIDTH))
 OTHER = ("float32", (CONTEXT, WIDTH))
 IDS = ("int32", (LENGTH,))

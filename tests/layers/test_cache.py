@@ -96,7 +96,7 @@ def test_cached_outputs_are_those_of_the_whole_sequence(name, split):
     np.testing.assert_allclose(np.concatenate(outputs, axis=1), stepper.whole, atol=1e-5)
 
 
-@every_stepper
+@pytest.mark.parametrize("name", ["rotary", "decoder, context", "learned positions", "sine positions"], scope="module")
 def test_compiled_steps_are_traced_once_a_length_and_agree_with_the_whole_sequence(name):
     stepper = build(name)
     cache, outputs = stepper.empty(), []
