@@ -3,10 +3,12 @@
     python benchmarks/generate.py [--model gpt2-small tiny] [--batch 1 8] [--prompt 32] [--new 128] [--rounds 5]
                                   [--peers keras_hub transformers]
 
-All have random weights of one architecture. The candidates take turns within each round. Prints a table and one line of JSON last.
+All have random weights of one architecture. The candidates take turns within each round. Prints a table, and one line of
+JSON last.
 """
 
 import argparse
+import functools
 import json
 import os
 import time
@@ -121,7 +123,7 @@ def measure(name, batches, prompt, new, rounds, peers):
             start = time.perf_counter()
             run(prompts)
             first[candidate] = round(time.perf_counter() - start, 2)
-        candidates = {candidate: lambda run=run: run(prompts) for candidate, (_, run) in made.items()}
+        candidates = {candidate: functools.partial(run, prompts) for candidate, (_, run) in made.items()}
         seconds = alternate(candidates, rounds, warm_up=1)
         floor = copy_bandwidth() / weight_bytes * batch
         rows.append(

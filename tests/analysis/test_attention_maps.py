@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from keras_tx.applications import TextClassifier
 
 from keras_tx import layers
 from keras_tx.analysis import attention_maps
+from keras_tx.applications import TextClassifier
 
 
 def random(*shape, seed=0):

@@ -1,9 +1,9 @@
 """GPT: its sizes are the published ones."""
 
 import pytest
-from keras_tx.applications import GPT, GPT_SIZES
 
 from keras_tx import graph
+from keras_tx.applications import GPT, GPT_SIZES
 
 PARAMETERS = {"small": 124_439_808, "medium": 354_823_168, "large": 774_030_080, "xl": 1_557_611_200}
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from keras_tx.applications import GPT
 
 from keras_tx import layers
+from keras_tx.applications import GPT
 
 SIZES = {"vocabulary_size": 40, "sequence_length": 300, "num_layers": 2, "num_heads": 4, "hidden_dim": 16}
 

@@ -7,6 +7,7 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
+
 from keras_tx.applications import load_huggingface
 
 from ...checkpoints.files import entry, packed

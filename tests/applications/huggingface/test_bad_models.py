@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from keras_tx.applications import GPT, TextClassifier, load_huggingface, save_huggingface
 
 from keras_tx import graph, layers
+from keras_tx.applications import GPT, TextClassifier, load_huggingface, save_huggingface
 
 SMALL = {
     "vocabulary_size": 11,

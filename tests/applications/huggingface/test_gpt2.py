@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras_tx.applications import GPT, load_huggingface, save_huggingface
 
 from keras_tx import graph, layers
+from keras_tx.applications import GPT, load_huggingface, save_huggingface
 from keras_tx.checkpoints import Checkpoint
 from keras_tx.ops.activations import gelu_tanh
 
