@@ -24,7 +24,8 @@ class TransformerDecoder(keras.layers.Layer):
         activation: name or function, of the feed-forward network.
         normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
         layer_norm_epsilon: float.
-        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=True)`.
+        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=True)`. It must not look ahead:
+            the block does not check, though decoding does.
         cross_attention: layer to use in place of `MultiHeadCrossAttention(num_heads)`.
         feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
         kernel_initializer: of the kernels that the block makes itself.
@@ -46,7 +47,7 @@ class TransformerDecoder(keras.layers.Layer):
         decoder-only model, else a pair with the cross-attention's (B, N, T, S).
 
     Raises:
-        ValueError: for arguments out of range, a slot and the argument it replaces given together, inputs of another
+        ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another
             rank or width than built, a context where none was built or the reverse, and masks that are floats or have
             another shape.
 

@@ -41,7 +41,7 @@ class TransformerEncoder(keras.layers.Layer):
         Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T).
 
     Raises:
-        ValueError: for arguments out of range, a slot and the arguments it replaces given together, inputs of another
+        ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another
             rank or width than built, and masks that are floats or have another shape.
 
     Example:
