@@ -64,7 +64,7 @@ class BeamState(NamedTuple):
     """All that one step of the search hands to the next. A pytree. W is the width, rows are B W for the model.
 
     Attributes:
-        caches: list of tensors, rows first.
+        caches: list of tensors, flat.
         logits: float32 (B W, V).
         scores: float32 (B, W), log P of the unfinished sequences.
         tokens: int32 (B, W, N), what they generated.
@@ -93,7 +93,7 @@ def begin(logits, caches, width, capacity, tail_length, lengths):
     batch = ops.shape(logits)[0]
     only_first = ops.where(ops.arange(width) == 0, 0.0, _NONE)
     return BeamState(
-        caches=[_each(leaf, lambda x: ops.repeat(x, width, axis=0)) for leaf in flat(caches)],
+        caches=[_by_row(leaf, batch, lambda x: ops.repeat(x, width, axis=0)) for leaf in flat(caches)],
         logits=ops.repeat(logits, width, axis=0),
         scores=ops.broadcast_to(ops.cast(only_first, "float32")[None], (batch, width)),
         tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
@@ -155,7 +155,7 @@ def search(model, caches, state, width, settings, limit, stops):
         batch = ops.shape(scores)[0]
         rows = ops.arange(batch, dtype="int32")[:, None] * width + _pick(parents, alive)
         rows = ops.reshape(rows, (-1,))
-        reordered = [_each(leaf, lambda x: ops.take(x, rows, axis=0)) for leaf in state.caches]
+        reordered = [_by_row(leaf, batch * width, lambda x: ops.take(x, rows, axis=0)) for leaf in state.caches]
         next_ids = ops.reshape(_pick(chosen, alive), (-1, 1))
         going = ops.broadcast_to(ops.logical_not(state.done)[:, None], (batch, width))
         outputs, new = step(model, next_ids, like(caches, reordered), ops.reshape(going, (-1, 1)))
@@ -182,9 +182,11 @@ def search(model, caches, state, width, settings, limit, stops):
     return BeamState(*ops.while_loop(unfinished, body, tuple(state)))
 
 
-def _each(leaf, function):
-    """Applies the function to a cache's tensor that has rows; a scalar is shared by all of them."""
-    return function(leaf) if len(leaf.shape) else leaf
+def _by_row(leaf, rows, function):
+    """Applies the function to a cache's tensor as (rows, what belongs to each); a scalar is shared by all of them."""
+    if not leaf.shape:
+        return leaf
+    return ops.reshape(function(ops.reshape(leaf, (rows, -1))), (-1, *leaf.shape[1:]))
 
 
 def _pick(values, indices):

@@ -41,8 +41,9 @@ def check_keys(cache, inputs, num_heads, key_dim):
         raise ValueError(
             f"`cache` must be a KVCache from `init_cache`. Received: cache of type {type(cache).__name__}."
         )
-    batch, _, *heads = cache.keys.shape
-    if _differ(batch, inputs.shape[0]) or heads != [num_heads, key_dim]:
+    (rows, _, size), batch = cache.keys.shape, cache.mask.shape[0]
+    expected = None if batch is None else batch * num_heads
+    if _differ(batch, inputs.shape[0]) or _differ(rows, expected) or size != key_dim:
         raise ValueError(
             "`cache` must come from this layer's `init_cache` for the same batch size. Received: cache with keys of shape "
             f"{tuple(cache.keys.shape)} for inputs of shape {tuple(inputs.shape)} and {num_heads} heads of size {key_dim}."

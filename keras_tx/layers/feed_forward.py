@@ -3,6 +3,7 @@
 import keras
 
 from . import arguments, sublayers
+from .dense import Dense
 from .dropout import Dropout
 
 
@@ -76,7 +77,7 @@ class FeedForward(keras.layers.Layer):
         sublayers.build_once(self.output_dense, (*input_shape[:-1], self.intermediate_dim))
 
     def _dense(self, units, name):
-        return keras.layers.Dense(
+        return Dense(
             units,
             use_bias=self.use_bias,
             kernel_initializer=sublayers.fresh_initializer(self.kernel_initializer),

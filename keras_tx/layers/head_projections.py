@@ -5,6 +5,7 @@ import math
 import keras
 
 from . import sublayers
+from .dense import EinsumDense
 
 
 class MatrixInitializer(keras.initializers.Initializer):
@@ -31,10 +32,10 @@ class MatrixInitializer(keras.initializers.Initializer):
 
 def into_heads(num_heads, key_dim, name, use_bias, kernel_initializer, dtype):
     """Returns the layer (B, T, D) -> (B, T, N, H)."""
-    return keras.layers.EinsumDense(
-        "btd,dnh->btnh",
+    return EinsumDense(
+        "btd,dhk->bthk",
         output_shape=(None, num_heads, key_dim),
-        bias_axes="nh" if use_bias else None,
+        bias_axes="hk" if use_bias else None,
         kernel_initializer=MatrixInitializer(sublayers.fresh_initializer(kernel_initializer), 1),
         name=name,
         dtype=dtype,
@@ -43,8 +44,8 @@ def into_heads(num_heads, key_dim, name, use_bias, kernel_initializer, dtype):
 
 def out_of_heads(hidden_dim, name, use_bias, kernel_initializer, dtype):
     """Returns the layer (B, T, N, H) -> (B, T, D)."""
-    return keras.layers.EinsumDense(
-        "btnh,nhd->btd",
+    return EinsumDense(
+        "bthk,hkd->btd",
         output_shape=(None, hidden_dim),
         bias_axes="d" if use_bias else None,
         kernel_initializer=MatrixInitializer(sublayers.fresh_initializer(kernel_initializer), 2),

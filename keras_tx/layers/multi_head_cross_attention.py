@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from ..ops import attention, masks
-from ..ops.kv_cache import KVCache
+from ..ops.kv_cache import KVCache, fold_heads
 from . import arguments, decode_state, head_projections, sublayers
 from .dropout import Dropout
 
@@ -119,8 +119,9 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         else:
             decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
             key, value, context_mask = cache.keys, cache.values, cache.mask
-        masks.check_bias(attention_bias, inputs, self.num_heads, key.shape[1])
-        mask, pair_mask = masks.read(inputs, mask, attention_mask, self.num_heads, key.shape[1])
+        num_keys = context.shape[1] if cache is None else cache.max_length
+        masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
+        mask, pair_mask = masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
         pair_mask = masks.pairs(mask, context_mask, pair_mask)
 
         context, scores = attention.dot_product_attention(
@@ -131,7 +132,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             bias=attention_bias,
             dropout=lambda weights: self.attention_dropout(weights, training=training),
             return_scores=return_attention_scores,
-            finite_values=cache is not None,
+            key_heads=None if cache is None else self.num_key_value_heads or self.num_heads,
         )
         outputs = self.attention_output(context)
         if pair_mask is not None:
@@ -168,10 +169,11 @@ class MultiHeadCrossAttention(keras.layers.Layer):
                 f"`batch_size` must be that of `context`. Received: batch_size={batch_size}, context of shape "
                 f"{tuple(context.shape)}."
             )
-        key, value = attention.confine(key, value)
         if context_mask is None:
             context_mask = ops.ones(ops.shape(key)[:2], dtype="bool")
-        return KVCache(key, value, context_mask, ops.cast(ops.shape(key)[1], "int32"))
+        length = ops.cast(ops.shape(key)[1], "int32")
+        key, value = (fold_heads(each) for each in attention.confine(key, value))
+        return KVCache(key, value, context_mask, length)
 
     def compute_mask(self, inputs, previous_mask):
         return sublayers.inputs_mask_only(inputs, previous_mask)
@@ -197,7 +199,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             arguments.check_same_batch("inputs", inputs, "context", context)
         else:
             decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
-        num_keys = context.shape[1] if cache is None else cache.keys.shape[1]
+        num_keys = context.shape[1] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
         scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)

@@ -134,7 +134,8 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             key, value, key_mask = new_cache.keys, new_cache.values, new_cache.mask
         pair_mask = masks.pairs(mask, key_mask, pair_mask)
         if self.causal:
-            order = masks.causal(ops.shape(inputs)[1], ops.shape(key)[1], past)
+            length = ops.shape(inputs)[1]
+            order = masks.causal(length, length if cache is None else new_cache.max_length, past)
             pair_mask = masks.combine(pair_mask, order)
 
         context, scores = attention.dot_product_attention(
@@ -145,7 +146,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             bias=attention_bias,
             dropout=lambda weights: self.attention_dropout(weights, training=training),
             return_scores=return_attention_scores,
-            finite_values=cache is not None,
+            key_heads=None if cache is None else self.num_key_value_heads or self.num_heads,
         )
         outputs = self.attention_output(context)
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
@@ -155,7 +156,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
             decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
-        num_keys = inputs.shape[1] if cache is None else cache.keys.shape[1]
+        num_keys = inputs.shape[1] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
 
@@ -188,7 +189,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
     ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        num_keys = inputs.shape[1] if cache is None else cache.keys.shape[1]
+        num_keys = inputs.shape[1] if cache is None else cache.max_length
         scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
         outputs = sublayers.like_inputs(self, inputs)
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)

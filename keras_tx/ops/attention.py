@@ -5,10 +5,10 @@ import math
 import keras
 from keras import ops
 
+from .kv_cache import fold_heads
 
-def dot_product_attention(
-    query, key, value, mask=None, bias=None, dropout=None, return_scores=False, finite_values=False
-):
+
+def dot_product_attention(query, key, value, mask=None, bias=None, dropout=None, return_scores=False, key_heads=None):
     """softmax(Q K^T / sqrt(H) + bias) V, with fewer key heads than query heads where the shapes say so.
 
     What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros.
@@ -22,14 +22,13 @@ def dot_product_attention(
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
         dropout: function weights -> weights applied after the softmax, or `None`.
         return_scores: whether to return the weights too.
-        finite_values: True promises that no key and no value is infinite or NaN (a cache that was filled with care),
-            which saves a pass over them.
+        key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and confined already.
 
     Returns:
         The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
         or `None` where they were not asked for.
     """
-    if mask is not None and not finite_values:
+    if mask is not None and key_heads is None:
         key, value = confine(key, value)
     out_dtype = value.dtype
     wide = keras.backend.result_type(query.dtype, "float32")
@@ -38,10 +37,16 @@ def dot_product_attention(
         # A product over H of numbers that fit float16 need not fit it.
         query, key = ops.cast(query, wide), ops.cast(key, wide)
 
-    groups = query.shape[2] // key.shape[2]
-    query = _split_groups(ops.transpose(query, (0, 2, 1, 3)), groups)  # (B, M, N/M * T, H)
-    scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
-    scores = ops.cast(_merge_groups(scores, groups), wide)  # (B, N, T, S)
+    batch, length, heads, size = ops.shape(query)
+    if key_heads is None:
+        key_heads = key.shape[2]
+        key, value = fold_heads(key), fold_heads(value)
+    num_keys = ops.shape(key)[1]
+    # The query heads that share a key head stand below each other.
+    folded = (batch * key_heads, heads // key_heads * length)
+    query = ops.reshape(fold_heads(query), (*folded, size))
+    scores = ops.einsum("xth,xsh->xts", query, key)
+    scores = ops.cast(ops.reshape(scores, (batch, heads, length, num_keys)), wide)
     if bias is not None:
         # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
         # it gets no NaN, and still nothing from a key that the mask forbids.
@@ -52,9 +57,8 @@ def dot_product_attention(
     weights = _softmax(scores)
 
     dropped = weights if dropout is None else dropout(weights)
-    dropped = _split_groups(ops.cast(dropped, out_dtype), groups)
-    context = ops.matmul(dropped, ops.transpose(value, (0, 2, 1, 3)))
-    context = _merge_groups(context, groups)  # (B, N, T, H)
+    dropped = ops.reshape(ops.cast(dropped, out_dtype), (*folded, num_keys))
+    context = ops.reshape(ops.matmul(dropped, value), (batch, heads, length, value.shape[-1]))
     if mask is not None:
         some_key = ops.any(mask, axis=-1, keepdims=True)
         context = ops.where(some_key, context, ops.zeros((), dtype=out_dtype))
@@ -89,19 +93,3 @@ def _softmax(scores):
 
 def _lowest(dtype):
     return ops.cast(-3.4028234e38, dtype)
-
-
-def _split_groups(x, groups):
-    """(B, N, T, X) -> (B, N / groups, groups * T, X)."""
-    if groups == 1:
-        return x
-    batch, heads, length, width = ops.shape(x)
-    return ops.reshape(x, (batch, heads // groups, groups * length, width))
-
-
-def _merge_groups(x, groups):
-    """(B, M, groups * T, X) -> (B, M * groups, T, X)."""
-    if groups == 1:
-        return x
-    batch, heads, length, width = ops.shape(x)
-    return ops.reshape(x, (batch, heads * groups, length // groups, width))

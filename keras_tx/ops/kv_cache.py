@@ -11,8 +11,9 @@ class KVCache(NamedTuple):
     """Keys and values of past tokens in arrays of fixed size: a pytree, so it passes through XLA and loops.
 
     Attributes:
-        keys: float tensor (B, S, M, H), S the most tokens it can hold.
-        values: float tensor (B, S, M, H).
+        keys: float tensor (B M, S, H), S the most tokens it can hold, M the key heads: head m of row b at b M + m. The
+            products of attention read it as it is; a batch axis of size 1 would make XLA copy it at every step.
+        values: float tensor (B M, S, H).
         mask: boolean tensor (B, S), True where a slot holds a real token: neither padding nor empty.
         length: int32 scalar tensor, the count of slots in use, padding included.
     """
@@ -22,10 +23,15 @@ class KVCache(NamedTuple):
     mask: Any
     length: Any
 
+    @property
+    def max_length(self):
+        """The most tokens that it can hold, int or `None`."""
+        return self.keys.shape[1]
+
     @classmethod
     def empty(cls, batch_size, max_length, num_heads, key_dim, dtype="float32"):
         """Returns a cache with room for `max_length` tokens and none in it."""
-        shape = (batch_size, max_length, num_heads, key_dim)
+        shape = (batch_size * num_heads, max_length, key_dim)
         return cls(
             keys=ops.zeros(shape, dtype=dtype),
             values=ops.zeros(shape, dtype=dtype),
@@ -47,7 +53,7 @@ class KVCache(NamedTuple):
         Raises:
             ValueError: if the tokens do not fit and the length is known (outside a compiled function).
         """
-        added, size = keys.shape[1], self.keys.shape[1]
+        added, size = keys.shape[1], self.max_length
         used = concrete(self.length)
         if added is not None and size is not None and (0 if used is None else int(used)) + added > size:
             raise ValueError(
@@ -58,10 +64,16 @@ class KVCache(NamedTuple):
             mask = ops.ones(ops.shape(keys)[:2], dtype="bool")
         start = ops.convert_to_tensor(self.length, dtype="int32")
         zero = ops.zeros((), dtype="int32")
-        place = ops.stack([zero, start, zero, zero])
+        place = ops.stack([zero, start, zero])
         return KVCache(
-            keys=ops.slice_update(self.keys, place, ops.cast(keys, self.keys.dtype)),
-            values=ops.slice_update(self.values, place, ops.cast(values, self.values.dtype)),
+            keys=ops.slice_update(self.keys, place, fold_heads(ops.cast(keys, self.keys.dtype))),
+            values=ops.slice_update(self.values, place, fold_heads(ops.cast(values, self.values.dtype))),
             mask=ops.slice_update(self.mask, ops.stack([zero, start]), mask),
             length=start + ops.cast(ops.shape(keys)[1], "int32"),
         )
+
+
+def fold_heads(x):
+    """(B, T, M, H) -> (B M, T, H)."""
+    batch, length, heads, size = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch * heads, length, size))

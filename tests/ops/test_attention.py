@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_tx.ops import attention
+from keras_tx.ops.kv_cache import fold_heads
 
 
 def tensor(array, dtype="float32"):
@@ -204,9 +205,11 @@ def test_dropout_applies_to_the_weights_that_the_context_is_made_of_and_not_to_t
     np.testing.assert_allclose(context, 2 * plain_context, rtol=1e-6)
 
 
-def test_a_promise_of_finite_values_changes_nothing_where_it_holds():
+def test_keys_and_values_as_a_cache_holds_them_change_nothing():
     case = random_case(5) | {"mask": np.ones((1, 1, 1, 1), bool)}
-    for one, other in zip(attend(**case), attend(**case, finite_values=True), strict=True):
+    held = {name: array(fold_heads(tensor(case[name]))) for name in ("key", "value")}
+    held["key_heads"] = case["key"].shape[2]
+    for one, other in zip(attend(**case), attend(**(case | held)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
