@@ -6,6 +6,8 @@ import tempfile
 
 import keras
 
+from . import graph
+
 
 def export_saved_model(
     model, path, tokenizer=None, sequence_length=None, activation=None, jit_compile=False, generate=None
@@ -39,7 +41,7 @@ def export_saved_model(
 
     Raises:
         ValueError: if the backend is not TensorFlow, the model has not one input where a tokenizer is given, or the
-            tokenizer is no callable.
+            tokenizer cannot be called, gives no integers, or has more tokens than the model's embedding has rows.
         ImportError: if TensorFlow is missing, with the command that installs it.
 
     Example:
@@ -65,6 +67,8 @@ def export_saved_model(
             "`tokenizer` must be callable, and its model must have one input. Received: "
             f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
         )
+    if tokenizer is not None:
+        _check_tokenizer(tf, tokenizer, model)
     if generate is not None:
         return _export_generation(tf, model, path, tokenizer, dict(generate))
     activation = keras.activations.get(activation)
@@ -97,6 +101,36 @@ def _module(tf, model, tokenizer):
         # Without these the tokenizer's tables would be saved as "untracked resource".
         module.tokenizer_parts = list(vars(tokenizer).values())
     return module
+
+
+def _check_tokenizer(tf, tokenizer, model):
+    """Raises `ValueError` unless the tokenizer gives integers that the model's embeddings have rows for.
+
+    Else the folder would be written, and every request to it fail or, worse, be answered.
+    """
+    try:
+        # In a graph, as it will be served: keras-hub's tokenizers give lists outside of one.
+        ids = tf.function(tokenizer)(tf.constant(["text"]))
+    except Exception as error:  # whatever its author chose to raise
+        raise ValueError(
+            "`tokenizer` must map a string tensor to ids; a TextVectorization must be adapted first. Received: "
+            f"tokenizer={tokenizer!r}, which fails: {error}"
+        ) from error
+    if not getattr(getattr(ids, "dtype", None), "is_integer", False):
+        raise ValueError(
+            f"`tokenizer` must give integer ids. Received: tokenizer={tokenizer!r}, which gives "
+            f"{getattr(ids, 'dtype', type(ids))}."
+        )
+    layers = [part for _, part in graph.parts(model)]
+    tables = [part.vocabulary_size for part in layers if hasattr(part, "vocabulary_size")]
+    tables = tables or [part.input_dim for part in layers if isinstance(part, keras.layers.Embedding)]
+    rows = max(tables, default=None)
+    size = getattr(tokenizer, "vocabulary_size", None)
+    if rows is not None and callable(size) and size() > rows:
+        raise ValueError(
+            "`tokenizer` must have no more tokens than the model's embedding has rows. Received: vocabulary of "
+            f"{size()} tokens, embedding of {rows} rows."
+        )
 
 
 def _export_generation(tf, model, path, tokenizer, options):

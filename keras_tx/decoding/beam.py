@@ -184,7 +184,7 @@ def search(model, caches, state, width, settings, limit, stops):
 
 def _by_row(leaf, rows, function):
     """Applies the function to a cache's tensor as (rows, what belongs to each); a scalar is shared by all of them."""
-    if not leaf.shape:
+    if len(leaf.shape) == 0:
         return leaf
     return ops.reshape(function(ops.reshape(leaf, (rows, -1))), (-1, *leaf.shape[1:]))
 

@@ -73,3 +73,9 @@ def naive():
         return ids[0, : len(prompt) + count].tolist()
 
     return decode
+
+
+@pytest.fixture(scope="session")
+def shake():
+    """The function that gives a model weights far from zero."""
+    return shaken
