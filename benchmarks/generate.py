@@ -171,7 +171,9 @@ def main():
     traces = compilations("tiny")
     print(f"programs compiled in eight differing calls: {traces}")
     backend = keras.backend.backend()
-    dated = machine("keras", "keras-hub", backend)
+    dated = machine(
+        "keras", "keras-hub", backend, *(["torch", "transformers"] if "transformers" in options.peers else [])
+    )
     print(json.dumps({"benchmark": "generate", "backend": backend, "machine": dated, "traces": traces, "rows": rows}))
 
 

@@ -31,16 +31,23 @@ def test_quick_start_runs_and_what_it_exports_answers(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_generating_example_runs():
-    import numpy as np
-
+def test_the_generating_examples_run(tmp_path, monkeypatch):
     import keras_tx
 
-    code = re.search(r"## Generating\n.*?```python\n(.*?)```", README, re.DOTALL).group(1)
-    names = {"keras": keras, "np": np, "keras_tx": keras_tx, "layers": keras_tx.layers}
-    exec(compile(code, "README.md", "exec"), names)
+    monkeypatch.chdir(tmp_path)
+    section = re.search(r"## Generating\n(.*?)\n## ", README, re.DOTALL).group(1)
+    from_ids, from_text = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = {"keras": keras, "keras_tx": keras_tx, "layers": keras_tx.layers}
+    exec(compile(from_ids, "README.md", "exec"), names)
     assert names["tokens"].shape == (2, 13)
     assert names["best"].shape == (1, 12)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        exec(compile(from_text, "README.md", "exec"), names)
+        served = tf.saved_model.load("writer")
+        assert served.serve(tf.constant(["Once upon"])).numpy()[0].decode() == names["text"]
+        assert names["text"].startswith("Once upon")
 
 
 def test_every_place_in_the_tree_exists():

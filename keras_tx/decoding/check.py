@@ -2,8 +2,9 @@
 
 import weakref
 
+import keras
 import numpy as np
-from keras import backend, ops
+from keras import ops
 
 from ..graph import walk
 from ..layers import decode_state
@@ -31,6 +32,7 @@ def check_decodable(model):
     Raises:
         ValueError: naming the layer that mixes positions or looks ahead, or if the model has no layer with a cache.
     """
+    check_one_input(model)
     if model in _checked:
         return
     caches = init_caches(model, 1, _LENGTH)
@@ -56,11 +58,18 @@ def check_decodable(model):
     _checked.add(model)
 
 
-def _probe_ids(model):
+def check_one_input(model):
+    """Raises `ValueError` unless the model is functional with one input."""
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(f"`model` must be a functional keras.Model to be decoded. Received: model={model!r}.")
     if len(model.inputs) != 1:
         raise ValueError(
-            f"`model` must have one input, the token ids, to be decoded. Received: {model.name} with {len(model.inputs)} inputs."
+            "`model` must have one input, the token ids, to be decoded; a model with a context is decoded by "
+            f"`init_caches(..., contexts=...)` and `step`. Received: {model.name} with {len(model.inputs)} inputs."
         )
+
+
+def _probe_ids(model):
     sizes = [getattr(layer, "vocabulary_size", None) for layer in steppers(model).values()]
     vocabulary_size = min((size for size in sizes if size is not None), default=8)
     length = min(_LENGTH, longest_sequence(model) or _LENGTH, model.inputs[0].shape[1] or _LENGTH)
@@ -112,4 +121,4 @@ def _relative_error(a, b):
 
 
 def _tolerance(outputs):
-    return 1e-3 if backend.standardize_dtype(outputs.dtype) in ("float32", "float64") else 5e-2
+    return 1e-3 if keras.backend.standardize_dtype(outputs.dtype) in ("float32", "float64") else 5e-2

@@ -6,7 +6,7 @@ from keras import ops
 from . import beam, loop, programs
 from .arguments import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .beam import Beam
-from .check import check_decodable, longest_sequence
+from .check import check_decodable, check_one_input, longest_sequence
 from .sampling import Greedy, Sample
 from .step import init_caches
 from .text import ids_of, text_of
@@ -54,6 +54,7 @@ def generate(
     tokens = keras_tx.decoding.generate(model, [[3, 4], [5, 6, 7]], max_new_tokens=4)  # (2, 7)
     ```
     """
+    check_one_input(model)
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample, Beam)):
         raise ValueError(f"`sampler` must be Greedy, Sample or Beam. Received: sampler={sampler!r}.")
