@@ -67,7 +67,7 @@ def train(model, tokens, held_out, num_bytes, settings, epochs):
         0.0, epochs * steps - warm_up, alpha=0.05, warmup_target=settings["rate"], warmup_steps=warm_up
     )
     model.compile(
-        # Muon for the matrices and Adam for the rest: in the same time 0.38 bits per byte better than AdamW for all.
+        # Muon for the matrices, Adam for the rest: 1.86 bits per byte after 564 steps, where AdamW had 2.24 after 508.
         optimizer=keras.optimizers.Muon(rate, weight_decay=0.1, adam_lr_ratio=0.15, clipnorm=1.0),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=True,
@@ -97,10 +97,11 @@ def draw(history, known, path):
     axes.plot(range(1, len(history) + 1), history, marker="o", label="GPT, after each epoch")
     for (name, bits), style in zip(known.items(), ("--", ":", "-."), strict=True):
         axes.axhline(bits, linestyle=style, color="0.35")
-        axes.annotate(f"{name}: {bits:.2f}", (1, bits), xytext=(0, 3), textcoords="offset points", color="0.25")
+        place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "color": "0.25"}
+        axes.annotate(f"{name}: {bits:.2f}", (len(history), bits), **place)
     axes.set(xlabel="epoch", ylabel="bits per byte of held-out text", title="A GPT learns to predict text")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    axes.legend(loc="lower left")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

@@ -24,8 +24,8 @@ from keras_tx import decoding
 from keras_tx.applications import GPT
 from keras_tx.decoding.text import text_of
 
-SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024, "dropout": 0.2}
-VOCABULARY, LENGTH, LONGEST_SUMMARY, BATCH = 2048, 256, 32, 16
+SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512, "dropout": 0.15}
+VOCABULARY, LENGTH, LONGEST_SUMMARY, BATCH = 1024, 256, 32, 8
 
 
 def load():
@@ -73,7 +73,7 @@ def compiled(model, steps, rate):
         0.0, max(1, steps - warm_up), alpha=0.05, warmup_target=rate, warmup_steps=warm_up
     )
     model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.1, beta_2=0.98, clipnorm=1.0),
+        optimizer=keras.optimizers.Muon(schedule, weight_decay=0.1, adam_lr_ratio=0.15, clipnorm=1.0),
         # The mean over the summaries' tokens, not over the zeros around them.
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
         jit_compile=True,
@@ -84,7 +84,7 @@ def pretrain(model, tokenizer, texts, epochs):
     """Fits the model to predict each next token of the texts."""
     tokens = text_tokens.in_a_row(text_tokens.encode(tokenizer, texts))
     steps = max(1, len(tokens) // (LENGTH * BATCH))
-    compiled(model, epochs * steps, 1.5e-3)
+    compiled(model, epochs * steps, 2e-2)
     windows = text_tokens.training_windows(tokens, LENGTH, BATCH)
     model.fit(windows, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=2)
 
@@ -95,7 +95,7 @@ def train(model, tokenizer, pairs, epochs, seed=0):
     arrays = examples(tokenizer, [pairs[index] for index in order])
     held = max(1, len(pairs) // 10)
     fit, check = (tuple(array[part] for array in arrays) for part in (slice(held, None), slice(held)))
-    compiled(model, epochs * (len(fit[0]) // BATCH + 1), 5e-4)
+    compiled(model, epochs * (len(fit[0]) // BATCH + 1), 5e-3)
     best = keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
     model.fit(
         *fit[:2],
@@ -141,8 +141,8 @@ def rouge(pairs, summaries):
 def main():
     """Runs the whole job and prints what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pretrain", type=int, default=6, help="epochs of predicting text")
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of summing up")
+    parser.add_argument("--pretrain", type=int, default=4, help="epochs of predicting text")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of summing up")
     parser.add_argument("--output", type=Path, default=Path("outputs/summarization"))
     options = parser.parse_args()
     start = time.time()

@@ -6,7 +6,7 @@ from . import layers
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("analysis", "applications", "checkpoints", "decoding", "export", "graph", "ops")
+_SUBPACKAGES = ("analysis", "applications", "checkpoints", "decoding", "export", "graph", "ops", "schedules")
 
 __all__ = ["layers", *_SUBPACKAGES]
 
