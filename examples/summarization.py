@@ -4,7 +4,7 @@
 
 Texts are sections of Python's language reference, their summaries the sections' titles; and docstrings of the standard
 library, whose first line sums up the rest. What is reported comes from sections and modules that training never saw. The
-model first learns to predict text, then to sum it up.
+model first learns to predict text and to quote how it began, then to sum it up.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from keras_tx.applications import GPT
 from keras_tx.decoding.text import text_of
 
 SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512, "dropout": 0.15}
+DELIMITERS = {"sections": 1, "docstrings": 2}
+REPEATS = {"sections": 5, "docstrings": 1}  # of each training pair in an epoch: sections are few
 VOCABULARY, LENGTH, LONGEST_SUMMARY, BATCH = 1024, 256, 32, 8
 
 
@@ -44,7 +46,7 @@ def load():
     return training, held_out, texts
 
 
-def examples(tokenizer, pairs):
+def examples(tokenizer, pairs, delimiter):
     """Returns int32 inputs and targets and float weights, each (N, LENGTH): text, delimiter, summary, end, zeros.
 
     The weights are 1 where the target belongs to the summary or ends it, and 0 elsewhere.
@@ -52,7 +54,9 @@ def examples(tokenizer, pairs):
     rows = np.zeros((len(pairs), LENGTH + 1), "int32")
     weights = np.zeros((len(pairs), LENGTH), "float32")
     summaries = text_tokens.encode(tokenizer, [summary for _, summary in pairs])
-    for row, weight, prompt, summary in zip(rows, weights, prompts(tokenizer, pairs), summaries, strict=True):
+    for row, weight, prompt, summary in zip(
+        rows, weights, prompts(tokenizer, pairs, delimiter), summaries, strict=True
+    ):
         summary = [*summary[: LONGEST_SUMMARY - 1], 0]
         row[: len(prompt)] = prompt
         row[len(prompt) : len(prompt) + len(summary)] = summary
@@ -60,10 +64,10 @@ def examples(tokenizer, pairs):
     return rows[:, :-1], rows[:, 1:], weights
 
 
-def prompts(tokenizer, pairs):
+def prompts(tokenizer, pairs, delimiter):
     """Returns the start of each text and the delimiter, as lists of ids that leave room for a summary."""
     room = LENGTH - LONGEST_SUMMARY
-    return [[*row[:room], 1] for row in text_tokens.encode(tokenizer, [text for text, _ in pairs])]
+    return [[*row[:room], delimiter] for row in text_tokens.encode(tokenizer, [text for text, _ in pairs])]
 
 
 def compiled(model, steps, rate):
@@ -81,26 +85,38 @@ def compiled(model, steps, rate):
 
 
 def pretrain(model, tokenizer, texts, epochs):
-    """Fits the model to predict each next token of the texts."""
+    """Fits the model to predict each next token of the texts, and to quote how they began."""
     tokens = text_tokens.in_a_row(text_tokens.encode(tokenizer, texts))
     steps = max(1, len(tokens) // (LENGTH * BATCH))
     compiled(model, epochs * steps, 2e-2)
-    windows = text_tokens.training_windows(tokens, LENGTH, BATCH)
+    windows = text_tokens.repeating_windows(tokens, LENGTH, BATCH, list(DELIMITERS.values()))
     model.fit(windows, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=2)
 
 
 def train(model, tokenizer, pairs, epochs, seed=0):
-    """Fits the model to sum up, and keeps the epoch that was best on a tenth of the training pairs."""
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    arrays = examples(tokenizer, [pairs[index] for index in order])
-    held = max(1, len(pairs) // 10)
-    fit, check = (tuple(array[part] for array in arrays) for part in (slice(held, None), slice(held)))
+    """Fits the model to sum up, and keeps the epoch that was best on a tenth of the training pairs.
+
+    Args:
+        model: `keras.Model`.
+        tokenizer: keras-hub tokenizer.
+        pairs: dict from kind to (text, summary) pairs.
+        epochs: int.
+        seed: int.
+    """
+    fit, check = [], []
+    for kind, of_kind in pairs.items():
+        order = np.random.default_rng(seed).permutation(len(of_kind))
+        arrays = examples(tokenizer, [of_kind[index] for index in order], DELIMITERS[kind])
+        held = max(1, len(of_kind) // 10)
+        check.append([array[:held] for array in arrays])
+        fit += [[array[held:] for array in arrays]] * REPEATS[kind]
+    fit, check = ([np.concatenate(parts) for parts in zip(*part, strict=True)] for part in (fit, check))
     compiled(model, epochs * (len(fit[0]) // BATCH + 1), 5e-3)
     best = keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
     model.fit(
         *fit[:2],
         sample_weight=fit[2],
-        validation_data=check,
+        validation_data=tuple(check),
         batch_size=BATCH,
         epochs=epochs,
         callbacks=[best],
@@ -108,9 +124,9 @@ def train(model, tokenizer, pairs, epochs, seed=0):
     )
 
 
-def summarize(model, tokenizer, pairs):
+def summarize(model, tokenizer, pairs, delimiter):
     """Returns the model's summary of each text, by beam search."""
-    rows = prompts(tokenizer, pairs)
+    rows = prompts(tokenizer, pairs, delimiter)
     found = []
     for first in range(0, len(rows), 16):
         group = rows[first : first + 16]
@@ -118,7 +134,7 @@ def summarize(model, tokenizer, pairs):
         tokens = decoding.generate(model, group, LONGEST_SUMMARY, sampler, stop_ids=0)
         for row, ids in zip(group, tokens, strict=True):
             new = ids[len(row) :]
-            found.append(text_of(new[new > 1], tokenizer).strip())
+            found.append(text_of(new[new >= len(text_tokens.SPECIAL)], tokenizer).strip())
     return found
 
 
@@ -141,7 +157,7 @@ def rouge(pairs, summaries):
 def main():
     """Runs the whole job and prints what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pretrain", type=int, default=4, help="epochs of predicting text")
+    parser.add_argument("--pretrain", type=int, default=4, help="epochs of predicting and quoting text")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of summing up")
     parser.add_argument("--output", type=Path, default=Path("outputs/summarization"))
     options = parser.parse_args()
@@ -156,11 +172,11 @@ def main():
     model = GPT(tokenizer.vocabulary_size(), LENGTH + LONGEST_SUMMARY, positions="rotary", **SIZE)
     print(f"{model.count_params():,} parameters")
     pretrain(model, tokenizer, texts, options.pretrain)
-    train(model, tokenizer, [pair for pairs in training.values() for pair in pairs], options.epochs)
+    train(model, tokenizer, training, options.epochs)
     model.save(options.output / "model.keras")
 
     for kind, pairs in held_out.items():
-        made = summarize(model, tokenizer, pairs)
+        made = summarize(model, tokenizer, pairs, DELIMITERS[kind])
         # As many words as the training summaries have on average.
         words = round(np.mean([len(summary.split()) for _, summary in training[kind]]))
         rows = {"keras_tx.applications.GPT": made, f"the text's first {words} words": first_words(pairs, words)}

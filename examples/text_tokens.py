@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-END, DELIMITER = "<|endoftext|>", "<|summary|>"
-SPECIAL = [END, DELIMITER]  # ids 0 and 1 of byte pairs
+END = "<|endoftext|>"
+SPECIAL = [END, "<|title|>", "<|summary|>"]  # ids 0, 1 and 2 of byte pairs
 
 
 def make_tokenizer(kind, texts, vocabulary_size):
@@ -14,12 +14,12 @@ def make_tokenizer(kind, texts, vocabulary_size):
     Args:
         kind: "bpe" for byte pairs learned from the texts, or "bytes".
         texts: list of str.
-        vocabulary_size: int, for byte pairs; their id 1 is `DELIMITER`.
+        vocabulary_size: int, for byte pairs, whose first ids are those of `SPECIAL`.
     """
     import keras_hub
 
     if kind == "bytes":
-        return keras_hub.tokenizers.ByteTokenizer(dtype="int32")  # no text holds the byte 0
+        return keras_hub.tokenizers.ByteTokenizer(lowercase=False, dtype="int32")  # no text holds the byte 0
     import tokenizers
 
     learner = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -64,6 +64,39 @@ def training_windows(tokens, length, batch, seed=0):
     last = len(tokens) - length - 1
     starts = tf.data.Dataset.random(seed=seed).map(lambda number: tf.cast(number % last, tf.int32))
     return starts.map(window).batch(batch, drop_remainder=True).prefetch(4)
+
+
+def repeating_windows(tokens, length, batch, delimiters, seed=0):
+    """Returns an endless tf.data.Dataset of (inputs, targets, weights), each (batch, length), for a model that is to quote.
+
+    A row is a piece of text from a random place, a delimiter, the first tokens of the piece, the end, and zeros of
+    weight 0.
+
+    Args:
+        tokens: int32 array (N,).
+        length: int.
+        batch: int.
+        delimiters: list of int, one of which is drawn for each row.
+        seed: int.
+    """
+    import tensorflow as tf
+
+    tokens, delimiters = tf.constant(tokens), tf.constant(delimiters, tf.int32)
+    most = length // 10
+
+    def row(numbers):
+        quoted = 2 + tf.cast(numbers[0] % (most - 1), tf.int32)
+        size = length // 4 + tf.cast(numbers[1] % (length - length // 4 - most), tf.int32)
+        start = tf.cast(numbers[2] % (len(tokens) - length), tf.int32)
+        delimiter = delimiters[tf.cast(numbers[3] % len(delimiters), tf.int32)]
+        piece = tokens[start : start + size]
+        whole = tf.concat([piece, [delimiter], piece[:quoted], [0]], axis=0)
+        padded = tf.ensure_shape(tf.pad(whole, [[0, length + 1 - tf.shape(whole)[0]]]), (length + 1,))
+        weights = tf.cast(tf.range(length) < tf.shape(whole)[0] - 1, tf.float32)
+        return padded[:-1], padded[1:], weights
+
+    numbers = tf.data.Dataset.random(seed=seed).batch(4, drop_remainder=True)
+    return numbers.map(row).batch(batch, drop_remainder=True).prefetch(4)
 
 
 def validation_windows(tokens, length, batch):

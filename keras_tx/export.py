@@ -6,8 +6,6 @@ import tempfile
 
 import keras
 
-from . import graph
-
 
 def export_saved_model(
     model, path, tokenizer=None, sequence_length=None, activation=None, jit_compile=False, generate=None
@@ -70,6 +68,13 @@ def export_saved_model(
     if tokenizer is not None:
         _check_tokenizer(tf, tokenizer, model)
     if generate is not None:
+        if not isinstance(generate, dict):
+            raise ValueError(f"`generate` must be a dict of arguments. Received: generate={generate!r}.")
+        if activation is not None or sequence_length is not None or jit_compile:
+            raise ValueError(
+                "`activation`, `sequence_length` and `jit_compile` belong to models that do not generate. Received: "
+                f"activation={activation!r}, sequence_length={sequence_length!r}, jit_compile={jit_compile!r} with generate."
+            )
         return _export_generation(tf, model, path, tokenizer, dict(generate))
     activation = keras.activations.get(activation)
 
@@ -108,6 +113,8 @@ def _check_tokenizer(tf, tokenizer, model):
 
     Else the folder would be written, and every request to it fail or, worse, be answered.
     """
+    from .decoding.check import vocabulary_size
+
     try:
         # In a graph, as it will be served: keras-hub's tokenizers give lists outside of one.
         ids = tf.function(tokenizer)(tf.constant(["text"]))
@@ -121,10 +128,7 @@ def _check_tokenizer(tf, tokenizer, model):
             f"`tokenizer` must give integer ids. Received: tokenizer={tokenizer!r}, which gives "
             f"{getattr(ids, 'dtype', type(ids))}."
         )
-    layers = [part for _, part in graph.parts(model)]
-    tables = [part.vocabulary_size for part in layers if hasattr(part, "vocabulary_size")]
-    tables = tables or [part.input_dim for part in layers if isinstance(part, keras.layers.Embedding)]
-    rows = max(tables, default=None)
+    rows = vocabulary_size(model)
     size = getattr(tokenizer, "vocabulary_size", None)
     if rows is not None and callable(size) and size() > rows:
         raise ValueError(
@@ -141,8 +145,16 @@ def _export_generation(tf, model, path, tokenizer, options):
             "`tokenizer` must be one with `tokenize` and `detokenize` where `generate` is given. Received: "
             f"tokenizer={tokenizer!r}."
         )
-    if "max_new_tokens" not in options:
-        raise ValueError(f"`generate` must hold 'max_new_tokens'. Received: generate={options!r}.")
+    known = {"max_new_tokens", "max_prompt_length", "sampler", "stop_ids", "seed"}
+    if "max_new_tokens" not in options or set(options) - known:
+        raise ValueError(
+            f"`generate` must hold 'max_new_tokens', and nothing but {sorted(known)}. Received: generate={options!r}."
+        )
+    if getattr(tokenizer, "sequence_length", None):
+        raise ValueError(
+            "`tokenizer` must not pad to a length of its own where `generate` is given. Received: a tokenizer with "
+            f"sequence_length={tokenizer.sequence_length}."
+        )
     module = _module(tf, model, tokenizer)
     serve = endpoints.text_endpoint(model, tokenizer, **options)
     prompt_length = options.get("max_prompt_length") or endpoints.longest_sequence(model) or 512

@@ -41,6 +41,7 @@ def test_the_generating_examples_run(tmp_path, monkeypatch):
     exec(compile(from_ids, "README.md", "exec"), names)
     assert names["tokens"].shape == (2, 13)
     assert names["best"].shape == (1, 12)
+    assert sum(map(len, names["second"])) == 10
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -4,7 +4,8 @@ import operator
 
 import numpy as np
 
-from .step import steppers
+from ..graph import parts
+from .check import vocabulary_size
 
 _STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a program
 _SMALLEST_CACHE = 256
@@ -12,10 +13,8 @@ _SMALLEST_CACHE = 256
 
 def check_prompts(prompts, model):
     """Returns the prompts as a list of int32 arrays; raises `ValueError` for an empty one and ids that are none."""
-    vocabulary_size = min(
-        (layer.vocabulary_size for layer in steppers(model).values() if hasattr(layer, "vocabulary_size")),
-        default=None,
-    )
+    size = vocabulary_size(model)
+    reserved = any(getattr(layer, "mask_zero", False) for _, layer in parts(model))
     checked = []
     for index, row in enumerate(prompts):
         ids = np.asarray(row)
@@ -23,10 +22,15 @@ def check_prompts(prompts, model):
             raise ValueError(f"`prompts` must be rows of at least one token id. Received: {row!r} in row {index}.")
         if ids.dtype.kind not in "iu":
             raise ValueError(f"`prompts` must hold integer token ids. Received: dtype {ids.dtype} in row {index}.")
-        if ids.min() < 0 or (vocabulary_size is not None and ids.max() >= vocabulary_size):
+        if ids.min() < 0 or (size is not None and ids.max() >= size):
             raise ValueError(
                 "`prompts` must hold token ids in [0, vocabulary_size). Received: ids from "
-                f"{ids.min()} to {ids.max()} in row {index}, with vocabulary_size={vocabulary_size}."
+                f"{ids.min()} to {ids.max()} in row {index}, with vocabulary_size={size}."
+            )
+        if reserved and (ids == 0).any():
+            raise ValueError(
+                "`prompts` must hold no padding, id 0 in a model with mask_zero=True: give rows of unequal length as lists. "
+                f"Received: 0 in row {index}."
             )
         checked.append(ids.astype("int32"))
     return checked
@@ -57,10 +61,11 @@ def check_stops(stop_ids):
     if stop_ids is None:
         sequences = []
     else:
-        entries = [stop_ids] if isinstance(stop_ids, (int, np.integer)) else list(stop_ids)
-        sequences = [[entry] if isinstance(entry, (int, np.integer)) else list(entry) for entry in entries]
+        entries = stop_ids.tolist() if hasattr(stop_ids, "tolist") else stop_ids
+        entries = list(entries) if isinstance(entries, (list, tuple, set, range)) else [entries]
+        sequences = [list(entry) if isinstance(entry, (list, tuple, np.ndarray)) else [entry] for entry in entries]
     for sequence in sequences:
-        if not sequence or any(isinstance(i, bool) or not isinstance(i, (int, np.integer)) or i < 0 for i in sequence):
+        if not sequence or not all(_is_id(i) for i in sequence):
             raise ValueError(
                 f"`stop_ids` must hold token ids, or non-empty lists of them. Received: stop_ids={stop_ids!r}."
             )
@@ -71,6 +76,17 @@ def check_stops(stop_ids):
         row[:] = -2
         row[-len(sequence) :] = sequence
     return stops
+
+
+def check_pad(pad_id):
+    """Returns the padding id; raises `ValueError` unless it is an integer of 32 bits."""
+    if isinstance(pad_id, bool) or not isinstance(pad_id, (int, np.integer)) or not -(2**31) <= pad_id < 2**31:
+        raise ValueError(f"`pad_id` must be an integer of 32 bits. Received: pad_id={pad_id!r}.")
+    return int(pad_id)
+
+
+def _is_id(value):
+    return not isinstance(value, bool) and isinstance(value, (int, np.integer)) and 0 <= value < 2**31
 
 
 def round_up(batch, longest_prompt, max_new_tokens, chunk):

@@ -8,7 +8,7 @@ from keras import ops
 from .loop import PADDING, flat, like, stopped
 from .step import step
 
-_NONE = -1e30
+NONE = -1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class BeamState(NamedTuple):
         scores: float32 (B, W), log P of the unfinished sequences.
         tokens: int32 (B, W, N), what they generated.
         tail: int32 (B, W, M), their last tokens.
-        finished_scores: float32 (B, W), penalized, descending; `_NONE` where there is none.
+        finished_scores: float32 (B, W), penalized, descending; `NONE` where there is none.
         finished_tokens: int32 (B, W, N), `PADDING` beyond their end.
         count: int32 scalar.
         done: boolean (B,).
@@ -91,14 +91,14 @@ class BeamState(NamedTuple):
 def begin(logits, caches, width, capacity, tail_length, lengths):
     """Returns the state before the first token, every row's caches repeated `width` times."""
     batch = ops.shape(logits)[0]
-    only_first = ops.where(ops.arange(width) == 0, 0.0, _NONE)
+    only_first = ops.where(ops.arange(width) == 0, 0.0, NONE)
     return BeamState(
         caches=[_by_row(leaf, batch, lambda x: ops.repeat(x, width, axis=0)) for leaf in flat(caches)],
         logits=ops.repeat(logits, width, axis=0),
         scores=ops.broadcast_to(ops.cast(only_first, "float32")[None], (batch, width)),
         tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
         tail=ops.full((batch, width, tail_length), -1, dtype="int32"),
-        finished_scores=ops.full((batch, width), _NONE, dtype="float32"),
+        finished_scores=ops.full((batch, width), NONE, dtype="float32"),
         finished_tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
         count=ops.zeros((), "int32"),
         done=lengths == 0,
@@ -144,13 +144,13 @@ def search(model, caches, state, width, settings, limit, stops):
         ends = ops.reshape(stopped(ops.reshape(tail, (-1, stops.shape[1])), stops), ops.shape(scores))
         is_last = length >= limit
 
-        can_finish = ops.logical_and(ops.logical_or(ends, is_last), scores > _NONE / 2)
-        ended_scores = ops.where(can_finish, scores / penalty(length), _NONE)
+        can_finish = ops.logical_and(ops.logical_or(ends, is_last), scores > NONE / 2)
+        ended_scores = ops.where(can_finish, scores / penalty(length), NONE)
         all_scores = ops.concatenate([state.finished_scores, ended_scores], axis=1)
         finished_scores, best = ops.top_k(all_scores, width)
         finished_tokens = _pick(ops.concatenate([state.finished_tokens, tokens], axis=1), ops.cast(best, "int32"))
 
-        alive_scores, alive = ops.top_k(ops.where(ends, _NONE, scores), width)
+        alive_scores, alive = ops.top_k(ops.where(ends, NONE, scores), width)
         alive = ops.cast(alive, "int32")
         batch = ops.shape(scores)[0]
         rows = ops.arange(batch, dtype="int32")[:, None] * width + _pick(parents, alive)

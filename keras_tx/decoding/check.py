@@ -6,12 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..graph import walk
+from ..graph import parts, walk
 from ..layers import decode_state
+from .programs import fingerprint
 from .step import init_caches, step, steppers
 
-_LENGTH = 4
-_checked = weakref.WeakSet()
+_LENGTH = 64
+_checked = weakref.WeakKeyDictionary()
 
 
 def longest_sequence(model):
@@ -20,11 +21,20 @@ def longest_sequence(model):
     return min((length for length in lengths if length is not None), default=None)
 
 
+def vocabulary_size(model):
+    """Returns how many token ids the model's embeddings know, or `None` where it has no embedding."""
+    layers = [layer for _, layer in parts(model)]
+    sizes = [layer.vocabulary_size for layer in layers if isinstance(getattr(layer, "vocabulary_size", None), int)]
+    sizes = sizes or [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
+    return min(sizes, default=None)
+
+
 def check_decodable(model):
     """Raises `ValueError` unless cached steps of the model give what the whole model gives. Runs once for each model.
 
-    Four tokens go through the model. A layer without a cache must treat each position on its own; a layer with one must
-    not look ahead; and the prompt of two tokens followed by two steps must equal the full pass.
+    Up to 64 tokens go through the model. A layer without a cache must give the first and the last of them what it gives
+    them alone; a layer with one must not look ahead; and a prompt followed by two steps must equal the full pass. What
+    reaches further than 64 tokens, or has no effect with the weights of that moment, is not seen.
 
     Args:
         model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
@@ -33,7 +43,7 @@ def check_decodable(model):
         ValueError: naming the layer that mixes positions or looks ahead, or if the model has no layer with a cache.
     """
     check_one_input(model)
-    if model in _checked:
+    if _checked.get(model) == fingerprint(model):
         return
     caches = init_caches(model, 1, _LENGTH)
     ids = _probe_ids(model)
@@ -43,11 +53,17 @@ def check_decodable(model):
             "`model` must map token ids (B, T) to logits (B, T, V) to be decoded. Received: "
             f"{model.name} with output {getattr(full, 'shape', type(full).__name__)}."
         )
+    size = vocabulary_size(model)
+    if size is not None and full.shape[-1] > size:
+        raise ValueError(
+            "`model` must have no more outputs than its embedding has rows to be decoded. Received: "
+            f"{model.name} with {full.shape[-1]} outputs and an embedding of {size} rows."
+        )
     pieces = []
-    for piece in (ids[:, :2], *(ids[:, i : i + 1] for i in range(2, ids.shape[1]))):
-        if piece.shape[1]:
-            outputs, caches = step(model, piece, caches)
-            pieces.append(ops.convert_to_numpy(ops.cast(outputs, "float32")))
+    prompt = max(ids.shape[1] - 2, 1)
+    for piece in (ids[:, :prompt], *(ids[:, i : i + 1] for i in range(prompt, ids.shape[1]))):
+        outputs, caches = step(model, piece, caches)
+        pieces.append(ops.convert_to_numpy(ops.cast(outputs, "float32")))
     error = _relative_error(np.concatenate(pieces, axis=1), full)
     if error > _tolerance(full):
         raise ValueError(
@@ -55,7 +71,7 @@ def check_decodable(model):
             f"{model.name}, whose cached steps differ from its full pass by {error:.2g} of the outputs' size. An operation "
             "outside the layers may mix positions."
         )
-    _checked.add(model)
+    _checked[model] = fingerprint(model)
 
 
 def check_one_input(model):
@@ -70,10 +86,8 @@ def check_one_input(model):
 
 
 def _probe_ids(model):
-    sizes = [getattr(layer, "vocabulary_size", None) for layer in steppers(model).values()]
-    vocabulary_size = min((size for size in sizes if size is not None), default=8)
     length = min(_LENGTH, longest_sequence(model) or _LENGTH, model.inputs[0].shape[1] or _LENGTH)
-    return (7 * np.arange(length, dtype="int32")[None] + 1) % vocabulary_size
+    return (7 * np.arange(length, dtype="int32")[None] + 1) % (vocabulary_size(model) or 8)
 
 
 def _check_layer(layer, path, args, kwargs):
@@ -86,8 +100,8 @@ def _check_layer(layer, path, args, kwargs):
                 f"layer {path!r} ({type(layer).__name__}), whose outputs depend on later positions."
             )
     else:
-        last = layer(*_cut(args, slice(-1, None)), **_cut(kwargs, slice(-1, None)))
-        if _differs(outputs, last, slice(-1, None)):
+        ends = (slice(0, 1), slice(-1, None))
+        if any(_differs(outputs, layer(*_cut(args, end), **_cut(kwargs, end)), end) for end in ends):
             raise ValueError(
                 "`model` must have a cache in every layer that mixes positions to be decoded. Received: "
                 f"layer {path!r} ({type(layer).__name__}), which mixes positions and has none."

@@ -38,7 +38,14 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
     table = longest_sequence(model)
     if max_prompt_length is None:
         max_prompt_length = 512 if table is None else table - max_new_tokens
-    check_lengths(max(max_prompt_length, 1), max_new_tokens, table)
+    if isinstance(max_prompt_length, bool) or not isinstance(max_prompt_length, int) or max_prompt_length < 1:
+        raise ValueError(
+            "`max_prompt_length` must be a positive integer; without it, the position table less `max_new_tokens`. Received: "
+            f"max_prompt_length={max_prompt_length!r}, max_new_tokens={max_new_tokens}."
+        )
+    if isinstance(sampler, Beam) and sampler.num_return > 1:
+        raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
+    check_lengths(max_prompt_length, max_new_tokens, table)
     stops, seed = check_stops(stop_ids), check_seed(seed)
     single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
     _, _, capacity = round_up(1, max_prompt_length, max_new_tokens, loop.CHUNK)
@@ -57,8 +64,10 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
         dense = ids.to_tensor(0, shape=(None, capacity))
         prompt = tf.where(real, tf.gather(dense, tf.clip_by_value(columns, 0, capacity - 1), batch_dims=1), 0)
         limit = tf.constant(max_new_tokens, tf.int32)
-        tokens, _, _ = program(model, prompt, lengths, chunks, limit, stops, seed, settings)
-        new = tokens[:, 0, :max_new_tokens]
+        tokens, _, failed = program(model, prompt, lengths, chunks, limit, stops, seed, settings)
+        numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
+        with tf.control_dependencies([numbers]):
+            new = tokens[:, 0, :max_new_tokens]
         kept = (new != loop.PADDING) & ~tf.reduce_any(new[..., None] == tf.constant(single, tf.int32), axis=-1)
         return tokenizer.detokenize(tf.concat([ids, tf.ragged.boolean_mask(new, kept)], axis=1))
 

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from . import beam, loop, programs
-from .arguments import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
+from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .beam import Beam
 from .check import check_decodable, check_one_input, longest_sequence
 from .sampling import Greedy, Sample
@@ -24,7 +24,7 @@ def generate(
     Args:
         model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
         prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one
-            token. With a tokenizer, a list of strings.
+            token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
@@ -37,7 +37,8 @@ def generate(
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
         padding. With `Beam(num_return=R)` and R above 1, (B, R, T + max_new_tokens), best first. With `return_scores` a
-        pair of that and float32 scores (B, R). With a tokenizer, strings in place of rows of ids: prompt and
+        pair of that and float32 scores (B, R); where fewer than R sequences exist, the rest have the score -inf and
+        nothing behind the prompt. With a tokenizer, strings in place of rows of ids: prompt and
         continuation, without the token that stopped it (lists of R strings for R above 1).
 
     Raises:
@@ -61,6 +62,9 @@ def generate(
     if return_scores and not isinstance(sampler, Beam):
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
+    pad_id = check_pad(pad_id)
+    if isinstance(prompts, (str, bytes)):
+        raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
         prompts = [ids_of(text, tokenizer) for text in prompts]
     prompts = check_prompts(prompts, model)
@@ -110,7 +114,8 @@ def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed):
         raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
     new = ops.convert_to_numpy(tokens)[: len(prompts), :num_return, :max_new_tokens]
-    return new, ops.convert_to_numpy(scores)[: len(prompts), :num_return]
+    scores = ops.convert_to_numpy(scores)[: len(prompts), :num_return]
+    return new, np.where(scores <= beam.NONE / 2, -np.inf, scores)
 
 
 def sampling_program(sampler, capacity):

@@ -23,9 +23,15 @@ def run(model, name, key, function, *arguments):
         What the function returns.
     """
     programs = _programs.setdefault(model, {})
-    if (name, key) not in programs:
-        programs[name, key] = _compile(weakref.ref(model), f"{model.name}: {name}", key, function)
-    return programs[name, key](*arguments)
+    place = (name, key, fingerprint(model))
+    if place not in programs:
+        programs[place] = _compile(weakref.ref(model), f"{model.name}: {name}", key, function)
+    return programs[place](*arguments)
+
+
+def fingerprint(model):
+    """Returns what changes when a model gets other variables, as by `enable_lora` or `quantize`; new values change nothing."""
+    return tuple((id(variable), variable.path, str(variable.dtype)) for variable in model.variables)
 
 
 def trace_report():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 from keras import ops
 
 from ..ops import random_bits
@@ -134,7 +135,7 @@ class Sample:
             optional=True,
         )
         if self.top_k is not None and (
-            isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1
+            isinstance(self.top_k, bool) or not isinstance(self.top_k, (int, np.integer)) or self.top_k < 1
         ):
             raise ValueError(f"`top_k` must be a positive integer or None. Received: top_k={self.top_k!r}.")
 
@@ -155,7 +156,9 @@ class Sample:
             logits = repetition_penalty(logits, seen, settings["repetition_penalty"])
         if "temperature" not in settings:
             return Greedy().choose(logits, settings, seen, seed)
-        logits = temperature(logits, settings["temperature"])
+        # The largest at 0, and no temperature that XLA rounds to 0: with the coldest the largest alone is left.
+        logits = logits - ops.max(logits, axis=-1, keepdims=True)
+        logits = temperature(logits, ops.maximum(settings["temperature"], 1e-30))
         if self.top_k is not None:
             logits = top_k(logits, min(self.top_k, logits.shape[-1]))
         if "top_p" in settings:
@@ -168,5 +171,5 @@ class Sample:
 def _check(name, value, rule, fits, optional=False):
     if optional and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not fits(value):
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")

@@ -44,7 +44,11 @@ class Session:
         self.max_length = max_length if max_length is not None else (table or 1024)
         if isinstance(self.max_length, bool) or not isinstance(self.max_length, int) or self.max_length < 1:
             raise ValueError(f"`max_length` must be a positive integer. Received: max_length={max_length!r}.")
-        check_lengths(self.max_length, 0, table)
+        if table is not None and self.max_length > table:
+            raise ValueError(
+                "`max_length` must not exceed the model's position table. Received: "
+                f"max_length={max_length}, sequence_length={table}."
+            )
         # Each turn's prompt is rounded up to whole chunks: room for as many as fit in a cache of twice the length.
         _, _, self.capacity = round_up(1, self.max_length, self.max_length, loop.CHUNK)
         self.reset()
@@ -52,6 +56,7 @@ class Session:
     def reset(self):
         """Forgets all turns."""
         self.num_tokens = self.slots = 0
+        self.turn = None
         self.caches = init_caches(self.model, 1, self.capacity)
         self.seen = np.zeros((1, self.model.output_shape[-1]), "bool")
 
@@ -116,6 +121,8 @@ def _check_room(session, length, chunks, max_new_tokens):
 
 def _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, tokens_per_step):
     model, settings = session.model, sampler.settings()
+    _check_room(session, len(prompt), chunks, max_new_tokens)  # again: another turn may have come in between
+    session.turn = turn = object()
     structure = session.caches
     row = cut_batch([prompt], 1, session.capacity, chunks * loop.CHUNK)
     length = np.array([len(prompt)], "int32")
@@ -138,6 +145,11 @@ def _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, token
     settings = {name: np.float32(value) for name, value in settings.items()}
     made = 0
     while made < max_new_tokens:
+        if session.turn is not turn:
+            raise ValueError(
+                "`model`, a session, must finish or drop one stream before it begins the next. Received: a stream that goes "
+                "on after another began, or after `Session.reset`."
+            )
         limit = np.int32(min(made + tokens_per_step, max_new_tokens))
         state = programs.run(model, "advance", key, _advance(sampler), tuple(state), settings, limit, stops, seed)
         state = loop.State(*state)
@@ -154,7 +166,8 @@ def _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, token
             yield piece
         if bool(ops.convert_to_numpy(state.done)[0]):
             break
-    session.caches = loop.like(structure, state.caches)
+    if session.turn is turn:
+        session.caches = loop.like(structure, state.caches)
 
 
 def _append(model, leaves, prompt, length, chunks):

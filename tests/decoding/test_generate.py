@@ -95,3 +95,21 @@ def test_no_prompts_give_no_rows(own):
 def test_the_position_table_can_be_filled_to_its_end(own, naive):
     prompt = [1 + i % 9 for i in range(60)]
     assert generate(own, [prompt], 4)[0].tolist() == naive(own, prompt, 4)
+
+
+def test_a_model_that_was_changed_after_it_generated_is_compiled_anew(make_own, shake, naive):
+    model = shake(make_own())
+    before = generate(model, [[1, 2, 3]], 8).tolist()
+    head = model.get_layer("head")
+    head.enable_lora(2)
+    for weight in head.trainable_weights:
+        if "lora" in weight.path:
+            weight.assign(3 * np.random.default_rng(0).standard_normal(weight.shape))
+    after = generate(model, [[1, 2, 3]], 8).tolist()
+    assert after == [naive(model, [1, 2, 3], 8)]
+    assert after != before
+
+
+def test_the_smallest_temperature_takes_the_likeliest_tokens(own):
+    coldest = generate(own, [[1, 2]], 6, Sample(temperature=1e-38))
+    np.testing.assert_array_equal(coldest, generate(own, [[1, 2]], 6))

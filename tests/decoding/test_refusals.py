@@ -164,3 +164,76 @@ def test_what_is_no_functional_model_is_refused():
             ValueError, match="`model` must be a functional keras.Model to be decoded. Received: model="
         ):
             generate(value, [[1, 2]], 3)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: keras.layers.Conv1D(8, 2, padding="causal", dilation_rate=20, name="far"),
+        lambda: keras.layers.Conv1D(8, 3, padding="same", dilation_rate=20, name="far"),
+    ],
+    ids=["causal", "both sides"],
+)
+def test_a_layer_that_reaches_far_back_or_ahead_is_refused_by_name(layer):
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(9, 100, 8)(ids))
+    model = keras.Model(ids, keras.layers.Dense(9)(x + layer()(x)))
+    with pytest.raises(ValueError, match=r"layer 'far' \(Conv1D\), which mixes positions and has none"):
+        generate(model, [[1, 2]], 3)
+
+
+def test_more_outputs_than_rows_of_the_embedding_are_refused():
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(9, 16, 8)(ids))
+    with pytest.raises(
+        ValueError, match="no more outputs than its embedding has rows .* with 12 outputs and an embedding of 9"
+    ):
+        generate(keras.Model(ids, keras.layers.Dense(12)(x)), [[1, 2]], 3)
+
+
+def test_ids_are_checked_against_a_keras_embedding_too():
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.SinusoidalPositionEncoding()(keras.layers.Embedding(5, 8)(ids))
+    model = keras.Model(ids, keras.layers.Dense(5)(layers.TransformerDecoder(16, 2)(x)))
+    assert generate(model, [[1, 4]], 2).shape == (1, 4)
+    with pytest.raises(ValueError, match="ids from 1 to 7 in row 0, with vocabulary_size=5"):
+        generate(model, [[1, 7]], 2)
+
+
+def test_padding_in_a_prompt_is_refused_where_the_model_has_a_padding_id():
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(9, 16, 8, mask_zero=True)(ids))
+    with pytest.raises(
+        ValueError, match="`prompts` must hold no padding, id 0 in a model with mask_zero=True.* 0 in row 1"
+    ):
+        generate(keras.Model(ids, keras.layers.Dense(9)(x)), [[1, 2], [3, 0]], 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prompts": "hello"}, "`prompts` must be a list of prompts, not one. Received: 'hello'"),
+        ({"stop_ids": 2.0}, r"`stop_ids` must hold token ids, or non-empty lists of them. Received: stop_ids=2.0"),
+        ({"stop_ids": [None]}, "`stop_ids` must hold token ids"),
+        ({"stop_ids": [2.5]}, "`stop_ids` must hold token ids"),
+        ({"stop_ids": 2**31}, "`stop_ids` must hold token ids"),
+        ({"pad_id": 2**40}, "`pad_id` must be an integer of 32 bits. Received: pad_id=1099511627776"),
+        ({"pad_id": 2.5}, "`pad_id` must be an integer of 32 bits. Received: pad_id=2.5"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named(own, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        generate(own, **{"prompts": [[1, 2]], "max_new_tokens": 2, **arguments})
+
+
+def test_numpy_numbers_are_numbers(own):
+    sampler = Sample(temperature=np.float32(0.5), top_k=np.int64(3))
+    tokens = generate(own, [[1, 2]], 3, sampler, stop_ids=np.array(2))
+    assert tokens.shape == (1, 5)
+
+
+def test_a_session_longer_than_the_table_is_refused(own):
+    with pytest.raises(
+        ValueError, match="`max_length` must not exceed the model's position table. Received: max_length=99, seq"
+    ):
+        Session(own, max_length=99)

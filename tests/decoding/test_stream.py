@@ -56,3 +56,17 @@ def test_a_stop_ends_the_stream_and_is_its_last_token(own, naive):
 def test_text_comes_in_pieces_that_make_the_whole(own):
     text = "".join(stream(own, "bcd", 9, tokenizer=Letters(), tokens_per_step=2))
     assert "bcd" + text == generate(own, ["bcd"], 9, tokenizer=Letters())[0]
+
+
+def test_streams_of_one_session_take_turns(own):
+    session = Session(own, max_length=40)
+    first, second = (stream(session, [1, 2, 3], 15, tokens_per_step=5) for _ in range(2))
+    next(first)
+    next(second)
+    with pytest.raises(ValueError, match="must finish or drop one stream before it begins the next"):
+        next(first)
+    third = stream(session, [4], 15)
+    list(second)
+    with pytest.raises(ValueError, match="must fit into what the session has left"):
+        list(third)  # it fitted when it was made
+    assert session.num_tokens <= 40

@@ -108,3 +108,41 @@ def test_a_tokenizer_that_gives_no_integers_is_refused(make_own, tmp_path):
 
     with pytest.raises(ValueError, match=r"`tokenizer` must give integer ids. Received: .* which gives .*float32"):
         export.export_saved_model(make_own(50), tmp_path / "saved", lambda texts: tf.zeros((1, 2)))
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("generate", "options", "said"),
+    [
+        (5, {}, "`generate` must be a dict of arguments. Received: generate=5"),
+        (
+            {"max_new_tokens": 2, "temperature": 1},
+            {},
+            "`generate` must hold 'max_new_tokens', and nothing but .*temperature",
+        ),
+        ({"max_new_tokens": 2, "max_prompt_length": 0}, {}, "`max_prompt_length` must be a positive integer.*length=0"),
+        (
+            {"max_new_tokens": 2, "sampler": decoding.Beam(3, num_return=2)},
+            {},
+            "`sampler` must return one text for each",
+        ),
+        ({"max_new_tokens": 2}, {"activation": "softmax"}, "`activation`, `sequence_length` and `jit_compile` belong"),
+    ],
+)
+def test_options_that_would_be_dropped_are_refused(model, tokenizer, tmp_path, generate, options, said):
+    with pytest.raises(ValueError, match=said):
+        export.export_saved_model(model, tmp_path / "saved", tokenizer, generate=generate, **options)
+
+
+@on_tensorflow
+def test_a_served_model_whose_logits_are_nan_says_so(make_own, tokenizer, tmp_path):
+    import tensorflow as tf
+
+    broken = make_own(tokenizer.vocabulary_size(), 128)
+    folder = tmp_path / "saved"
+    decoding.check_decodable(broken)
+    broken.get_layer("head").bias.assign([np.nan] * tokenizer.vocabulary_size())
+    export.export_saved_model(broken, folder, tokenizer, generate={"max_new_tokens": 2})
+    served = tf.saved_model.load(str(folder))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="logits are NaN"):
+        served.serve(tf.constant(["the cat"]))

@@ -36,15 +36,15 @@ def test_only_the_summary_and_its_end_count(example):
 
     made = [*pairs(3), ("word " * 100, "a very long one")]
     tokenizer = text_tokens.make_tokenizer("bpe", [text for pair in made for text in pair], 300)
-    inputs, targets, weights = example.examples(tokenizer, made)
+    inputs, targets, weights = example.examples(tokenizer, made, delimiter=2)
     assert inputs.shape == targets.shape == weights.shape == (4, 48)
     np.testing.assert_array_equal(inputs[:, 1:], targets[:, :-1])
     for row, target, weight, (_, summary) in zip(inputs, targets, weights, made, strict=True):
         counted = target[weight == 1]
         assert counted[-1] == 0
         assert example.text_of(counted[:-1], tokenizer) == summary
-        assert row[weight == 1][0] == 1  # the first of them follows the delimiter
-        assert (row == 1).sum() == 1
+        assert row[weight == 1][0] == 2  # the first of them follows the delimiter
+        assert (row == 2).sum() == 1
 
 
 def test_the_copying_baseline_copies(example):

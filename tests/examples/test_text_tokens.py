@@ -6,11 +6,11 @@ import pytest
 import text_tokens
 
 pytest.importorskip("keras_hub")
-TEXTS = ["the cat sat on the mat", "the cats — naïve ones — sat\n\n    on mats", "cat"] * 5
+TEXTS = ["The cat sat on the mat", "the cats — naïve ones — sat\n\n    on mats", "cat"] * 5
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes"])
-def test_tokens_spell_their_texts_and_ids_0_and_1_stand_apart(kind):
+def test_tokens_spell_their_texts_and_the_first_ids_stand_apart(kind):
     tokenizer = text_tokens.make_tokenizer(kind, TEXTS, 300)
     rows = text_tokens.encode(tokenizer, TEXTS)
     for text, row in zip(TEXTS[:3], rows, strict=False):
@@ -22,7 +22,7 @@ def test_tokens_spell_their_texts_and_ids_0_and_1_stand_apart(kind):
     assert joined.dtype == "int32"
     assert (joined == 0).sum() == len(TEXTS)
     if kind == "bpe":
-        assert [tokenizer.id_to_token(i) for i in (0, 1)] == text_tokens.SPECIAL
+        assert [tokenizer.id_to_token(i) for i in (0, 1, 2)] == text_tokens.SPECIAL
         assert len(rows[0]) < len(TEXTS[0]) / 2  # the merges are at work
         assert tokenizer.vocabulary_size() <= 300
 
@@ -34,6 +34,21 @@ def test_training_windows_are_pieces_shifted_by_one():
     np.testing.assert_array_equal(targets, np.array(inputs) + 1)
     np.testing.assert_array_equal(np.diff(inputs), 1)
     assert len({int(row[0]) for row in inputs}) == 4
+
+
+def test_repeating_windows_quote_how_they_began():
+    tokens = np.arange(10, 1010, dtype="int32")
+    inputs, targets, weights = (np.array(x) for x in next(iter(text_tokens.repeating_windows(tokens, 40, 64, [1, 2]))))
+    assert inputs.shape == targets.shape == weights.shape == (64, 40)
+    np.testing.assert_array_equal(inputs[:, 1:], targets[:, :-1])
+    assert set(inputs[inputs < 10]) == {0, 1, 2}
+    for row, target, weight in zip(inputs, targets, weights, strict=True):
+        (place,) = np.flatnonzero((row == 1) | (row == 2))
+        end = int(weight.sum()) - 1
+        assert target[end] == 0
+        assert (target[:end] != 0).all()
+        np.testing.assert_array_equal(target[place:end], row[: end - place])
+        assert end - place >= 2
 
 
 def test_validation_windows_cover_the_tokens_once():
