@@ -31,7 +31,8 @@ def export_saved_model(
         generate: dict of arguments for generation: `max_new_tokens`, and if wished `max_prompt_length` (a prompt's last tokens
             are read), `sampler`, `stop_ids` and `seed`. `serve` then maps prompts to prompts with their continuations, generated
             inside, and two more endpoints serve a loop of one's own: `prefill(token_ids, mask)` and `step(token_ids, cache_000,
-            ...)`, each giving "logits" and the caches. Any batch size. Needs a tokenizer. `None` for a model that does not
+            ...)`, each giving "logits" and the caches, which hold `max_prompt_length + max_new_tokens` tokens (whoever calls
+            `step` counts them: nothing tells of more). Any batch size. Needs a tokenizer. `None` for a model that does not
             generate.
 
     Returns:

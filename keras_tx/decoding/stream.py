@@ -16,7 +16,8 @@ class Session:
     alone.
 
     The cache is a value that the session replaces after each turn; the model holds nothing of it, and many sessions may
-    share one model.
+    share one model. A turn's prompt takes whole chunks of the cache; when many short turns have used it up, all tokens so
+    far are read again, once, without the gaps.
 
     Args:
         model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
@@ -56,7 +57,7 @@ class Session:
     def reset(self):
         """Forgets all turns."""
         self.num_tokens = self.slots = 0
-        self.turn = None
+        self.ids, self.turn = [], None
         self.caches = init_caches(self.model, 1, self.capacity)
         self.seen = np.zeros((1, self.model.output_shape[-1]), "bool")
 
@@ -101,43 +102,39 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
         prompt = ids_of(prompt, tokenizer)
     (prompt,) = check_prompts([prompt], session.model)
     check_lengths(len(prompt), max_new_tokens, None)
-    chunks = -(-len(prompt) // loop.CHUNK)
-    _check_room(session, len(prompt), chunks, max_new_tokens)
+    _check_room(session, len(prompt), max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)
-    ids = _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, tokens_per_step)
+    ids = _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_step)
     return ids if tokenizer is None else _texts(ids, tokenizer)
 
 
-def _check_room(session, length, chunks, max_new_tokens):
-    tokens = session.num_tokens + length + max_new_tokens
-    slots = session.slots + chunks * loop.CHUNK + max_new_tokens
-    if tokens > session.max_length or slots > session.capacity:
+def _check_room(session, length, max_new_tokens):
+    if session.num_tokens + length + max_new_tokens > session.max_length:
         raise ValueError(
             "`prompt` and `max_new_tokens` must fit into what the session has left. Received: "
             f"a prompt of {length} tokens, max_new_tokens={max_new_tokens}, {session.num_tokens} of {session.max_length} "
-            f"tokens and {session.slots} of {session.capacity} cache slots in use; `Session.reset` empties it."
+            "tokens in use; `Session.reset` empties it."
         )
 
 
-def _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, tokens_per_step):
+def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_step):
     model, settings = session.model, sampler.settings()
-    _check_room(session, len(prompt), chunks, max_new_tokens)  # again: another turn may have come in between
+    _check_room(session, len(prompt), max_new_tokens)  # again: another turn may have come in between
     session.turn = turn = object()
+    if session.slots + _slots(prompt) + max_new_tokens > session.capacity:
+        session.caches, session.slots = init_caches(model, 1, session.capacity), 0
+        _, session.caches = _read(session, session.ids)
     structure = session.caches
-    row = cut_batch([prompt], 1, session.capacity, chunks * loop.CHUNK)
-    length = np.array([len(prompt)], "int32")
-    logits, leaves = programs.run(
-        model, "append", (("cache", session.capacity),), _append, loop.flat(structure), row, length, np.int32(chunks)
-    )
+    logits, caches = _read(session, prompt)
+    session.ids.extend(prompt.tolist())
     session.seen[0, prompt] = True
     session.num_tokens += len(prompt)
-    session.slots += chunks * loop.CHUNK
     state = loop.begin(
         logits,
-        loop.like(structure, leaves),
+        caches,
         session.capacity,
         stops.shape[1],
-        ops.convert_to_tensor(length),
+        ops.convert_to_tensor(np.array([len(prompt)], "int32")),
         ops.convert_to_tensor(session.seen if sampler.needs_seen() else session.seen[:, :0]),
     )
     key = (("cache", session.capacity), ("sampler", type(sampler).__name__), ("rules", tuple(sorted(settings))))
@@ -158,6 +155,7 @@ def _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, token
             raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
         count = int(ops.convert_to_numpy(state.count))
         piece = ops.convert_to_numpy(state.tokens)[0, made:count].tolist()
+        session.ids.extend(piece)
         session.seen[0, piece] = True
         session.num_tokens += len(piece)
         session.slots += len(piece)
@@ -168,6 +166,22 @@ def _pieces(session, prompt, chunks, max_new_tokens, sampler, stops, seed, token
             break
     if session.turn is turn:
         session.caches = loop.like(structure, state.caches)
+
+
+def _slots(ids):
+    return -(-len(ids) // loop.CHUNK) * loop.CHUNK
+
+
+def _read(session, ids):
+    """Returns the logits after the last of these ids, and the session's caches with them appended."""
+    end = _slots(ids)
+    session.slots += end
+    row = cut_batch([ids], 1, session.capacity, end)
+    arguments = (row, np.array([len(ids)], "int32"), np.int32(end // loop.CHUNK))
+    logits, leaves = programs.run(
+        session.model, "append", (("cache", session.capacity),), _append, loop.flat(session.caches), *arguments
+    )
+    return logits, loop.like(session.caches, leaves)
 
 
 def _append(model, leaves, prompt, length, chunks):

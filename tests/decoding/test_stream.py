@@ -70,3 +70,16 @@ def test_streams_of_one_session_take_turns(own):
     with pytest.raises(ValueError, match="must fit into what the session has left"):
         list(third)  # it fitted when it was made
     assert session.num_tokens <= 40
+
+
+def test_many_short_turns_fit_as_far_as_their_tokens_do(own, naive):
+    session, tokens = Session(own, max_length=40), []
+    for turn in range(20):
+        tokens.append(turn % 11)
+        (piece,) = stream(session, tokens[-1:], 1)
+        tokens += piece
+        if turn in (0, 7, 8, 19):  # the slots run out after the eighth
+            assert tokens == naive(own, tokens[:-1], 1)
+    assert session.num_tokens == 40
+    with pytest.raises(ValueError, match="40 of 40 tokens in use"):
+        next(stream(session, [1], 0), None)
