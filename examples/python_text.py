@@ -1,7 +1,7 @@
 """Text that every Python carries: its language reference, and the sources of its standard library.
 
 The reference is the prose in `pydoc_data.topics`, 0.46 MB in Python 3.11, where sections stand under several topics. Here
-each paragraph is kept once, under the first topic that has it, so that no held-out paragraph was seen in training: 0.37 MB
+each paragraph is kept under the first topic that has it alone, so that no held-out paragraph was seen in training: 0.37 MB
 are left.
 """
 
@@ -16,7 +16,7 @@ _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", 
 
 
 def load_topics():
-    """Returns the topics of the language reference as a dict from name to text, each paragraph once.
+    """Returns the topics of the language reference as a dict from name to text, no paragraph under two of them.
 
     Raises:
         ImportError: where this Python was built without its documentation, with what to do.
