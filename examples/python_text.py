@@ -25,8 +25,7 @@ def load_topics():
         from pydoc_data.topics import topics
     except ImportError as error:
         raise ImportError(
-            "This Python lacks the module pydoc_data (Debian has it in python3-doc's package libpython3-stdlib). Use "
-            "--dataset sources, or a Python from python.org."
+            "This Python was installed without the module pydoc_data. Use --dataset sources, or a Python that has it."
         ) from error
     seen, kept = set(), {}
     for name, text in sorted(topics.items()):

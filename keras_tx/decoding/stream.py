@@ -54,10 +54,14 @@ class Session:
         _, _, self.capacity = round_up(1, self.max_length, self.max_length, loop.CHUNK)
         self.reset()
 
+    @property
+    def num_tokens(self):
+        """How many tokens all turns have together, an int."""
+        return len(self.ids)
+
     def reset(self):
         """Forgets all turns."""
-        self.num_tokens = self.slots = 0
-        self.ids, self.turn = [], None
+        self.ids, self.slots, self.turn = [], 0, None
         self.caches = init_caches(self.model, 1, self.capacity)
         self.seen = np.zeros((1, self.model.output_shape[-1]), "bool")
 
@@ -128,7 +132,6 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
     logits, caches = _read(session, prompt)
     session.ids.extend(prompt.tolist())
     session.seen[0, prompt] = True
-    session.num_tokens += len(prompt)
     state = loop.begin(
         logits,
         caches,
@@ -157,7 +160,6 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
         piece = ops.convert_to_numpy(state.tokens)[0, made:count].tolist()
         session.ids.extend(piece)
         session.seen[0, piece] = True
-        session.num_tokens += len(piece)
         session.slots += len(piece)
         made = count
         if piece:

@@ -87,18 +87,21 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             )
         context_dim = arguments.hidden_size("context", context_shape, rank=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
-        key_heads = self.num_key_value_heads or self.num_heads
         self.hidden_dim, self.context_dim, self.head_dim = hidden_dim, context_dim, head_dim
         shared = (self.use_bias, self.kernel_initializer, self.dtype_policy)
         if self.query is None:
             self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
-            self.key = head_projections.into_heads(key_heads, head_dim, "key", *shared)
-            self.value = head_projections.into_heads(key_heads, head_dim, "value", *shared)
+            self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
+            self.value = head_projections.into_heads(self._key_heads, head_dim, "value", *shared)
             self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
         sublayers.build_once(self.query, inputs_shape)
         sublayers.build_once(self.key, context_shape)
         sublayers.build_once(self.value, context_shape)
         sublayers.build_once(self.attention_output, (*inputs_shape[:2], self.num_heads, head_dim))
+
+    @property
+    def _key_heads(self):
+        return self.num_key_value_heads or self.num_heads
 
     def call(
         self,
@@ -117,7 +120,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             key, value, context_mask = self._keys_and_values(context, context_mask)
             arguments.check_same_batch("inputs", inputs, "context", context)
         else:
-            decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
+            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
             key, value, context_mask = cache.keys, cache.values, cache.mask
         num_keys = context.shape[1] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
@@ -132,7 +135,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             bias=attention_bias,
             dropout=lambda weights: self.attention_dropout(weights, training=training),
             return_scores=return_attention_scores,
-            key_heads=None if cache is None else self.num_key_value_heads or self.num_heads,
+            key_heads=None if cache is None else self._key_heads,
         )
         outputs = self.attention_output(context)
         if pair_mask is not None:
@@ -198,7 +201,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             self._read_context(context, context_mask)
             arguments.check_same_batch("inputs", inputs, "context", context)
         else:
-            decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
+            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
         num_keys = context.shape[1] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)

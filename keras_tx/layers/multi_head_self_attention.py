@@ -90,18 +90,21 @@ class MultiHeadSelfAttention(keras.layers.Layer):
     def build(self, input_shape):
         hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
-        key_heads = self.num_key_value_heads or self.num_heads
         self.hidden_dim, self.head_dim = hidden_dim, head_dim
         shared = (self.use_bias, self.kernel_initializer, self.dtype_policy)
         if self.query is None:
             self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
-            self.key = head_projections.into_heads(key_heads, head_dim, "key", *shared)
-            self.value = head_projections.into_heads(key_heads, head_dim, "value", *shared)
+            self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
+            self.value = head_projections.into_heads(self._key_heads, head_dim, "value", *shared)
             self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
         for projection in (self.query, self.key, self.value):
             sublayers.build_once(projection, input_shape)
         sublayers.build_once(self.attention_output, (*input_shape[:2], self.num_heads, head_dim))
         sublayers.build_once(self.rotary, (*input_shape[:2], self.num_heads, head_dim))
+
+    @property
+    def _key_heads(self):
+        return self.num_key_value_heads or self.num_heads
 
     def call(
         self,
@@ -146,7 +149,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             bias=attention_bias,
             dropout=lambda weights: self.attention_dropout(weights, training=training),
             return_scores=return_attention_scores,
-            key_heads=None if cache is None else self.num_key_value_heads or self.num_heads,
+            key_heads=None if cache is None else self._key_heads,
         )
         outputs = self.attention_output(context)
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
@@ -155,7 +158,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
-            decode_state.check_keys(cache, inputs, self.num_key_value_heads or self.num_heads, self.head_dim)
+            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
         num_keys = inputs.shape[1] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
@@ -166,7 +169,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         return KVCache.empty(
             batch_size,
             max_length,
-            self.num_key_value_heads or self.num_heads,
+            self._key_heads,
             self.head_dim,
             self.compute_dtype,
         )

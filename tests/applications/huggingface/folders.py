@@ -15,6 +15,15 @@ CONFIG = {
     "n_layer": 2,
     "n_head": 3,
 }
+# Arguments of a small `GPT`.
+SMALL = {
+    "vocabulary_size": 11,
+    "sequence_length": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "intermediate_dim": 12,
+}
 
 
 def shapes(config):

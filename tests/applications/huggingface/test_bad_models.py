@@ -7,14 +7,7 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.applications import GPT, TextClassifier, load_huggingface, save_huggingface
 
-SMALL = {
-    "vocabulary_size": 11,
-    "sequence_length": 8,
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 12,
-}
+from . import folders
 
 
 def wired(change):
@@ -25,7 +18,7 @@ def wired(change):
 
 def small_gpt():
     with graph.without_values():
-        return GPT(**SMALL)
+        return GPT(**folders.SMALL)
 
 
 def _wired(change):

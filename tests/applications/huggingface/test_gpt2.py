@@ -17,14 +17,6 @@ from . import folders
 
 BACKEND = keras.backend.backend()
 ATOL = 5e-5  # of float32 logits around 3
-SMALL = {
-    "vocabulary_size": 11,
-    "sequence_length": 8,
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 12,
-}
 IDS = np.array([[1, 2, 3, 10], [0, 5, 5, 7]], "int32")
 
 with np.load(Path(__file__).parents[2] / "golden" / "gpt2_tiny.npz") as file:
@@ -204,7 +196,7 @@ def test_a_half_precision_model_of_transformers_is_read(tmp_path):
 def test_transformers_reads_what_is_saved(activation, max_shard_bytes, tmp_path):
     import transformers
 
-    model = GPT(**SMALL, activation=activation, layer_norm_epsilon=1e-2, dropout=0.1)
+    model = GPT(**folders.SMALL, activation=activation, layer_norm_epsilon=1e-2, dropout=0.1)
     rng = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(rng.normal(size=weight.shape) / 2)
