@@ -6,7 +6,18 @@ from . import layers
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("analysis", "applications", "checkpoints", "decoding", "export", "graph", "ops", "schedules")
+_SUBPACKAGES = (
+    "analysis",
+    "applications",
+    "checkpoints",
+    "decoding",
+    "export",
+    "graph",
+    "losses",
+    "ops",
+    "pretraining",
+    "schedules",
+)
 
 __all__ = ["layers", *_SUBPACKAGES]
 

@@ -10,11 +10,22 @@ import keras
 from keras.src.backend.common import global_state
 
 
-def walk(model, inputs, call_layer, training=False):
+class _Missing:
+    def __repr__(self):
+        return "MISSING"
+
+
+MISSING = _Missing()  # stands in a walk for a tensor that is not there
+
+
+def walk(model, inputs, call_layer, training=False, call_partial=None):
     """Runs a functional model on inputs, with every layer called through a function of the caller's.
 
     The walk goes into nested functional and Sequential models. Nothing is rebuilt and no weight is copied: the layers
     are the model's own, and the tensors may be real or traced.
+
+    An input may be `MISSING`. Then what does not depend on it runs as ever, and each call of a layer or an operation that
+    lacks a tensor goes through `call_partial`: a model runs in two walks, one for each part of its inputs.
 
     Args:
         model: a functional `keras.Model` or a built `keras.Sequential`.
@@ -24,9 +35,12 @@ def walk(model, inputs, call_layer, training=False):
             names of the models that it is nested in, joined by "/"; a layer that the graph calls a second time has "#2"
             appended, and so on.
         training: bool, handed to the layers that take it.
+        call_partial: function `(layer or operation, path, args, kwargs, there) -> outputs`, where an input is `MISSING`.
+            `MISSING` stands in its arguments too; `there` holds the tensors among them that are no constants of the
+            graph, by their place (see `fill_in`). It may return `MISSING`.
 
     Returns:
-        The model's outputs.
+        The model's outputs, `MISSING` among them where nothing gave them.
 
     Raises:
         ValueError: if the model is a subclassed one, which has no graph to walk, or the inputs have another structure.
@@ -45,53 +59,41 @@ def walk(model, inputs, call_layer, training=False):
     outputs = keras_tx.graph.walk(model, keras.ops.zeros((1, 7, 8)), call_layer)  # seen == ["block"]
     ```
     """
-    return _walk(model, inputs, call_layer, training, "", {})
+
+    def call(operation, path, node, values):
+        args, kwargs = node.arguments.args, node.arguments.kwargs
+        if training is not None and isinstance(operation, keras.Layer) and operation._call_has_training_arg:
+            kwargs = {**kwargs, "training": training}
+        flat, there = [], {}
+        for place, leaf in enumerate(keras.tree.flatten((args, kwargs))):
+            if isinstance(leaf, keras.KerasTensor):
+                leaf = values[id(leaf)]
+                if leaf is not MISSING:
+                    there[f"{place:03}"] = leaf
+            flat.append(leaf)
+        args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
+        if any(leaf is MISSING for leaf in flat):
+            return call_partial(operation, path, args, kwargs, there)
+        return (
+            call_layer(operation, path, args, kwargs)
+            if isinstance(operation, keras.Layer)
+            else operation(*args, **kwargs)
+        )
+
+    return _run(model, inputs, call, "", {})
 
 
-def _walk(model, inputs, call_layer, training, prefix, calls):
-    functional = _functional(model)
-    if functional is None:
-        raise _no_graph(model, prefix)
-    tensors = functional._standardize_inputs(inputs)
-
-    def operation_fn(operation):
-        if not isinstance(operation, keras.Layer):
-            return operation
-        path = prefix + operation.name
-
-        def call(*args, **kwargs):
-            if _functional(operation) is not None and isinstance(operation, keras.Model):
-                nested_mask = kwargs.pop("mask", None)
-                if nested_mask is None:
-                    kwargs.pop("training", None)
-                    return _walk(
-                        operation,
-                        args[0] if args else kwargs["inputs"],
-                        call_layer,
-                        training,
-                        path + "/",
-                        calls,
-                    )
-            calls[path] = calls.get(path, 0) + 1
-            place = path if calls[path] == 1 else f"{path}#{calls[path]}"
-            if training is not None and operation._call_has_training_arg:
-                kwargs["training"] = training
-            return call_layer(operation, place, args, kwargs)
-
-        return call
-
-    outputs = functional._run_through_graph(tensors, operation_fn=operation_fn)
-    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
-        return outputs[0]
-    return outputs
+def fill_in(args, kwargs, there):
+    """Returns the arguments of a partial call with tensors in their places, which `walk` gave for it with other inputs."""
+    flat = [there.get(f"{place:03}", leaf) for place, leaf in enumerate(keras.tree.flatten((args, kwargs)))]
+    return keras.tree.pack_sequence_as((args, kwargs), flat)
 
 
-def layer_calls(model, prefix=""):
+def layer_calls(model):
     """Lists the layer calls of a functional model, in the order and under the paths of `walk`, without running it.
 
     Args:
         model: a functional `keras.Model` or a built `keras.Sequential`.
-        prefix: str before every path.
 
     Returns:
         Dict from path to layer.
@@ -99,26 +101,94 @@ def layer_calls(model, prefix=""):
     Raises:
         ValueError: if the model is a subclassed one.
     """
-    calls, counts = {}, {}
-    _list_calls(model, prefix, calls, counts)
+    return {path: layer for path, (layer, _) in layer_inputs(model).items()}
+
+
+def layer_inputs(model):
+    """Lists the layer calls as `layer_calls` does, and which inputs of the model each depends on.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`.
+
+    Returns:
+        Dict from path to a pair of the layer and the frozenset of the names of inputs.
+
+    Raises:
+        ValueError: if the model is a subclassed one.
+    """
+    calls = {}
+
+    def call(operation, path, node, values):
+        names = frozenset().union(*(values[id(tensor)] for tensor in node.input_tensors))
+        if isinstance(operation, keras.Layer):
+            calls[path] = (operation, names)
+        return [names] * len(node.outputs)
+
+    _run(model, pack_inputs(model, {name: frozenset([name]) for name in input_names(model)}), call, "", {})
     return calls
 
 
-def _list_calls(model, prefix, calls, counts):
+def input_names(model):
+    """Lists the names of a functional model's inputs: the keys where they are a dict, else the names of the tensors."""
+    functional = _functional(model)
+    if functional is None:
+        raise _no_graph(model, "")
+    if isinstance(functional.input, dict):
+        return list(functional.input)
+    return [tensor.name for tensor in functional.inputs]
+
+
+def pack_inputs(model, values):
+    """Returns values, a dict from `input_names`, in the structure of a functional model's inputs; `MISSING` where none is."""
+    functional = _functional(model)
+    if isinstance(functional.input, dict):
+        return {name: values.get(name, MISSING) for name in functional.input}
+    flat = [values.get(tensor.name, MISSING) for tensor in functional.inputs]
+    return keras.tree.pack_sequence_as(functional.input, flat)
+
+
+def _run(model, inputs, call, prefix, counts):
+    """Goes through the graph, also of nested models, and has `call(operation, path, node, values)` give each node's outputs.
+
+    `values` holds what the tensors of the graph stand for, by their ids.
+    """
     functional = _functional(model)
     if functional is None:
         raise _no_graph(model, prefix)
+    values = dict(zip(map(id, functional.inputs), _standardized(functional, inputs), strict=True))
     for depth in sorted(functional._nodes_by_depth, reverse=True):
         for node in functional._nodes_by_depth[depth]:
-            operation = node.operation
-            if node.is_input or not isinstance(operation, keras.Layer):
+            operation, path = node.operation, prefix + node.operation.name
+            if node.is_input:
                 continue
-            path = prefix + operation.name
-            if isinstance(operation, keras.Model) and _functional(operation) is not None:
-                _list_calls(operation, path + "/", calls, counts)
+            if _is_walked(node):
+                args, kwargs = node.arguments.fill_in(values)
+                outputs = _run(operation, args[0] if args else kwargs["inputs"], call, path + "/", counts)
             else:
                 counts[path] = counts.get(path, 0) + 1
-                calls[path if counts[path] == 1 else f"{path}#{counts[path]}"] = operation
+                place = path if counts[path] == 1 else f"{path}#{counts[path]}"
+                outputs = call(operation, place, node, values)
+            flat = [MISSING] * len(node.outputs) if outputs is MISSING else keras.tree.flatten(outputs)
+            values.update(zip(map(id, node.outputs), flat, strict=False))
+    outputs = keras.tree.pack_sequence_as(functional.output, [values[id(tensor)] for tensor in functional.outputs])
+    return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
+
+
+def _is_walked(node):
+    """Returns whether a node calls a model with a graph and hands it no mask (a model of a dict of inputs gets a dict of them)."""
+    masks = keras.tree.flatten(node.arguments.kwargs.get("mask"))
+    return _functional(node.operation) is not None and all(mask is None for mask in masks)
+
+
+def _standardized(functional, inputs):
+    """Returns the inputs as a list of tensors; what stands for a tensor stays."""
+    flat = keras.tree.flatten(inputs)
+    if not any(isinstance(each, (frozenset, _Missing)) for each in flat):
+        return functional._standardize_inputs(inputs)
+    return [
+        each if isinstance(each, (frozenset, _Missing)) else keras.ops.convert_to_tensor(each, dtype=tensor.dtype)
+        for each, tensor in zip(flat, functional.inputs, strict=True)
+    ]
 
 
 def _no_graph(model, prefix):
@@ -132,7 +202,7 @@ def _functional(model):
     """Returns the `Functional` behind a model, or `None` if there is none."""
     if isinstance(model, keras.Sequential):
         return model._functional
-    return model if isinstance(model, keras.Model) and hasattr(model, "_run_through_graph") else None
+    return model if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth") else None
 
 
 def find_layer(tensor, name):

@@ -6,25 +6,33 @@ from keras import ops
 from .concrete import check_tensor, concrete
 
 
-def check(name, ids, vocabulary_size, rank=2):
-    """Raises `ValueError` unless the tensor holds integer ids of the given rank inside [0, vocabulary_size).
+def check(name, ids, size, rank=2, size_name="vocabulary_size", what="token ids"):
+    """Raises `ValueError` unless the tensor holds integers of the given rank inside [0, size).
 
     The range is checked where the values are known, which they are not inside a compiled function.
+
+    Args:
+        name: str, the argument's name.
+        ids: integer tensor.
+        size: int, or `None` where it is not known.
+        rank: int.
+        size_name: str, what the message calls the size.
+        what: str, what the message calls the integers.
     """
     check_tensor(name, ids)
     dtype = keras.backend.standardize_dtype(ids.dtype)
     if "int" not in dtype:
         raise ValueError(
-            f"`{name}` must hold integer token ids; a keras.Input for them needs dtype='int32'. Received: {name} of dtype "
+            f"`{name}` must hold integer {what}; a keras.Input for them needs dtype='int32'. Received: {name} of dtype "
             f"{dtype}."
         )
     if len(ids.shape) != rank:
         raise ValueError(f"`{name}` must have {rank} axes. Received: {name} of shape {tuple(ids.shape)}.")
-    values = concrete(ids)
-    if values is not None and values.size and not 0 <= values.min() <= values.max() < vocabulary_size:
+    values = concrete(ids) if size is not None else None
+    if values is not None and values.size and not 0 <= values.min() <= values.max() < size:
         raise ValueError(
-            f"`{name}` must hold token ids in [0, vocabulary_size). Received: ids from {values.min()} to {values.max()} with "
-            f"vocabulary_size={vocabulary_size}."
+            f"`{name}` must hold {what} in [0, {size_name}). Received: {what.split()[-1]} from {values.min()} to {values.max()} "
+            f"with {size_name}={size}."
         )
 
 
