@@ -87,3 +87,22 @@ def advanced(start, length, mask=None):
     if mask is None:
         return start + ops.cast(length, "int32")
     return start + ops.sum(ops.cast(mask, "int32"), axis=-1)
+
+
+def gather(inputs, positions):
+    """Returns the vectors at some positions of each row, and zeros for positions outside the row.
+
+    Args:
+        inputs: float tensor (B, T, D).
+        positions: integer tensor (B, M).
+
+    Returns:
+        A float tensor (B, M, D).
+    """
+    batch, length, width = ops.shape(inputs)
+    known = ops.logical_and(positions >= 0, positions < length)
+    starts = ops.arange(batch, dtype="int32")[:, None] * length
+    places = starts + ops.where(known, ops.cast(positions, "int32"), ops.zeros((), dtype="int32"))
+    # One take from all rows laid end to end: a batched one costs XLA a gather of single rows.
+    found = ops.take(ops.reshape(inputs, (batch * length, width)), places, axis=0)
+    return ops.where(known[..., None], found, ops.zeros((), dtype=inputs.dtype))

@@ -15,6 +15,7 @@ X = ("float32", (LENGTH, WIDTH))
 OTHER = ("float32", (CONTEXT, WIDTH))
 IDS = ("int32", (LENGTH,))
 IN_HEADS = ("float32", (LENGTH, HEADS, 8))
+PLACES = ("places", (CONTEXT,))  # integers below CONTEXT
 
 
 def own_call(layer, *inputs):
@@ -27,7 +28,8 @@ class Row:
 
     Attributes:
         make: keyword arguments such as `dtype` -> the layer.
-        inputs: (dtype, shape less the batch) of each call argument that is a tensor; the first axis is the time.
+        inputs: (dtype, shape less the batch) of each call argument that is a tensor; the first axis is the time. The dtype
+            "places" stands for int32 numbers that every axis has.
         outputs: shape less the batch.
         trainable, seeds: how many trainable weights and how many states of random numbers it has.
         carries_mask: whether its outputs carry the mask of its first input; `None` where masks do not concern it.
@@ -67,7 +69,7 @@ class Row:
     def symbols(self, batch=None, dynamic=True, graph=True):
         """Returns symbolic inputs, with unknown time where `dynamic`."""
         return [
-            keras.Input(batch_shape=(batch, None if dynamic else shape[0], *shape[1:]), dtype=dtype)
+            keras.Input(batch_shape=(batch, None if dynamic else shape[0], *shape[1:]), dtype=dtype.replace(*_NUMBERS))
             for dtype, shape in (graph and self.graph_inputs) or self.inputs
         ]
 
@@ -124,7 +126,12 @@ def reloaded(model, folder):
     return keras.models.load_model(path, compile=False)
 
 
+_NUMBERS = ("places", "int32")
+
+
 def _draw(random, dtype, shape):
+    if dtype == "places":
+        return random.integers(0, CONTEXT, shape).astype("int32")
     if dtype == "int32":
         return random.integers(1, VOCABULARY, shape).astype("int32")
     return random.normal(size=shape).astype(dtype)
@@ -174,6 +181,13 @@ ROWS = [
         variant="gated",
     ),
     Row(
+        layers.GatherPositions,
+        lambda **kw: layers.GatherPositions(**kw),
+        inputs=(X, PLACES),
+        outputs=(CONTEXT, WIDTH),
+        carries_mask=False,
+    ),
+    Row(
         layers.MaskedMeanPooling,
         lambda **kw: layers.MaskedMeanPooling(**kw),
         outputs=(WIDTH,),
@@ -221,8 +235,24 @@ ROWS = [
         carries_mask=None,
     ),
     Row(
+        layers.SegmentEmbedding,
+        lambda **kw: layers.SegmentEmbedding(VOCABULARY, WIDTH, **kw),
+        inputs=(IDS,),
+        trainable=1,
+        inner=("segment_embedding",),
+    ),
+    Row(
         layers.SinusoidalPositionEncoding,
         lambda **kw: layers.SinusoidalPositionEncoding(100.0, **kw),
+    ),
+    Row(
+        layers.SpanBoundary,
+        lambda **kw: layers.SpanBoundary(CONTEXT, **kw),
+        inputs=(X, PLACES, PLACES, PLACES),
+        outputs=(CONTEXT, WIDTH),
+        trainable=9,
+        carries_mask=False,
+        inner=("boundary", "transform"),
     ),
     Row(
         layers.TiedLogits,
