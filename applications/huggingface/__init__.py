@@ -7,11 +7,11 @@ import numpy as np
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import gpt2
+from . import bert, gpt2
 from .config import NAME, Config
 
 # The `model_type` of a config.json, and the module that says how to read it.
-_RECIPES = {"gpt2": gpt2}
+_RECIPES = {"gpt2": gpt2, "bert": bert}
 
 
 def load_huggingface(folder, dtype=None):
@@ -27,7 +27,10 @@ def load_huggingface(folder, dtype=None):
             one that new layers have. A number that does not fit float16 is an error.
 
     Returns:
-        A `keras.Model`: for `model_type` "gpt2" that of `GPT`.
+        A `keras.Model`. For `model_type` "gpt2" that of `GPT`. For "bert" what `architectures` names: `BERT` for
+        "BertModel", with a pooler if the folder has one; `bert_pretrainer` for "BertForPreTraining" and
+        "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with `pairs=True` for
+        "BertForSequenceClassification". Where it names none, the tensors decide between the first two.
 
     Raises:
         ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name
@@ -46,8 +49,8 @@ def load_huggingface(folder, dtype=None):
     """
     config = Config(folder)
     recipe = config.choice("model_type", _RECIPES)
-    arguments = recipe.arguments(config)
     checkpoint = Checkpoint(folder, recipe.PREFIX)
+    arguments = recipe.arguments(config, checkpoint)
     _check_sizes(recipe.landmarks(arguments), checkpoint)
     _check_tied(recipe.TIED, checkpoint)
     with _dtype_policy(dtype), graph.without_values():
@@ -68,7 +71,9 @@ def save_huggingface(model, folder, max_shard_bytes=None):
     that is killed half-way leaves the old ones whole.
 
     Args:
-        model: a model of `GPT`, or one that wires the same layers in the same way under names of its own.
+        model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries) or `bert_classifier`, or one that
+            wires the same layers in the same way under names of its own. A classifier of one input is saved as one of
+            two.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 
@@ -93,13 +98,13 @@ def save_huggingface(model, folder, max_shard_bytes=None):
             f"`model` must be of a type that has a layout of Hugging Face ({', '.join(_RECIPES)}). Received: {model.name}, with "
             f"layers of classes {', '.join(sorted({type(layer).__name__ for layer in model.layers}))}."
         )
-    files = {NAME: json_bytes(recipe.config(model))}
-    save_weights(recipe.weights(model), folder, recipe.RULES, files, max_shard_bytes, recipe.PREFIX)
+    config, weights, rules = recipe.saved(model)
+    save_weights(weights, folder, rules, {NAME: json_bytes(config)}, max_shard_bytes)
 
 
 def _check_sizes(landmarks, checkpoint):
     """Compares the sizes in the config with those in the headers, before a model of these sizes is built."""
-    for name, shape in landmarks.items():
+    for name, shape in landmarks:
         held = checkpoint.shapes.get(name)
         if held != shape:
             held = "is missing" if held is None else f"has shape {held}"
@@ -111,9 +116,8 @@ def _check_sizes(landmarks, checkpoint):
 
 def _check_tied(tied, checkpoint):
     for name, source in tied.items():
-        if name in checkpoint.shapes and not np.array_equal(
-            checkpoint.read(name), checkpoint.read(source), equal_nan=True
-        ):
+        held = name in checkpoint.shapes and source in checkpoint.shapes  # a source that is missing is missed later
+        if held and not np.array_equal(checkpoint.read(name), checkpoint.read(source), equal_nan=True):
             raise ValueError(
                 f"Tensors must be equal where the config says that they are tied. Received: {name!r} and {source!r} in "
                 f"{checkpoint.folder}, which differ."

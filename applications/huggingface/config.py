@@ -20,9 +20,9 @@ class Config:
         self.folder = folder
         self._values = read_json(folder, NAME)
 
-    def text(self, key, default=_REQUIRED):
-        """Returns a string."""
-        return self._checked(key, default, lambda value: isinstance(value, str), "a string")
+    def has(self, key):
+        """Returns whether there is a value other than null."""
+        return self._values.get(key) is not None
 
     def positive_int(self, key, default=_REQUIRED):
         """Returns an integer of at least 1 that a backend can hold; null stands for a default that is not required."""
@@ -49,6 +49,29 @@ class Config:
             key, default, lambda value: isinstance(value, str) and value in choices, f"one of {names}"
         )
         return choices[value]
+
+    def only(self, key, choices):
+        """Returns what a dict of choices has for the one string of a list."""
+        names = ", ".join(repr(name) for name in choices)
+        value = self._checked(
+            key,
+            _REQUIRED,
+            lambda value: isinstance(value, list) and len(value) == 1 and value[0] in list(choices),
+            f"a list of one of {names}",
+        )
+        return choices[value[0]]
+
+    def row(self, key, num_rows, default=_REQUIRED):
+        """Returns the number of a row of a table."""
+        return self._checked(
+            key, default, lambda value: type(value) is int and 0 <= value < num_rows, f"an integer in [0, {num_rows})"
+        )
+
+    def num_labels(self):
+        """Returns how many classes there are: `id2label` names them, or `num_labels` counts them; else they are two."""
+        if not self.has("id2label"):
+            return self.positive_int("num_labels", default=2)
+        return len(self._checked("id2label", _REQUIRED, lambda value: isinstance(value, dict) and value, "an object"))
 
     def must_be(self, key, expected, default):
         """Raises `ValueError` unless the value is the one that is implemented."""

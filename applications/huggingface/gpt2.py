@@ -57,8 +57,8 @@ TIED = {"lm_head.weight": "wte.weight"}
 build = GPT
 
 
-def arguments(config):
-    """Returns the arguments of `GPT` for a config; raises `ValueError` for what `GPT` does not do."""
+def arguments(config, checkpoint):
+    """Returns the arguments of `GPT` for a folder; raises `ValueError` for what `GPT` does not do."""
     config.must_be("scale_attn_weights", True, default=True)
     config.must_be("scale_attn_by_inverse_layer_idx", False, default=False)
     config.must_be("add_cross_attention", False, default=False)
@@ -83,13 +83,12 @@ def arguments(config):
 
 
 def landmarks(sizes):
-    """Returns the shapes of a few tensors in which every size of `arguments` shows."""
+    """Yields names and shapes of tensors in which every size of `arguments` shows, blocks included."""
     hidden_dim = sizes["hidden_dim"]
-    return {
-        f"h.{sizes['num_layers'] - 1}.mlp.c_fc.weight": (hidden_dim, sizes["intermediate_dim"]),
-        "wte.weight": (sizes["vocabulary_size"], hidden_dim),
-        "wpe.weight": (sizes["sequence_length"], hidden_dim),
-    }
+    for index in reversed(range(sizes["num_layers"])):
+        yield f"h.{index}.mlp.c_fc.weight", (hidden_dim, sizes["intermediate_dim"])
+    yield "wte.weight", (sizes["vocabulary_size"], hidden_dim)
+    yield "wpe.weight", (sizes["sequence_length"], hidden_dim)
 
 
 def recognizes(model):
@@ -97,8 +96,16 @@ def recognizes(model):
     return any(isinstance(layer, TransformerDecoder) and not layer.has_context for layer in model.layers)
 
 
-def config(model):
-    """Returns the content of `config.json` for a model; raises `ValueError` if it is not a GPT-2."""
+def saved(model):
+    """Returns the config of a model, its weights by their paths in `GPT`, and the rules by which they are written.
+
+    Raises `ValueError` if the model is not a GPT-2.
+    """
+    rules = [Rule(PREFIX + rule.tensor, rule.weights, rule.arrangement.pattern) for rule in RULES]
+    return _config(model), weights(model), rules
+
+
+def _config(model):
     embedding, dropout, blocks, _ = _parts(model)
     block = blocks[0]
     rate = dropout.rate if dropout is not None else 0.0
