@@ -1,9 +1,11 @@
-"""One encoder block, forward and training step, beside keras-hub's and one made of Keras' own attention.
+"""One encoder block, forward and training step, beside keras-hub's and one made of Keras' own attention; and the whole
+pretraining step of BERT, beside keras-hub's and transformers' (torch).
 
     python benchmarks/train_step.py [--rounds 15] [--size small base] [--dropout 0 0.1] [--jit on off]
+    python benchmarks/train_step.py --size bert-base --dropout 0.1 --rounds 5
 
 Prints a table of medians (milliseconds) and of ratios to ours (above 1: ours is faster), and one line of JSON last. The
-three blocks do the same work (post-norm, relu, biases) on the same inputs, one after the other in each round.
+candidates do the same work (the blocks: post-norm, relu, biases) on the same inputs, one after the other in each round.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import bert_pretraining
 import keras
 import numpy as np
 from timing import alternate, machine, medians, ratio
@@ -113,7 +116,7 @@ def _compiled_jax(block, inputs):
     return lambda: jax.block_until_ready(forward(trainable, state["other"], x)), train
 
 
-def measure(size_name, dropout, jit, rounds):
+def measure_block(size_name, dropout, jit, rounds):
     size = SIZES[size_name]
     inputs = np.random.default_rng(0).standard_normal((size["batch"], size["length"], size["hidden"])).astype("float32")
     steps = {"forward": {}, "train": {}}
@@ -121,28 +124,48 @@ def measure(size_name, dropout, jit, rounds):
         block = make(size, dropout)
         block.build(inputs.shape)
         steps["forward"][name], steps["train"][name] = compiled(block, inputs, jit)
-    rows = []
     for what, candidates in steps.items():
-        if what == "forward" and dropout:
-            continue  # the same work as without dropout
-        seconds = alternate(candidates, rounds)
-        rows.append(
-            {
-                "size": size_name,
-                "what": what,
-                "dropout": dropout,
-                "jit": jit,
-                "milliseconds": {name: round(value, 2) for name, value in medians(seconds).items()},
-                "ratio": {name: round(ratio(seconds, name, OURS), 3) for name in candidates if name != OURS},
-            }
-        )
-    return rows
+        if what == "train" or not dropout:  # forward it is the same work
+            yield what, candidates, rounds
+
+
+def measure_bert(size_name, dropout, jit, rounds):
+    size = bert_pretraining.SIZES[size_name]
+    candidates = {name: make(size, dropout, jit) for name, make in bert_pretraining.CANDIDATES.items()}
+    yield "pretrain", candidates, rounds
+
+
+def timed(size_name, dropout, jit, rounds):
+    """Yields a row for each thing that is measured at a size."""
+    is_bert = size_name in bert_pretraining.SIZES
+    for what, candidates, times in (measure_bert if is_bert else measure_block)(size_name, dropout, jit, rounds):
+        seconds = alternate(candidates, times)
+        row = {
+            "size": size_name,
+            "what": what,
+            "dropout": dropout,
+            "jit": jit,
+            "milliseconds": {name: round(value, 2) for name, value in medians(seconds).items()},
+            "ratio": {name: round(ratio(seconds, name, OURS), 3) for name in candidates if name != OURS},
+        }
+        if is_bert:
+            batch = bert_pretraining.SIZES[size_name]["batch"]
+            row["samples_per_second"] = {name: round(1000 * batch / ms, 3) for name, ms in row["milliseconds"].items()}
+        yield row
+
+
+def spelled(row):
+    """Returns a row as text."""
+    line = f"{row['size']:9} {row['what']:8} {row['dropout']:7} {'on' if row['jit'] else 'off':>4} "
+    line += "".join(f"  {name} {value:.1f} ms" for name, value in row["milliseconds"].items())
+    line += "".join(f"  {name} / ours {value:.2f}" for name, value in row["ratio"].items())
+    return line + "".join(f"  {name} {value:.2f}/s" for name, value in row.get("samples_per_second", {}).items())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--size", nargs="+", choices=[*SIZES, *bert_pretraining.SIZES], default=list(SIZES))
     parser.add_argument("--dropout", nargs="+", type=float, default=[0.0, 0.1])
     parser.add_argument("--jit", nargs="+", choices=["on", "off"], default=["on", "off"])
     options = parser.parse_args()
@@ -150,23 +173,16 @@ def main():
     if keras.backend.backend() == "jax":
         jits = [True]
 
-    names = list(BLOCKS)
-    header = f"{'size':6} {'what':8} {'dropout':>7} {'jit':>4}" + "".join(f"{name:>12}" for name in names)
-    print(header + "".join(f"{name + ' / ours':>18}" for name in names[1:]))
     rows = []
     for size in options.size:
         for jit in jits:
             for dropout in options.dropout:
-                for row in measure(size, dropout, jit, options.rounds):
+                for row in timed(size, dropout, jit, options.rounds):
                     rows.append(row)
-                    line = f"{size:6} {row['what']:8} {dropout:7} {'on' if jit else 'off':>4}"
-                    line += "".join(f"{row['milliseconds'][name]:10.1f}ms" for name in names)
-                    print(
-                        line + "".join(f"{row['ratio'][name]:18.2f}" for name in names[1:]),
-                        flush=True,
-                    )
+                    print(spelled(row), flush=True)
     backend = keras.backend.backend()
-    dated = machine("keras", "keras-hub", backend)
+    others = ["torch", "transformers"] if set(options.size) & set(bert_pretraining.SIZES) else []
+    dated = machine("keras", "keras-hub", backend, *others)
     print(json.dumps({"benchmark": "train_step", "backend": backend, "machine": dated, "rows": rows}))
 
 

@@ -1,0 +1,172 @@
+"""A small BERT pretrained from nothing, on film plots, movie reviews and Python's language reference.
+
+    python examples/bert_pretraining.py [--objective token|word|span] [--quick] [--epochs N] [--output FOLDER]
+
+Restores masked tokens (single ones, whole words, or spans that are also predicted from the tokens around them), and
+tells whether one segment follows the other. Killed and started again, it goes on after the last whole epoch. The
+encoder is left in the folder for `bert_finetuning.py`.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import bert_corpus
+import keras
+import numpy as np
+from bert_batches import OBJECTIVES, PretrainingBatches, unigram_baseline
+from bert_text import make_tokenizer
+
+from keras_tx.applications import BERT, bert_pretrainer
+from keras_tx.schedules import LinearWarmUpDecay
+
+FULL = {"vocabulary": 8000, "length": 128, "batch": 32, "epochs": 30, "rate": 1e-2, "share": 1.0}
+QUICK = {**FULL, "vocabulary": 2000, "epochs": 4, "share": 0.15}
+SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 192, "intermediate_dim": 768}
+QUICK_SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 64, "intermediate_dim": 128}
+SENTENCES = (
+    "The film is a [MASK] comedy about love.",
+    "He falls in [MASK] with a young girl.",
+    "The [MASK] statement raises an exception.",
+)
+
+
+def build(tokenizer, size, objective):
+    """Returns the model to pretrain; its encoder is `get_layer("bert")`."""
+    encoder = BERT(tokenizer.vocabulary_size(), sequence_length=128, dropout=0.1, **size)
+    return bert_pretrainer(encoder, span_boundary=objective == "span")
+
+
+def compile_model(model, settings, steps):
+    """Compiles for the mean over the masked tokens, summed over the objectives."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    rate = LinearWarmUpDecay(settings["rate"], total_steps=steps, warm_up_steps=steps // 10)
+    model.compile(
+        optimizer=keras.optimizers.Muon(rate, weight_decay=0.01, adam_lr_ratio=0.1, clipnorm=1.0),
+        loss=dict.fromkeys(model.output, loss),
+        weighted_metrics={name: ["accuracy"] for name in model.output},
+        jit_compile=keras.backend.backend() != "torch",
+    )
+
+
+def train(model, training, held_out, settings, folder, verbose=2):
+    """Fits the model, from the last whole epoch on if it was interrupted, and returns the history of all epochs."""
+    compile_model(model, settings, settings["epochs"] * training.num_batches)
+    log = folder / "history.jsonl"
+
+    def note(epoch, logs):
+        with open(log, "a") as file:
+            print(json.dumps({"epoch": epoch, **{name: float(value) for name, value in logs.items()}}), file=file)
+
+    if not (folder / "backup").exists():
+        log.unlink(missing_ok=True)
+    # Double, because a backup that is cut short by a kill cannot be read, and then the one before is.
+    backup = keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True)
+    model.fit(
+        training,
+        validation_data=held_out,
+        epochs=settings["epochs"],
+        callbacks=[training.follow(), keras.callbacks.LambdaCallback(on_epoch_end=note), backup],
+        shuffle=False,
+        verbose=verbose,
+    )
+    rows = {row["epoch"]: row for row in map(json.loads, log.read_text().splitlines())}
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def draw(history, unigram, path):
+    """Writes the held-out loss and accuracy of each epoch as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    epochs = range(1, len(history) + 1)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    names = [name for name in ("masked_lm", "span_boundary") if f"val_{name}_loss" in history[0]]
+    for name in names:
+        left.plot(epochs, [row[f"val_{name}_loss"] for row in history], marker=".", label=name.replace("_", " "))
+    left.axhline(unigram, linestyle="--", color="0.35", label="unigram counts")
+    left.set(xlabel="epoch", ylabel="nats a masked token", title="Held-out loss")
+    for name in (*names, "next_sentence"):
+        right.plot(epochs, [row[f"val_{name}_accuracy"] for row in history], marker=".", label=name.replace("_", " "))
+    right.axhline(0.5, linestyle="--", color="0.35", label="next sentence by chance")
+    right.set(xlabel="epoch", title="Held-out accuracy", ylim=(0, 1))
+    for axes in (left, right):
+        axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def fill(model, tokenizer, sentence, count=5):
+    """Returns the likeliest tokens for the [MASK] of a sentence."""
+    before, after = (tokenizer.tokenize([part]).to_list()[0] for part in sentence.split("[MASK]"))
+    ids = np.array([[tokenizer.start_id, *before, tokenizer.mask_id, *after, tokenizer.end_id]], "int32")
+    encoded = model.get_layer("bert")({"token_ids": ids, "segment_ids": np.zeros_like(ids)})["sequence_output"]
+    vector = encoded[:, len(before) + 1]
+    for name in ("masked_lm_transform", "masked_lm_norm", "masked_lm"):
+        vector = model.get_layer(name)(vector)
+    best = keras.ops.convert_to_numpy(vector)[0].argsort()[::-1][:count]
+    return [tokenizer.vocabulary[index] for index in best]
+
+
+def main():
+    """Runs the whole job and prints what came out."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--objective", choices=OBJECTIVES, default="token")
+    parser.add_argument("--quick", action="store_true", help="a tiny model on a part of the text, under two minutes")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--output", type=Path, default=Path("outputs/bert_pretraining"))
+    options = parser.parse_args()
+    settings, size = (QUICK, QUICK_SIZE) if options.quick else (FULL, SIZE)
+    settings = {**settings, "epochs": options.epochs or settings["epochs"]}
+    start = time.perf_counter()
+    keras.utils.set_random_seed(0)
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    documents = [part[:: round(1 / settings["share"])] for part in bert_corpus.load_documents()]
+    print(f"{len(documents[0])} documents to train on, {len(documents[1])} held out. Learning the vocabulary ...")
+    vocabulary_file = options.output / "vocabulary.txt"
+    if not (options.output / "backup").exists() or not vocabulary_file.exists():
+        vocabulary_file.write_text("\n".join(bert_corpus.learn_vocabulary(documents[0], settings["vocabulary"])) + "\n")
+    tokenizer = make_tokenizer(vocabulary_file.read_text().splitlines())
+    training, held_out = (
+        PretrainingBatches(
+            bert_corpus.tokenized(part, tokenizer), tokenizer, settings["length"], settings["batch"], options.objective
+        )
+        for part in documents
+    )
+    tokens = sum(len(sentence) for document in training.documents for sentence in document)
+    model = build(tokenizer, size, options.objective)
+    print(f"{tokens:,} tokens, {training.num_batches} steps an epoch, {model.count_params():,} parameters")
+    unigram_loss, unigram_accuracy = unigram_baseline(training, held_out)
+    history = train(model, training, held_out, settings, options.output)
+    last = history[-1]
+
+    model.get_layer("bert").save(options.output / "encoder.keras")
+    model.save(options.output / "pretrainer.keras")
+    draw(history, unigram_loss, options.output / "pretraining.png")
+    for sentence in SENTENCES:
+        print(f"  {sentence}  {', '.join(fill(model, tokenizer, sentence))}")
+    print(f"\nHeld-out text, objective {options.objective}:        loss   accuracy")
+    print(f"  masked tokens                    {last['val_masked_lm_loss']:.3f}  {last['val_masked_lm_accuracy']:.4f}")
+    if "val_span_boundary_loss" in last:
+        print(
+            f"  the same from span boundaries    {last['val_span_boundary_loss']:.3f}"
+            f"  {last['val_span_boundary_accuracy']:.4f}"
+        )
+    print(f"  masked tokens, unigram counts    {unigram_loss:.3f}  {unigram_accuracy:.4f}")
+    print(
+        f"  next sentence (chance 0.5)       {last['val_next_sentence_loss']:.3f}  {last['val_next_sentence_accuracy']:.4f}"
+    )
+    print(f"\nEncoder, vocabulary and curves: {options.output}\nDone in {time.perf_counter() - start:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
