@@ -51,6 +51,17 @@ def test_the_generating_examples_run(tmp_path, monkeypatch):
         assert names["text"].startswith("Once upon")
 
 
+@pytest.mark.slow
+def test_the_pretraining_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    section = re.search(r"## Pretraining and fine-tuning\n(.*?)\n## ", README, re.DOTALL).group(1)
+    names = {}
+    exec(compile(re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1), "README.md", "exec"), names)
+    assert names["logits"].shape == (2, 3)
+    assert names["model"].get_layer("bert") is names["classifier"].get_layer("bert") is names["encoder"]
+    assert (tmp_path / "encoder" / "model.safetensors").exists()
+
+
 def test_every_place_in_the_tree_exists():
     tree = re.search(r"## What is where\n+```\n(.*?)```", README, re.DOTALL).group(1)
     places = [line.split()[0] for line in tree.splitlines()]
