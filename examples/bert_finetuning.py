@@ -30,7 +30,7 @@ from keras_tx.schedules import LinearWarmUpDecay
 
 LENGTHS = (24, 48)  # a batch is padded to the first that holds its longest text
 BATCH = 32
-EPOCHS = 4
+EPOCHS = 2
 LORA_RANK = 8
 # Peak learning rates.
 RATES = {"scratch": 5e-4, "pretrained": 5e-4, "minilm": 1e-4, "lora": 1e-3}
