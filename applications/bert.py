@@ -19,6 +19,7 @@ from ..layers import (
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerEncoder,
+    arguments,
 )
 
 # Base and large: Devlin et al. 2019, section 3; tiny to medium: Turc et al. 2019, "Well-Read Students Learn Better".
@@ -88,6 +89,10 @@ def BERT(
         Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
         section 3.
     """
+    sizes = {"vocabulary_size": vocabulary_size, "num_layers": num_layers}
+    for argument, value in sizes.items():
+        arguments.positive_int(argument, value)
+    arguments.flag("pooler", pooler)
     if isinstance(padding_id, bool) or not isinstance(padding_id, int) or not 0 <= padding_id < vocabulary_size:
         raise ValueError(
             "`padding_id` must be a token of the vocabulary. Received: "
@@ -135,7 +140,8 @@ def bert_pretrainer(
         next_sentence: bool, whether to predict from the pooled output whether the second segment follows the first.
         span_boundary: bool, whether each masked token is also predicted from the two tokens around its span; the loss
             is then the sum of both.
-        max_span_length: int, places in a span, where `span_boundary` is set.
+        max_span_length: int, places in a span, where `span_boundary` is set: the `max_span_tokens` of `mask_spans`, or
+            its `max_span_length` where that counts tokens, at least.
         activation: name or function, of the transforms before the logits.
         name: str, the model's name.
 
@@ -161,7 +167,8 @@ def bert_pretrainer(
     Reference:
         Devlin et al. 2019, section 3.1 and appendix A.1; Joshi et al. 2020, "SpanBERT", section 3.2.
     """
-    embedding = _check_encoder(encoder, needs_pooler=next_sentence)
+    arguments.flag("span_boundary", span_boundary)
+    embedding = _check_encoder(encoder, needs_pooler=arguments.flag("next_sentence", next_sentence))
     inputs = {**_encoder_inputs(), "mask_positions": keras.Input((None,), dtype="int32", name="mask_positions")}
     encoded = encoder({name: inputs[name] for name in ("token_ids", "segment_ids")})
     sequence = encoded["sequence_output"]
@@ -216,6 +223,7 @@ def bert_classifier(encoder, num_classes, dropout=0.1, pairs=False, name="bert_c
         Devlin et al. 2019, section 4.1.
     """
     _check_encoder(encoder, needs_pooler=True)
+    arguments.flag("pairs", pairs)
     inputs = _encoder_inputs()
     segments = inputs["segment_ids"] if pairs else ops.zeros_like(inputs["token_ids"])
     x = encoder({"token_ids": inputs["token_ids"], "segment_ids": segments})["pooled_output"]

@@ -150,7 +150,7 @@ def load_imdb(data_dir=None):
             name=error.name,
         ) from error
     if not builder.is_prepared():
-        _reach(IMDB_SOURCE, builder.data_dir)  # at once, where the download would retry for minutes
+        reach(IMDB_SOURCE, builder.data_dir)  # at once, where the download would retry for minutes
         builder.download_and_prepare()
     return tuple(
         _examples(tfds.as_numpy(builder.as_dataset(split=half, as_supervised=True))) for half in ("train", "test")
@@ -235,7 +235,7 @@ def _examples(pairs):
     return _strings(text.decode("utf-8") for text in texts), np.array(labels, dtype="int32")
 
 
-def _reach(url, folder):
+def reach(url, folder, what="IMDB"):
     """Raises ConnectionError if no answer comes from the server of `url`, proxies considered."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=20).close()
@@ -243,6 +243,6 @@ def _reach(url, folder):
         return  # it answers; what it says of the download is for the download to report
     except OSError as error:
         raise ConnectionError(
-            f"IMDB is downloaded once from {url}, which cannot be reached from here. Run this where there is an internet "
+            f"{what} is downloaded once from {url}, which cannot be reached from here. Run this where there is an internet "
             f"connection, or copy the folder {folder} from a machine that has it. Received: {error}."
         ) from error

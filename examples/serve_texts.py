@@ -1,4 +1,4 @@
-"""Classifies texts with a SavedModel, in a process that has TensorFlow and tensorflow-text and nothing else of ours.
+"""Classifies or answers texts with a SavedModel, in a process that has TensorFlow and tensorflow-text and nothing of ours.
 
     python examples/serve_texts.py FOLDER "a text" "another text"
 
@@ -29,8 +29,11 @@ def main():
         raise SystemExit(f"{name} can be imported: this proves nothing.")
     folder, *texts = sys.argv[1:]
     served = tf.saved_model.load(folder)
-    for text, probabilities in zip(texts, served.serve(tf.constant(texts)).numpy(), strict=True):
-        print(json.dumps({"text": text, "probabilities": [round(float(p), 4) for p in probabilities]}))
+    for text, answer in zip(texts, served.serve(tf.constant(texts)).numpy(), strict=True):
+        if isinstance(answer, bytes):
+            print(json.dumps({"text": text, "answer": answer.decode(errors="replace")}))
+        else:
+            print(json.dumps({"text": text, "probabilities": [round(float(p), 4) for p in answer]}))
 
 
 if __name__ == "__main__":

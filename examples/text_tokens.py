@@ -8,13 +8,14 @@ END = "<|endoftext|>"
 SPECIAL = [END, "<|title|>", "<|summary|>"]  # ids 0, 1 and 2 of byte pairs
 
 
-def make_tokenizer(kind, texts, vocabulary_size):
+def make_tokenizer(kind, texts, vocabulary_size, split_digits=False):
     """Returns a keras-hub tokenizer whose id 0 stands for the end of a text.
 
     Args:
         kind: "bpe" for byte pairs learned from the texts, or "bytes".
         texts: list of str.
         vocabulary_size: int, for byte pairs, whose first ids are those of `SPECIAL`.
+        split_digits: bool, whether each digit of byte pairs is a token of its own, so that no number is a word.
     """
     import keras_hub
 
@@ -23,7 +24,9 @@ def make_tokenizer(kind, texts, vocabulary_size):
     import tokenizers
 
     learner = tokenizers.Tokenizer(tokenizers.models.BPE())
-    learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    splitters = [tokenizers.pre_tokenizers.Digits(individual_digits=True)] if split_digits else []
+    splitters.append(tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False))
+    learner.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(splitters)
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocabulary_size,
         special_tokens=SPECIAL,

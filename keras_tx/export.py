@@ -8,7 +8,14 @@ import keras
 
 
 def export_saved_model(
-    model, path, tokenizer=None, sequence_length=None, activation=None, jit_compile=False, generate=None
+    model,
+    path,
+    tokenizer=None,
+    sequence_length=None,
+    activation=None,
+    jit_compile=False,
+    generate=None,
+    target_tokenizer=None,
 ):
     """Writes a SavedModel whose endpoint `serve` maps strings (or the model's own inputs) to the model's outputs.
 
@@ -34,6 +41,12 @@ def export_saved_model(
             ...)`, each giving "logits" and the caches, which hold `max_prompt_length + max_new_tokens` tokens (whoever calls
             `step` counts them: nothing tells of more). Any batch size. Needs a tokenizer. `None` for a model that does not
             generate.
+
+            A model of two inputs, one of which is decoded, answers texts: `text_input` names the input that takes a text's ids,
+            `prompt` is the list of ids with which each answer starts (it is not part of it), and `pad_id`, 0 unless given, is
+            padding. `serve` then maps texts to answers (of a text, the first `max_prompt_length` tokens are read), and
+            `prefill` takes the text as `context_ids`.
+        target_tokenizer: keras-hub tokenizer that spells what is generated, where it is not `tokenizer`.
 
     Returns:
         The path.
@@ -61,13 +74,14 @@ def export_saved_model(
             "The backend must be TensorFlow for a SavedModel: save the model with model.save(), load that file in a process with "
             f"KERAS_BACKEND=tensorflow and export it there. Received: backend {keras.backend.backend()}."
         )
-    if tokenizer is not None and (not callable(tokenizer) or len(model.inputs) != 1):
+    text_input = generate.get("text_input") if isinstance(generate, dict) else None
+    if tokenizer is not None and (not callable(tokenizer) or (len(model.inputs) != 1 and text_input is None)):
         raise ValueError(
-            "`tokenizer` must be callable, and its model must have one input. Received: "
+            "`tokenizer` must be callable, and its model must have one input, or `generate` name its `text_input`. Received: "
             f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
         )
     if tokenizer is not None:
-        _check_tokenizer(tf, tokenizer, model)
+        _check_tokenizer(tf, tokenizer, model, text_input)
     if generate is not None:
         if not isinstance(generate, dict):
             raise ValueError(f"`generate` must be a dict of arguments. Received: generate={generate!r}.")
@@ -76,14 +90,14 @@ def export_saved_model(
                 "`activation`, `sequence_length` and `jit_compile` belong to models that do not generate. Received: "
                 f"activation={activation!r}, sequence_length={sequence_length!r}, jit_compile={jit_compile!r} with generate."
             )
-        return _export_generation(tf, model, path, tokenizer, dict(generate))
+        return _export_generation(tf, model, path, tokenizer, target_tokenizer or tokenizer, dict(generate))
     activation = keras.activations.get(activation)
 
     def run(*inputs):
         outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
         return activation(outputs) if activation is not keras.activations.linear else outputs
 
-    module = _module(tf, model, tokenizer)
+    module = _module(tf, model, [tokenizer])
     compiled = tf.function(run, jit_compile=jit_compile)
     if tokenizer is None:
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
@@ -99,17 +113,16 @@ def export_saved_model(
     return path
 
 
-def _module(tf, model, tokenizer):
+def _module(tf, model, tokenizers):
     """Returns a module that keeps what the endpoints use: SavedModel knows no Keras variable and no tokenizer."""
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
-    if tokenizer is not None:
-        # Without these the tokenizer's tables would be saved as "untracked resource".
-        module.tokenizer_parts = list(vars(tokenizer).values())
+    # Without these the tokenizers' tables would be saved as "untracked resource".
+    module.tokenizer_parts = [list(vars(each).values()) for each in tokenizers if each is not None]
     return module
 
 
-def _check_tokenizer(tf, tokenizer, model):
+def _check_tokenizer(tf, tokenizer, model, text_input):
     """Raises `ValueError` unless the tokenizer gives integers that the model's embeddings have rows for.
 
     Else the folder would be written, and every request to it fail or, worse, be answered.
@@ -129,7 +142,7 @@ def _check_tokenizer(tf, tokenizer, model):
             f"`tokenizer` must give integer ids. Received: tokenizer={tokenizer!r}, which gives "
             f"{getattr(ids, 'dtype', type(ids))}."
         )
-    rows = vocabulary_size(model)
+    rows = vocabulary_size(model, text_input)
     size = getattr(tokenizer, "vocabulary_size", None)
     if rows is not None and callable(size) and size() > rows:
         raise ValueError(
@@ -138,31 +151,46 @@ def _check_tokenizer(tf, tokenizer, model):
         )
 
 
-def _export_generation(tf, model, path, tokenizer, options):
+def _export_generation(tf, model, path, tokenizer, target_tokenizer, options):
     from .decoding import endpoints
 
-    if tokenizer is None or not callable(getattr(tokenizer, "detokenize", None)):
-        raise ValueError(
-            "`tokenizer` must be one with `tokenize` and `detokenize` where `generate` is given. Received: "
-            f"tokenizer={tokenizer!r}."
-        )
+    for each in (tokenizer, target_tokenizer):
+        if each is None or not callable(getattr(each, "detokenize", None)):
+            raise ValueError(
+                "`tokenizer` must be one with `tokenize` and `detokenize` where `generate` is given. Received: "
+                f"tokenizer={each!r}."
+            )
     known = {"max_new_tokens", "max_prompt_length", "sampler", "stop_ids", "seed"}
-    if "max_new_tokens" not in options or set(options) - known:
+    needed = {"max_new_tokens"}
+    if "text_input" in options:
+        known |= {"text_input", "prompt", "pad_id"}
+        needed |= {"prompt"}
+    if needed - set(options) or set(options) - known:
         raise ValueError(
-            f"`generate` must hold 'max_new_tokens', and nothing but {sorted(known)}. Received: generate={options!r}."
+            f"`generate` must hold {', '.join(map(repr, sorted(needed)))}, and nothing but {sorted(known)}. Received: "
+            f"generate={options!r}."
         )
     if getattr(tokenizer, "sequence_length", None):
         raise ValueError(
             "`tokenizer` must not pad to a length of its own where `generate` is given. Received: a tokenizer with "
             f"sequence_length={tokenizer.sequence_length}."
         )
-    module = _module(tf, model, tokenizer)
-    serve = endpoints.text_endpoint(model, tokenizer, **options)
-    prompt_length = options.get("max_prompt_length") or endpoints.longest_sequence(model) or 512
-    prefill, step, caches = endpoints.cache_endpoints(model, prompt_length + options["max_new_tokens"])
+    module = _module(tf, model, [tokenizer, target_tokenizer])
     ids = tf.TensorSpec((None, None), tf.int32, name="token_ids")
+    signature = [ids, tf.TensorSpec((None, None), tf.bool, name="mask")]
+    if "text_input" in options:
+        serve, given = (
+            endpoints.answer_endpoint(model, tokenizer, target_tokenizer, **options),
+            (options["text_input"],),
+        )
+        signature.append(tf.TensorSpec((None, None), tf.int32, name="context_ids"))
+        prompt_length = len(options["prompt"])
+    else:
+        serve, given = endpoints.text_endpoint(model, tokenizer, **options), ()
+        prompt_length = options.get("max_prompt_length") or endpoints.longest_sequence(model) or 512
+    prefill, step, caches = endpoints.cache_endpoints(model, prompt_length + options["max_new_tokens"], given)
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
-    module.prefill = tf.function(prefill, input_signature=[ids, tf.TensorSpec((None, None), tf.bool, name="mask")])
+    module.prefill = tf.function(prefill, input_signature=signature)
     module.step = tf.function(step)
     signatures = {
         "serve": module.serve,

@@ -175,7 +175,7 @@ def _run(model, inputs, call, prefix, counts):
 
 
 def _is_walked(node):
-    """Returns whether a node calls a model with a graph and hands it no mask (a model of a dict of inputs gets a dict of them)."""
+    """Returns whether a node calls a model with a graph and hands it no mask (or a dict of none)."""
     masks = keras.tree.flatten(node.arguments.kwargs.get("mask"))
     return _functional(node.operation) is not None and all(mask is None for mask in masks)
 

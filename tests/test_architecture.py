@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
     "keras_tx.export": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state", "keras_tx.decoding"},
     "keras_tx.checkpoints": set(),
+    "keras_tx.losses": set(),
     "keras_tx.pretraining": set(),
     "keras_tx.schedules": set(),
     "keras_tx.applications": {"keras_tx"},

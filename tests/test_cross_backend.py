@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from .layers.contract_rows import ROWS, joint_model, joint_numbers, stir
+from .layers.contract_rows import joint_model, joint_numbers, stir
+from .layers.contract_table import ROWS
 
 OTHERS = [
     backend

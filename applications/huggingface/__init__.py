@@ -7,11 +7,11 @@ import numpy as np
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import bert, gpt2
+from . import bart, bert, gpt2, marian
 from .config import NAME, Config
 
 # The `model_type` of a config.json, and the module that says how to read it.
-_RECIPES = {"gpt2": gpt2, "bert": bert}
+_RECIPES = {"gpt2": gpt2, "bert": bert, "marian": marian, "bart": bart}
 
 
 def load_huggingface(folder, dtype=None):
@@ -27,10 +27,10 @@ def load_huggingface(folder, dtype=None):
             one that new layers have. A number that does not fit float16 is an error.
 
     Returns:
-        A `keras.Model`. For `model_type` "gpt2" that of `GPT`. For "bert" what `architectures` names: `BERT` for
-        "BertModel", with a pooler if the folder has one; `bert_pretrainer` for "BertForPreTraining" and
-        "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with `pairs=True` for
-        "BertForSequenceClassification". Where it names none, the tensors decide between the first two.
+        A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "marian" and "bart" that of `Translator`. For "bert"
+        what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one; `bert_pretrainer` for
+        "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with
+        `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide between the first two.
 
     Raises:
         ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name
@@ -71,9 +71,9 @@ def save_huggingface(model, folder, max_shard_bytes=None):
     that is killed half-way leaves the old ones whole.
 
     Args:
-        model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries) or `bert_classifier`, or one that
-            wires the same layers in the same way under names of its own. A classifier of one input is saved as one of
-            two.
+        model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
+            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, or one that wires the same layers in
+            the same way under names of its own. A classifier of one input is saved as one of two.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 

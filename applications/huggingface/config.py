@@ -42,6 +42,12 @@ class Config:
             self._checked(key, default, lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
         )
 
+    def flag(self, key, default=_REQUIRED):
+        """Returns a bool; null stands for a default that is not required."""
+        if default is not _REQUIRED and self._values.get(key) is None:
+            return default
+        return self._checked(key, default, lambda value: isinstance(value, bool), "true or false")
+
     def choice(self, key, choices, default=_REQUIRED):
         """Returns what a dict of choices has for a string."""
         names = ", ".join(repr(name) for name in choices)

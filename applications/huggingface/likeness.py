@@ -21,7 +21,7 @@ def pairs(model, reference):
 
     Args:
         model: a functional `keras.Model`.
-        reference: a functional `keras.Model` that calls each of its layers once.
+        reference: a functional `keras.Model`.
 
     Returns:
         List of `(layer, layer of the reference)`, without models.
@@ -32,8 +32,10 @@ def pairs(model, reference):
     found, names = [], {}  # the model's name by the reference's
     mine, theirs = model.get_config(), reference.get_config()
     entries, known_entries = ({entry["name"]: entry for entry in config["layers"]} for config in (mine, theirs))
-    again = [name for name, entry in entries.items() if len(entry["inbound_nodes"]) > 1]
-    if again:
+    again, known_again = (
+        [name for name, entry in side.items() if len(entry["inbound_nodes"]) > 1] for side in (entries, known_entries)
+    )
+    if again and not known_again:
         raise Difference(f"a layer that is called twice ({again[0]})")
     waiting = []
     for side in ("input_layers", "output_layers"):

@@ -4,17 +4,15 @@ import operator
 
 import numpy as np
 
-from ..graph import parts
-from .check import vocabulary_size
+from .check import reserves_zero, vocabulary_size
 
 _STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a program
-_SMALLEST_CACHE = 256
+_SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
 
-def check_prompts(prompts, model):
+def check_prompts(prompts, model, name):
     """Returns the prompts as a list of int32 arrays; raises `ValueError` for an empty one and ids that are none."""
-    size = vocabulary_size(model)
-    reserved = any(getattr(layer, "mask_zero", False) for _, layer in parts(model))
+    size, reserved = vocabulary_size(model, name), reserves_zero(model, name)
     checked = []
     for index, row in enumerate(prompts):
         ids = np.asarray(row)
@@ -92,7 +90,8 @@ def _is_id(value):
 def round_up(batch, longest_prompt, max_new_tokens, chunk):
     """Returns the batch size (1, or a multiple of 4), the chunks of the prompt, and the cache size (a power of two)."""
     chunks = -(-int(longest_prompt) // chunk)
-    capacity = _SMALLEST_CACHE
+    # Where all start from one token, a program for each power of two pays: most of a large cache would stay empty.
+    capacity = _SMALLEST_CACHE_AFTER_ONE if chunk == 1 else _SMALLEST_CACHE
     while capacity < chunks * chunk + max_new_tokens:
         capacity *= 2
     return (1 if batch == 1 else _multiple(batch, 4)), chunks, capacity

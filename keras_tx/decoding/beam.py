@@ -15,14 +15,16 @@ NONE = -1e30
 class Beam:
     """Keeps the `width` likeliest sequences at each step, and returns the best that have finished.
 
-    The score of a sequence of l generated tokens (its stop included) is log P / ((5 + l) / 6)^length_penalty. At the
-    limit of tokens the unfinished sequences count as finished. A row ends early when no unfinished sequence can still
-    beat its finished ones.
+    The score of a sequence of l generated tokens (its stop included) is log P / ((o + l) / (o + 1))^length_penalty with o
+    the `length_offset`. A sequence finishes if it is among the `width` likeliest of its length when it stops; at the limit
+    of tokens those that are left count as finished. A row ends early when no unfinished sequence can still beat its
+    finished ones.
 
     Args:
         width: int, how many sequences are kept for each row.
         length_penalty: float of at least 0; above 0 favours longer sequences.
         num_return: int, how many sequences to return for each row, at most `width`.
+        length_offset: float of at least 0; 0 divides log P by l^length_penalty, as `transformers` does.
 
     Raises:
         ValueError: naming the argument that is out of range.
@@ -41,6 +43,7 @@ class Beam:
     width: int = 4
     length_penalty: float = 0.0
     num_return: int = 1
+    length_offset: float = 5.0
 
     def __post_init__(self):
         for name in ("width", "num_return"):
@@ -51,13 +54,14 @@ class Beam:
             raise ValueError(
                 f"`num_return` must not exceed `width`. Received: num_return={self.num_return}, width={self.width}."
             )
-        penalty = self.length_penalty
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not 0 <= penalty < float("inf"):
-            raise ValueError(f"`length_penalty` must be a number of at least 0. Received: length_penalty={penalty!r}.")
+        for name in ("length_penalty", "length_offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise ValueError(f"`{name}` must be a number of at least 0. Received: {name}={value!r}.")
 
     def settings(self):
         """Returns the numbers that a compiled search takes as tensors."""
-        return {"length_penalty": float(self.length_penalty)}
+        return {"length_penalty": float(self.length_penalty), "length_offset": float(self.length_offset)}
 
 
 class BeamState(NamedTuple):
@@ -106,7 +110,7 @@ def begin(logits, caches, width, capacity, tail_length, lengths):
     )
 
 
-def search(model, caches, state, width, settings, limit, stops):
+def search(model, caches, state, width, shared, settings, limit, stops):
     """Runs the search until every row is done or `limit` tokens were generated.
 
     Args:
@@ -114,7 +118,8 @@ def search(model, caches, state, width, settings, limit, stops):
         caches: the structure of the caches.
         state: `BeamState`.
         width: int, W.
-        settings: dict with the float scalar "length_penalty".
+        shared: list of bools, which tensors of the caches no step changes: all sequences of a row have the same.
+        settings: dict with the float scalars "length_penalty" and "length_offset".
         limit: int32 scalar.
         stops: int32 (K, M), see `loop.stopped`.
 
@@ -126,7 +131,8 @@ def search(model, caches, state, width, settings, limit, stops):
     num_candidates = min(width * (1 + stops.shape[0]), width * vocabulary_size)
 
     def penalty(length):
-        return ((5.0 + ops.cast(length, "float32")) / 6.0) ** settings["length_penalty"]
+        offset = settings["length_offset"]
+        return ((offset + ops.cast(length, "float32")) / (offset + 1.0)) ** settings["length_penalty"]
 
     def body(*values):
         state = BeamState(*values)
@@ -144,7 +150,8 @@ def search(model, caches, state, width, settings, limit, stops):
         ends = ops.reshape(stopped(ops.reshape(tail, (-1, stops.shape[1])), stops), ops.shape(scores))
         is_last = length >= limit
 
-        can_finish = ops.logical_and(ops.logical_or(ends, is_last), scores > NONE / 2)
+        likely = ops.logical_and(scores > NONE / 2, ops.arange(num_candidates) < width)
+        can_finish = ops.logical_and(ops.logical_or(ends, is_last), likely)
         ended_scores = ops.where(can_finish, scores / penalty(length), NONE)
         all_scores = ops.concatenate([state.finished_scores, ended_scores], axis=1)
         finished_scores, best = ops.top_k(all_scores, width)
@@ -155,7 +162,10 @@ def search(model, caches, state, width, settings, limit, stops):
         batch = ops.shape(scores)[0]
         rows = ops.arange(batch, dtype="int32")[:, None] * width + _pick(parents, alive)
         rows = ops.reshape(rows, (-1,))
-        reordered = [_by_row(leaf, batch * width, lambda x: ops.take(x, rows, axis=0)) for leaf in state.caches]
+        reordered = [
+            leaf if same else _by_row(leaf, batch * width, lambda x: ops.take(x, rows, axis=0))
+            for leaf, same in zip(state.caches, shared, strict=True)
+        ]
         next_ids = ops.reshape(_pick(chosen, alive), (-1, 1))
         going = ops.broadcast_to(ops.logical_not(state.done)[:, None], (batch, width))
         outputs, new = step(model, next_ids, like(caches, reordered), ops.reshape(going, (-1, 1)))
@@ -186,7 +196,7 @@ def _by_row(leaf, rows, function):
     """Applies the function to a cache's tensor as (rows, what belongs to each); a scalar is shared by all of them."""
     if len(leaf.shape) == 0:
         return leaf
-    return ops.reshape(function(ops.reshape(leaf, (rows, -1))), (-1, *leaf.shape[1:]))
+    return ops.reshape(function(ops.reshape(leaf, (rows, -1))), (-1, *ops.shape(leaf)[1:]))
 
 
 def _pick(values, indices):

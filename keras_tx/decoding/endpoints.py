@@ -4,12 +4,14 @@ import numpy as np
 from keras import ops
 
 from . import loop
-from .arguments import check_lengths, check_seed, check_stops, round_up
+from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, round_up
 from .beam import Beam
-from .check import check_decodable, longest_sequence
-from .generate import beam_program, sampling_program
+from .check import check_decodable, ignores_padding, longest_input, longest_sequence
+from .generate import program_of
 from .sampling import Greedy
-from .step import init_caches, step
+from .step import decoded_input, init_caches, step
+
+_LONGEST_TEXT = 512  # where no table says how many tokens of a text may be read
 
 
 def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, sampler=None, stop_ids=None, seed=0):
@@ -34,25 +36,13 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
     import tensorflow as tf
 
     check_decodable(model)
-    sampler = Greedy() if sampler is None else sampler
     table = longest_sequence(model)
     if max_prompt_length is None:
-        max_prompt_length = 512 if table is None else table - max_new_tokens
-    if isinstance(max_prompt_length, bool) or not isinstance(max_prompt_length, int) or max_prompt_length < 1:
-        raise ValueError(
-            "`max_prompt_length` must be a positive integer; without it, the position table less `max_new_tokens`. Received: "
-            f"max_prompt_length={max_prompt_length!r}, max_new_tokens={max_new_tokens}."
-        )
-    if isinstance(sampler, Beam) and sampler.num_return > 1:
-        raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
+        max_prompt_length = _LONGEST_TEXT if table is None else table - max_new_tokens
+    _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
     check_lengths(max_prompt_length, max_new_tokens, table)
-    stops, seed = check_stops(stop_ids), check_seed(seed)
-    single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
     _, _, capacity = round_up(1, max_prompt_length, max_new_tokens, loop.CHUNK)
-    program = (
-        beam_program(sampler.width, capacity) if isinstance(sampler, Beam) else sampling_program(sampler, capacity)
-    )
-    settings = {name: np.float32(value) for name, value in sampler.settings().items()}
+    run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, loop.CHUNK)
 
     def serve(texts):
         ids = tf.cast(tokenizer.tokenize(texts), tf.int32)[:, -max_prompt_length:]
@@ -63,45 +53,153 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
         real = (columns >= 0) & (columns < lengths[:, None])
         dense = ids.to_tensor(0, shape=(None, capacity))
         prompt = tf.where(real, tf.gather(dense, tf.clip_by_value(columns, 0, capacity - 1), batch_dims=1), 0)
-        limit = tf.constant(max_new_tokens, tf.int32)
-        tokens, _, failed = program(model, prompt, lengths, chunks, limit, stops, seed, settings)
-        numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
-        with tf.control_dependencies([numbers]):
-            new = tokens[:, 0, :max_new_tokens]
-        kept = (new != loop.PADDING) & ~tf.reduce_any(new[..., None] == tf.constant(single, tf.int32), axis=-1)
-        return tokenizer.detokenize(tf.concat([ids, tf.ragged.boolean_mask(new, kept)], axis=1))
+        return tokenizer.detokenize(tf.concat([ids, run(prompt, lengths, chunks, {})], axis=1))
 
     return serve
 
 
-def cache_endpoints(model, max_length):
+def answer_endpoint(
+    model,
+    tokenizer,
+    target_tokenizer,
+    max_new_tokens,
+    text_input,
+    prompt,
+    max_prompt_length=None,
+    sampler=None,
+    stop_ids=None,
+    seed=0,
+    pad_id=0,
+):
+    """Returns the function strings (B,) -> strings (B,): what `generate` gives with each text as the model's context.
+
+    Args:
+        model: functional `keras.Model` of two inputs: the ids that are decoded, and those of a text.
+        tokenizer: keras-hub tokenizer of the texts, without a `sequence_length`.
+        target_tokenizer: keras-hub tokenizer that spells the answers.
+        max_new_tokens: int.
+        text_input: str, the name of the input that takes the text's ids.
+        prompt: list of ids, with which each answer starts and which is not part of it, such as a start token.
+        max_prompt_length: int, how many tokens of a text are read, its first ones; `None` for the position table, or 512
+            where there is none. An empty text gives an empty string.
+        sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
+        stop_ids: as in `generate`.
+        seed: int.
+        pad_id: int, what fills up the shorter texts of a batch.
+
+    Returns:
+        A function of a string tensor made of TensorFlow operations, to be traced.
+
+    Raises:
+        ValueError: as `generate` does.
+    """
+    import tensorflow as tf
+
+    given = (text_input,)
+    check_decodable(model, given)
+    if not ignores_padding(model, given, check_pad(pad_id)):
+        raise ValueError(f"`pad_id` must be padding that the model ignores. Received: pad_id={pad_id}.")
+    (prompt,) = check_prompts([prompt], model, decoded_input(model, given))
+    check_lengths(len(prompt), max_new_tokens, longest_sequence(model, given))
+    table = longest_input(model, text_input)
+    if max_prompt_length is None:
+        max_prompt_length = table or _LONGEST_TEXT
+    _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
+    if table is not None and max_prompt_length > table:
+        raise ValueError(
+            "`max_prompt_length` must not exceed the model's position table. Received: "
+            f"max_prompt_length={max_prompt_length}, sequence_length={table}."
+        )
+    chunk = 1 if len(prompt) == 1 else loop.CHUNK
+    _, chunks, capacity = round_up(1, len(prompt), max_new_tokens, chunk)
+    run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk)
+    start = np.zeros((1, capacity), "int32")
+    start[0, chunks * chunk - len(prompt) : chunks * chunk] = prompt
+
+    def serve(texts):
+        ids = tf.cast(tokenizer.tokenize(texts), tf.int32)[:, :max_prompt_length]
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        dense = ids.to_tensor(pad_id)
+        dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)]], constant_values=pad_id)
+        prompts = tf.repeat(start, tf.shape(lengths)[0], axis=0)
+        # A text without tokens has nothing to be answered from: its row is done before it starts.
+        counts = tf.where(lengths > 0, len(prompt), 0)
+        return target_tokenizer.detokenize(run(prompts, counts, chunks, {text_input: dense}))
+
+    return serve
+
+
+def _check_length(name, length, max_new_tokens):
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer; without it, the position table less `max_new_tokens`. Received: "
+            f"{name}={length!r}, max_new_tokens={max_new_tokens}."
+        )
+
+
+def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk):
+    """Returns the function (prompt, lengths, chunks, context) -> ragged new ids, without what stopped them."""
+    sampler = Greedy() if sampler is None else sampler
+    if isinstance(sampler, Beam) and sampler.num_return > 1:
+        raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
+    stops, seed = check_stops(stop_ids), check_seed(seed)
+    single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
+    program = program_of(sampler, capacity, chunk)
+    settings = {name: np.float32(value) for name, value in sampler.settings().items()}
+
+    def run(prompt, lengths, chunks, context):
+        limit = tf.constant(max_new_tokens, tf.int32)
+        tokens, _, failed = program(model, prompt, lengths, chunks, limit, stops, seed, settings, context)
+        numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
+        with tf.control_dependencies([numbers]):
+            new = tokens[:, 0, :max_new_tokens]
+        kept = (
+            (new != loop.PADDING)
+            & (lengths[:, None] > 0)
+            & ~tf.reduce_any(new[..., None] == tf.constant(single, tf.int32), axis=-1)
+        )
+        return tf.ragged.boolean_mask(new, kept)
+
+    return run
+
+
+def cache_endpoints(model, max_length, given=()):
     """Returns the functions behind the endpoints `prefill` and `step`, and the signature of the latter.
 
-    `prefill(token_ids, mask)` starts caches with the prompts, `step(token_ids, **caches)` goes on with the next tokens.
-    Both give a dict: "logits" float (B, T, V), and the caches as tensors "cache_000", "cache_001", ...
+    `prefill(token_ids, mask)`, with `context_ids` where a model is given a text, starts caches with the prompts;
+    `step(token_ids, **caches)` goes on with the next tokens. Both give a dict: "logits" float (B, T, V), and the caches as
+    tensors "cache_000", "cache_001", ...
 
     Args:
         model: functional `keras.Model`.
         max_length: int, the size of the caches in tokens.
+        given: tuple of the name of the input that takes `context_ids`, or an empty one.
 
     Returns:
         The two functions, and a dict from name to `tf.TensorSpec` of the caches.
     """
     import tensorflow as tf
 
-    structure = init_caches(model, 1, max_length)
-    leaves = loop.flat(structure)
-    names = [f"cache_{index:03}" for index in range(len(leaves))]
+    # Of two lengths: where they differ, the caches depend on the length of the text.
+    structure, other = (
+        init_caches(model, 1, max_length, {name: np.ones((1, length), "int32") for name in given}) for length in (2, 3)
+    )
+    shapes = [
+        [size if size == again else None for size, again in zip(one.shape, two.shape, strict=True)]
+        for one, two in zip(loop.flat(structure), loop.flat(other), strict=True)
+    ]
+    names = [f"cache_{index:03}" for index in range(len(shapes))]
     specs = {
-        name: tf.TensorSpec((None, *leaf.shape[1:]) if len(leaf.shape) else (), leaf.dtype, name=name)
-        for name, leaf in zip(names, leaves, strict=True)
+        name: tf.TensorSpec((None, *shape[1:]) if shape else (), leaf.dtype, name=name)
+        for name, shape, leaf in zip(names, shapes, loop.flat(structure), strict=True)
     }
 
     def result(outputs, caches):
         return {"logits": ops.cast(outputs, "float32"), **dict(zip(names, loop.flat(caches), strict=True))}
 
-    def prefill(token_ids, mask):
-        caches = init_caches(model, ops.shape(token_ids)[0], max_length)
+    def prefill(token_ids, mask, *context_ids):
+        context = dict(zip(given, context_ids, strict=True))
+        caches = init_caches(model, ops.shape(token_ids)[0], max_length, context)
         return result(*step(model, token_ids, caches, mask))
 
     def one_step(token_ids, **caches):

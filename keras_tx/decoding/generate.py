@@ -6,14 +6,24 @@ from keras import ops
 from . import beam, loop, programs
 from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .beam import Beam
-from .check import check_decodable, check_one_input, longest_sequence
+from .check import check_decodable, check_inputs, longest_sequence
+from .context import check_context, more_rows
 from .sampling import Greedy, Sample
-from .step import init_caches
+from .step import decoded_input, init_caches
 from .text import ids_of, text_of
 
 
 def generate(
-    model, prompts, max_new_tokens, sampler=None, stop_ids=None, seed=0, pad_id=0, return_scores=False, tokenizer=None
+    model,
+    prompts,
+    max_new_tokens,
+    sampler=None,
+    stop_ids=None,
+    seed=0,
+    pad_id=0,
+    return_scores=False,
+    tokenizer=None,
+    context=None,
 ):
     """Continues prompts with tokens that the model predicts.
 
@@ -21,8 +31,12 @@ def generate(
     place. Programs are kept: batch and cache sizes are rounded up, and prompts, stops, limits and sampling settings are
     passed as tensors, so calls that differ in them share a compilation (`trace_report` counts).
 
+    A model of several inputs is given all but the ids as `context`. What depends on it alone is computed once for each
+    row: an encoder runs once, and keys and values of attention to it are made once.
+
     Args:
-        model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
+        model: functional `keras.Model` from token ids (B, T), and inputs (B, ...) beside them if it has any, to logits
+            (B, T, V).
         prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one
             token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
@@ -30,9 +44,12 @@ def generate(
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
             ends with one of them, which is kept. The padding id may be among them.
         seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
-        pad_id: int, what stands after a row has stopped.
+        pad_id: int, what stands after a row has stopped, and what fills up the shorter rows of `context`.
         return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
         tokenizer: keras-hub tokenizer, or any object with `tokenize` and `detokenize`, or `None`.
+        context: dict from the name of each input but the ids to an array (B, ...), or, for an input of ids, to a list of
+            B lists, which may differ in length where the model ignores `pad_id` at their ends (it is tried out). `None`
+            for a model of one input.
 
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
@@ -43,7 +60,8 @@ def generate(
 
     Raises:
         ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens`
-            exceed the position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN.
+            exceed the position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN; if
+            `context` lacks an input, has rows that are empty or not one for each prompt, or does not fit its input.
 
     Example:
 
@@ -55,7 +73,7 @@ def generate(
     tokens = keras_tx.decoding.generate(model, [[3, 4], [5, 6, 7]], max_new_tokens=4)  # (2, 7)
     ```
     """
-    check_one_input(model)
+    check_inputs(model, context or ())
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample, Beam)):
         raise ValueError(f"`sampler` must be Greedy, Sample or Beam. Received: sampler={sampler!r}.")
@@ -67,17 +85,18 @@ def generate(
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
         prompts = [ids_of(text, tokenizer) for text in prompts]
-    prompts = check_prompts(prompts, model)
+    prompts = check_prompts(prompts, model, decoded_input(model, context or ()))
     lengths = np.array([len(row) for row in prompts], "int32")
-    check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model))
+    check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context or ()))
     stops = check_stops(stop_ids)
     seed = check_seed(seed)
+    context = check_context(model, context, len(prompts), pad_id)
     if not prompts or max_new_tokens == 0:
         new = np.zeros((len(prompts), num_return, 0), "int32")
         scores = np.zeros((len(prompts), num_return), "float32")
     else:
-        check_decodable(model)
-        new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed)
+        check_decodable(model, context)
+        new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed, context)
     if tokenizer is None:
         rows = _rows(prompts, new, max_new_tokens, pad_id)
         rows = rows if num_return > 1 else rows[:, 0]
@@ -90,25 +109,30 @@ def generate(
     return (rows, scores) if return_scores else rows
 
 
-def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed):
+def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context):
     """Returns the new tokens (B, R, max_new_tokens), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
-    batch, chunks, capacity = round_up(len(prompts), lengths.max(), max_new_tokens, loop.CHUNK)
+    chunk = 1 if lengths.max() == 1 else loop.CHUNK
+    batch, chunks, capacity = round_up(len(prompts), lengths.max(), max_new_tokens, chunk)
+    context = more_rows(context, batch)
     settings = sampler.settings()
     key = {"batch": batch, "cache": capacity, "sampler": type(sampler).__name__, "rules": tuple(sorted(settings))}
     static = {"top_k": getattr(sampler, "top_k", None), "width": getattr(sampler, "width", None)}
     key |= {name: value for name, value in static.items() if value is not None} | {"stops": stops.shape}
+    key |= {"chunk": chunk} if chunk == 1 else {}
+    key |= {name: array.shape for name, array in sorted(context.items())}
     tokens, scores, failed = programs.run(
         model,
         "generate",
         tuple(key.items()),
-        beam_program(sampler.width, capacity) if isinstance(sampler, Beam) else sampling_program(sampler, capacity),
-        cut_batch(prompts, batch, capacity, chunks * loop.CHUNK),
+        program_of(sampler, capacity, chunk),
+        cut_batch(prompts, batch, capacity, chunks * chunk),
         np.pad(lengths, (0, batch - len(prompts))),
         np.int32(chunks),
         np.int32(max_new_tokens),
         stops,
         seed,
         {name: np.float32(value) for name, value in settings.items()},
+        context,
     )
     if bool(ops.convert_to_numpy(failed)):
         raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
@@ -118,19 +142,24 @@ def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed):
     return new, np.where(scores <= beam.NONE / 2, -np.inf, scores)
 
 
-def sampling_program(sampler, capacity):
-    """Returns the function (model, prompt, ...) -> (tokens (B, 1, N), scores (B, 1), failed) for `Greedy` and `Sample`."""
+def program_of(sampler, capacity, chunk):
+    """Returns the function (model, prompt, ...) -> (tokens (B, W, N), scores (B, W), failed) of a sampler, W 1 but for beams."""
+    if isinstance(sampler, Beam):
+        return _beam_program(sampler.width, capacity, chunk)
+    return _sampling_program(sampler, capacity, chunk)
 
-    def program(model, prompt, lengths, chunks, limit, stops, seed, settings):
+
+def _sampling_program(sampler, capacity, chunk):
+    def program(model, prompt, lengths, chunks, limit, stops, seed, settings, context):
         prompt, lengths, chunks, limit, stops, seed = _int32(prompt, lengths, chunks, limit, stops, seed)
-        settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
+        settings, context = _tensors(settings), _tensors(context)
         batch = ops.shape(prompt)[0]
-        caches = init_caches(model, batch, capacity)
+        caches = init_caches(model, batch, capacity, context)
         if sampler.needs_seen():
-            seen = loop.seen_tokens(prompt, lengths, chunks, model.output_shape[-1])
+            seen = loop.seen_tokens(prompt, lengths, chunks, model.output_shape[-1], chunk)
         else:
             seen = ops.zeros((batch, 0), "bool")
-        logits, caches = loop.prefill(model, caches, prompt, lengths, chunks)
+        logits, caches = loop.prefill(model, caches, prompt, lengths, chunks, chunk)
         state = loop.begin(logits, caches, capacity, stops.shape[1], lengths, seen)
         state = loop.advance(model, caches, state, sampler, settings, limit, stops, seed)
         return state.tokens[:, None], ops.zeros((batch, 1), "float32"), state.failed
@@ -138,16 +167,15 @@ def sampling_program(sampler, capacity):
     return program
 
 
-def beam_program(width, capacity):
-    """Returns the function (model, prompt, ...) -> (tokens (B, W, N), scores (B, W), failed) for `Beam`."""
-
-    def program(model, prompt, lengths, chunks, limit, stops, seed, settings):
+def _beam_program(width, capacity, chunk):
+    def program(model, prompt, lengths, chunks, limit, stops, seed, settings, context):
         prompt, lengths, chunks, limit, stops = _int32(prompt, lengths, chunks, limit, stops)
-        settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
-        caches = init_caches(model, ops.shape(prompt)[0], capacity)
-        logits, caches = loop.prefill(model, caches, prompt, lengths, chunks)
+        settings, context = _tensors(settings), _tensors(context)
+        empty = init_caches(model, ops.shape(prompt)[0], capacity, context)
+        logits, caches = loop.prefill(model, empty, prompt, lengths, chunks, chunk)
+        shared = [old is new for old, new in zip(loop.flat(empty), loop.flat(caches), strict=True)]
         state = beam.begin(logits, caches, width, capacity, stops.shape[1], lengths)
-        state = beam.search(model, caches, state, width, settings, limit, stops)
+        state = beam.search(model, caches, state, width, shared, settings, limit, stops)
         return state.finished_tokens, state.finished_scores, state.failed
 
     return program
@@ -155,6 +183,10 @@ def beam_program(width, capacity):
 
 def _int32(*values):
     return tuple(ops.convert_to_tensor(value, dtype="int32") for value in values)
+
+
+def _tensors(values):
+    return {name: ops.convert_to_tensor(value) for name, value in values.items()}
 
 
 def _rows(prompts, new, max_new_tokens, pad_id):

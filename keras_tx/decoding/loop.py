@@ -61,40 +61,46 @@ def _filled(structure, leaves):
     return next(leaves)
 
 
-def prefill(model, caches, prompt, lengths, chunks):
+def prefill(model, caches, prompt, lengths, chunks, chunk=CHUNK):
     """Runs the prompts through the model, chunk after chunk.
 
     Args:
         model: functional `keras.Model`.
         caches: dict as from `init_caches`.
-        prompt: int32 (B, S), each row's tokens at the end of the first `chunks * CHUNK` columns.
+        prompt: int32 (B, S), each row's tokens at the end of the first `chunks * chunk` columns.
         lengths: int32 (B,), how many tokens each row has; rows of length 0 are left out.
         chunks: int32 scalar.
+        chunk: int, how many tokens go through the model at once.
 
     Returns:
-        The logits after the last token, float32 (B, V), and the caches.
+        The logits after the last token, float32 (B, V), and the caches, in which those tensors that no step changes are
+        the ones that came in.
     """
     batch = ops.shape(prompt)[0]
-    columns = ops.arange(CHUNK, dtype="int32")
-    end = chunks * CHUNK
+    columns = ops.arange(chunk, dtype="int32")
+    end = chunks * chunk
+    before = flat(caches)
+    unchanged = [False] * len(before)
 
     def body(index, logits, leaves):
-        first = index * CHUNK
+        first = index * chunk
         ids = ops.take(prompt, first + columns, axis=1)
         mask = (first + columns)[None, :] >= (end - lengths)[:, None]
         outputs, new = step(model, ids, like(caches, leaves), mask)
+        unchanged[:] = [old is each for old, each in zip(leaves, flat(new), strict=True)]
         return index + 1, ops.cast(outputs[:, -1], "float32"), flat(new)
 
     vocabulary_size = model.output_shape[-1]
-    start = (ops.zeros((), "int32"), ops.zeros((batch, vocabulary_size), "float32"), flat(caches))
+    start = (ops.zeros((), "int32"), ops.zeros((batch, vocabulary_size), "float32"), before)
     _, logits, leaves = ops.while_loop(lambda index, *rest: index < chunks, body, start)
+    leaves = [old if same else new for old, new, same in zip(before, leaves, unchanged, strict=True)]
     return logits, like(caches, leaves)
 
 
-def seen_tokens(prompt, lengths, chunks, vocabulary_size):
+def seen_tokens(prompt, lengths, chunks, vocabulary_size, chunk=CHUNK):
     """Returns the boolean (B, V) of the tokens in each row's prompt."""
     columns = ops.arange(prompt.shape[1], dtype="int32")[None, :]
-    end = chunks * CHUNK
+    end = chunks * chunk
     real = ops.logical_and(columns >= (end - lengths)[:, None], columns < end)
     # Ids that are not real go to a column of their own, which is cut off.
     ids = ops.where(real, prompt, vocabulary_size)

@@ -1,28 +1,64 @@
 """One step of cached decoding, by a walk over any functional model whose layers keep the cache protocol."""
 
-from ..graph import layer_calls, walk
+import inspect
+import weakref
+
+import keras
+from keras import ops
+
+from ..graph import MISSING, fill_in, input_names, layer_inputs, pack_inputs, walk
 from ..layers import decode_state
 
-
-def steppers(model):
-    """Returns the layers of a functional model that have a cache, as a dict from path (see `graph.walk`) to layer."""
-    return {path: layer for path, layer in layer_calls(model).items() if decode_state.is_stepper(layer)}
+_DECODED = "decoded: "  # an empty entry of this name tells which of several inputs the caches are for
+_layer_inputs = weakref.WeakKeyDictionary()
 
 
-def init_caches(model, batch_size, max_length, contexts=None):
-    """Returns an empty cache for every layer of a functional model that has one.
+def inputs_of_layers(model):
+    """Returns what `graph.layer_inputs` does: dict from path to a pair of layer and names of inputs."""
+    if model not in _layer_inputs:
+        _layer_inputs[model] = layer_inputs(model)
+    return _layer_inputs[model]
+
+
+def steppers(model, given=()):
+    """Returns the layers that decode: those with a cache that depend on more than the inputs named in `given`, by path."""
+    return {
+        path: layer
+        for path, (layer, names) in inputs_of_layers(model).items()
+        if decode_state.is_stepper(layer) and not names <= set(given)
+    }
+
+
+def decoded_input(model, given=()):
+    """Returns the name of the one input that is not given; raises `ValueError` if there is another number of them."""
+    names = input_names(model)
+    left = [name for name in names if name not in given]
+    if len(left) != 1 or set(given) - set(names):
+        raise ValueError(
+            "`context` must hold every input of the model but one, the token ids that are decoded. Received: "
+            f"{model.name} with inputs {names}, context of {sorted(given)}."
+        )
+    return left[0]
+
+
+def init_caches(model, batch_size, max_length, context=None):
+    """Returns an empty cache for every layer that decodes, after all that depends on the context alone was computed, once.
 
     Args:
         model: functional `keras.Model`.
         batch_size: int, B.
         max_length: int, the most tokens that the caches hold, padding included.
-        contexts: dict from path to keyword arguments of that layer's `init_cache` (such as `context`), or `None`.
+        context: dict from the name of an input to its tensor (B, ...), for every input but the token ids; `None` for a
+            model of one input.
 
     Returns:
-        Dict from layer path to cache: a pytree that goes through compiled functions and loops.
+        Dict from layer path to cache: a pytree that goes through compiled functions and loops. A layer with a context of
+        its own has its keys and values in it. A layer or an operation without a cache that needs something computed
+        from the context has that, as a dict of tensors.
 
     Raises:
-        ValueError: if no layer of the model has a cache, naming the layers that would give it one.
+        ValueError: if no layer of the model has a cache, naming the layers that would give it one; if `context` does not
+            leave one input; and by name for a layer that decodes and attends to what depends on the ids.
 
     Example:
 
@@ -35,23 +71,39 @@ def init_caches(model, batch_size, max_length, contexts=None):
     outputs, caches = keras_tx.decoding.step(model, np.array([[6]]), caches)  # one more token
     ```
     """
-    contexts = contexts or {}
-    found = steppers(model)
-    if not found:
+    context = context or {}
+    name = decoded_input(model, context)
+    if not steppers(model, context):
         raise ValueError(
             "`model` must have layers with a cache to be decoded, such as TransformerDecoder or "
             "MultiHeadSelfAttention(causal=True), and TokenAndPositionEmbedding or SinusoidalPositionEncoding for "
             f"positions. Received: {model.name} with layers {[layer.name for layer in model.layers]}."
         )
-    return {path: layer.init_cache(batch_size, max_length, **contexts.get(path, {})) for path, layer in found.items()}
+    caches = {_DECODED + name: None} if context else {}
+
+    def call_layer(layer, path, args, kwargs):
+        return layer(*args, **kwargs)
+
+    def call_partial(operation, path, args, kwargs, there):
+        if _is_stepper(operation):
+            arguments = _context_arguments(operation, path, args, kwargs)
+            caches[path] = operation.init_cache(batch_size, max_length, **arguments)
+        elif there:
+            caches[path] = {place: _by_row(tensor, batch_size, path) for place, tensor in there.items()}
+        return MISSING
+
+    walk(model, pack_inputs(model, context), call_layer, call_partial=call_partial)
+    return caches
 
 
 def step(model, inputs, caches, mask=None):
     """Runs a functional model on the next T tokens of each row: the prompt at once, or one token at a time.
 
+    What depends on the context alone is in the caches, and is not computed again.
+
     Args:
-        model: functional `keras.Model` whose first input is the token ids.
-        inputs: int32 ids (B, T), or the model's inputs with them, in its structure.
+        model: functional `keras.Model`.
+        inputs: int32 ids (B, T).
         caches: dict from `init_caches`, or from the step before.
         mask: boolean (B, T), which of the ids are real, or `None` if the model knows or all are. Ids that are not real
             take no position, and nobody attends to them.
@@ -63,11 +115,57 @@ def step(model, inputs, caches, mask=None):
     new_caches = dict(caches)
 
     def call_layer(layer, path, args, kwargs):
-        if mask is not None and decode_state.takes(layer, "mask") and path in caches:
-            kwargs = {**kwargs, "mask": mask}
         if path not in caches:
             return layer(*args, **kwargs)
+        if mask is not None and decode_state.takes(layer, "mask"):
+            kwargs = {**kwargs, "mask": mask}
         outputs, new_caches[path] = layer(*args, **{**kwargs, "cache": caches[path]})
         return outputs
 
-    return walk(model, inputs, call_layer), new_caches
+    def call_partial(operation, path, args, kwargs, there):
+        if path not in caches:
+            return MISSING  # depends on the context alone
+        if not _is_stepper(operation):
+            args, kwargs = fill_in(args, kwargs, caches[path])
+            return operation(*args, **kwargs)
+        args = [None if value is MISSING else value for value in args]
+        return call_layer(operation, path, args, {key: x for key, x in kwargs.items() if x is not MISSING})
+
+    name = next((key.removeprefix(_DECODED) for key in caches if key.startswith(_DECODED)), None)
+    inputs = inputs if name is None else pack_inputs(model, {name: inputs})
+    return walk(model, inputs, call_layer, call_partial=call_partial), new_caches
+
+
+def _is_stepper(operation):
+    return isinstance(operation, keras.Layer) and decode_state.is_stepper(operation)
+
+
+def _context_arguments(layer, path, args, kwargs):
+    """Returns the arguments of a call that the layer's `init_cache` takes, by name."""
+    known = inspect.signature(layer.init_cache).parameters
+    found = {}
+    for name, value in inspect.signature(layer.call).bind_partial(*args, **kwargs).arguments.items():
+        if name in known and value is MISSING:
+            raise ValueError(
+                "`model` must compute what a layer attends to from its context alone to be decoded. Received: "
+                f"layer {path!r} ({type(layer).__name__}), whose `{name}` depends on the ids."
+            )
+        if name in known and value is not None:
+            found[name] = value
+        elif ops.is_tensor(value):
+            raise ValueError(
+                "`model` must hand nothing of its context to a layer with a cache but what its `init_cache` takes. "
+                f"Received: `{name}` of layer {path!r} ({type(layer).__name__})."
+            )
+    return found
+
+
+def _by_row(tensor, batch_size, path):
+    """Returns the tensor; raises `ValueError` unless each of its first axis belongs to a row, as beams take for granted."""
+    known = isinstance(batch_size, int) and len(tensor.shape) and tensor.shape[0] is not None
+    if not len(tensor.shape) or (known and tensor.shape[0] != batch_size):
+        raise ValueError(
+            "`model` must compute from its context tensors of which the first axis is the batch. Received: a tensor of "
+            f"shape {tuple(tensor.shape)} for {path!r}, with batch_size={batch_size}."
+        )
+    return tensor

@@ -1,11 +1,12 @@
 """Streaming: tokens or text as they are made, and a cache that lives on between turns."""
 
+import keras
 import numpy as np
 from keras import ops
 
 from . import loop, programs
 from .arguments import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
-from .check import check_decodable, longest_sequence
+from .check import check_decodable, input_tensors, longest_sequence
 from .sampling import Greedy, Sample
 from .step import init_caches
 from .text import ids_of, text_of
@@ -39,6 +40,11 @@ class Session:
     """
 
     def __init__(self, model, max_length=None):
+        if isinstance(model, keras.Model) and len(getattr(model, "inputs", None) or [None]) != 1:
+            raise ValueError(
+                "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
+                f"Received: {model.name} with {len(model.inputs)} inputs."
+            )
         check_decodable(model)
         self.model = model
         table = longest_sequence(model)
@@ -104,7 +110,7 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
         )
     if tokenizer is not None:
         prompt = ids_of(prompt, tokenizer)
-    (prompt,) = check_prompts([prompt], session.model)
+    (prompt,) = check_prompts([prompt], session.model, *input_tensors(session.model))
     check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)

@@ -4,6 +4,7 @@ from .drop_path import DropPath
 from .dropout import Dropout
 from .feed_forward import FeedForward
 from .gather_positions import GatherPositions
+from .learned_position_encoding import LearnedPositionEncoding
 from .masked_mean_pooling import MaskedMeanPooling
 from .multi_head_cross_attention import MultiHeadCrossAttention
 from .multi_head_self_attention import MultiHeadSelfAttention
@@ -21,6 +22,7 @@ __all__ = [
     "Dropout",
     "FeedForward",
     "GatherPositions",
+    "LearnedPositionEncoding",
     "MaskedMeanPooling",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",

@@ -16,6 +16,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 
     Args:
         max_wavelength: float.
+        interleaved: bool, whether sine and cosine of a frequency stand side by side, as above; else all sines come
+            first and then all cosines, as in Marian's models.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -39,9 +41,10 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
 
-    def __init__(self, max_wavelength=10_000.0, **kwargs):
+    def __init__(self, max_wavelength=10_000.0, interleaved=True, **kwargs):
         super().__init__(**kwargs)
         self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)
+        self.interleaved = arguments.flag("interleaved", interleaved)
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -56,7 +59,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
             decode_state.check_count(cache, inputs)
             mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
             where = positions.counted(length, mask, cache)
-        table = positions.sine_table(where, self.hidden_dim, self.max_wavelength)
+        table = positions.sine_table(where, self.hidden_dim, self.max_wavelength, self.interleaved)
         outputs = inputs + ops.cast(table, inputs.dtype)
         return outputs if cache is None else (outputs, positions.advanced(cache, length, mask))
 
@@ -76,4 +79,4 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 
     def get_config(self):
-        return {**super().get_config(), "max_wavelength": self.max_wavelength}
+        return {**super().get_config(), "max_wavelength": self.max_wavelength, "interleaved": self.interleaved}

@@ -31,13 +31,14 @@ def frequencies(dim, max_wavelength=10_000.0):
     return ops.exp(-math.log(max_wavelength) * exponents)
 
 
-def sine_table(positions, dim, max_wavelength=10_000.0):
+def sine_table(positions, dim, max_wavelength=10_000.0, interleaved=True):
     """PE(p, 2i) = sin(p w_i), PE(p, 2i + 1) = cos(p w_i), w_i = max_wavelength^(-2i / dim).
 
     Args:
         positions: integer or float tensor of any shape.
         dim: D, even or odd (an odd one ends with a sine).
         max_wavelength: positions a full turn of the slowest pair takes, over 2 pi.
+        interleaved: whether sine and cosine of a frequency stand side by side; else all sines come first.
 
     Returns:
         float32 tensor of shape positions.shape + (dim,).
@@ -46,6 +47,8 @@ def sine_table(positions, dim, max_wavelength=10_000.0):
         Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
     angles = ops.cast(positions, "float32")[..., None] * frequencies(dim, max_wavelength)
+    if not interleaved:
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[..., :dim]
     table = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # (..., D/2, 2)
     table = ops.reshape(table, tuple(ops.shape(positions)) + (2 * angles.shape[-1],))
     return table[..., :dim]

@@ -28,7 +28,8 @@ def mask_tokens(
 
     Args:
         token_ids: integer array or tensor of TensorFlow, (B, T) or (T,).
-        seed: int, integer scalar tensor, or a tuple of those. The same seed gives the same example on numpy and in tf.data.
+        seed: int, integer scalar tensor, or a tuple of those. The same seed gives the same example of the whole batch, on numpy
+            and in tf.data. Keep to tuples of one length: (1,) and (1, 0) are the same seed.
         vocabulary_size: int, V.
         mask_id: int, the id that hides a token.
         num_predictions: int, M: the size of the outputs, of which a row may leave some unused.

@@ -55,8 +55,11 @@ def next_sentence_pairs(documents, seed, sequence_length, cls_id, sep_id, paddin
         document starts anywhere, and a chunk of one sentence always gets one.
     """
     length = arguments.integer("sequence_length", sequence_length, 5)
-    cls_id, sep_id = arguments.integer("cls_id", cls_id, 0), arguments.integer("sep_id", sep_id, 0)
-    padding_id = arguments.integer("padding_id", padding_id, 0)
+    # The rows are int32, whatever the vocabulary is.
+    cls_id, sep_id, padding_id = (
+        arguments.token_id(name, value, 2**31)
+        for name, value in (("cls_id", cls_id), ("sep_id", sep_id), ("padding_id", padding_id))
+    )
     short_rate = arguments.rate("short_rate", short_rate)
 
     def pairs(generator, tokens, sentence_splits, document_splits):
@@ -191,5 +194,7 @@ def _check_not_empty(tokens, document_splits):
         raise ValueError(
             f"`documents` must hold tokens. Received: {len(document_splits) - 1} documents, all of which are empty."
         )
-    if tokens.min() < 0:
-        raise ValueError(f"`documents` must hold token ids of at least 0. Received: {tokens.min()}.")
+    if not 0 <= tokens.min() <= tokens.max() < 2**31:
+        raise ValueError(
+            f"`documents` must hold token ids in [0, 2**31). Received: ids from {tokens.min()} to {tokens.max()}."
+        )

@@ -33,8 +33,9 @@ def mask_spans(
     draw decides for all tokens of a span: masked with chance 0.8, each a random token with chance 0.1, or kept.
 
     Of a row's n tokens that are not special, rate n are hidden in expectation, and the lengths follow p(l), as long as the
-    spans find room. A row's own number varies around that, and stays below rate n + 2 max_span_length: with M of that size no
-    span is ever dropped. With `word_starts`, n and l count words: the share holds for words, and so nearly for tokens.
+    spans find room. A row's own number varies around that: a short row often gets none, and it stays below rate n +
+    2 max_span_length, so that with M of that size no span is ever dropped. With `word_starts`, n and l count words: the share
+    holds for words, and so nearly for tokens.
 
     Args:
         token_ids: integer array or tensor of TensorFlow, (B, T) or (T,).

@@ -93,6 +93,8 @@ def continues_a_word(ids, candidates, word_starts):
 
 
 def _tokens(name, tokens):
-    if isinstance(tokens, (str, bytes)) or not all(isinstance(token, str) for token in tokens):
+    # A dict from token to id would be read in the order of its keys, which need not be that of its ids.
+    listed = hasattr(tokens, "__iter__") and not isinstance(tokens, (str, bytes, dict))
+    if not listed or not all(isinstance(token, str) for token in tokens):
         raise ValueError(f"`{name}` must be a list of strings. Received: {name}={tokens!r:.80}.")
     return [*tokens]

@@ -206,6 +206,9 @@ def test_adapters_are_all_that_is_trained(encoder):
     [
         (lambda: BERT(30, 8, **SMALL, padding_id=30), "`padding_id` must be a token .*padding_id=30, vocabulary_size=30"),
         (lambda: BERT(30, 8, **SMALL, padding_id=None), "`padding_id` must be a token .*padding_id=None"),
+        (lambda: BERT("30", 8, **SMALL), "`vocabulary_size` must be a positive integer. Received: vocabulary_size='30'"),
+        (lambda: BERT(30, 8, **{**SMALL, "num_layers": 0}), "`num_layers` must be a positive integer. Received: num_layers=0"),
+        (lambda: BERT(30, 8, **SMALL, pooler="no"), "`pooler` must be True or False. Received: pooler='no'"),
         (lambda: BERT(30, 8, **SMALL, num_segments=0), "`num_segments` must be a positive integer"),
         (lambda: bert_pretrainer(None), "`encoder` must be a model of `BERT`. Received: encoder=None"),
         (lambda: bert_classifier(keras.Sequential([keras.Input((3,))]), 2), "`encoder` must be a model of `BERT`"),

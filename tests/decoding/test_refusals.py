@@ -149,15 +149,6 @@ def test_a_turn_that_does_not_fit_the_session_says_what_is_left():
         stream(session, [4, 5], 4)
 
 
-def test_a_model_with_a_context_is_told_how_it_is_decoded():
-    ids, context = keras.Input((None,), dtype="int32"), keras.Input((None, 8))
-    x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(11, 8, 8)(ids), context)
-    model = keras.Model([ids, context], keras.layers.Dense(11)(x), name="translator")
-    for call in (lambda: generate(model, [[1, 2]], 3), lambda: list(stream(model, [1, 2], 3))):
-        with pytest.raises(ValueError, match=r"must have one input.* `init_caches.* and `step`.*translator"):
-            call()
-
-
 def test_what_is_no_functional_model_is_refused():
     for value in (None, keras.layers.Dense(3)):
         with pytest.raises(

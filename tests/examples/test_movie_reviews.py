@@ -169,7 +169,7 @@ def test_baselines_name_the_command_that_installs_scikit_learn(without):
 def test_imdb_gives_texts_and_labels_of_both_halves(monkeypatch, tmp_path):
     import tensorflow_datasets as tfds
 
-    monkeypatch.setattr(movie_reviews, "_reach", lambda url, folder: None)
+    monkeypatch.setattr(movie_reviews, "reach", lambda url, folder: None)
     with tfds.testing.mock_data(num_examples=5):
         halves = movie_reviews.load_imdb(data_dir=tmp_path)
     assert len(halves) == 2
@@ -194,7 +194,7 @@ def test_server_that_answers_counts_as_reached(monkeypatch):
         raise urllib.error.HTTPError(request.full_url, 403, "Forbidden", None, None)
 
     monkeypatch.setattr(urllib.request, "urlopen", forbidden)
-    movie_reviews._reach(movie_reviews.IMDB_SOURCE, "folder")
+    movie_reviews.reach(movie_reviews.IMDB_SOURCE, "folder")
 
 
 def test_imdb_names_the_command_that_installs_tensorflow_datasets(without, tmp_path):

@@ -11,6 +11,7 @@ from keras_tx.layers import (
     Dropout,
     DropPath,
     FeedForward,
+    LearnedPositionEncoding,
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
     RotaryEmbedding,
@@ -26,6 +27,7 @@ GOOD = {
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
     FeedForward: {"intermediate_dim": 8},
+    LearnedPositionEncoding: {"sequence_length": 8},
     MultiHeadCrossAttention: {"num_heads": 4},
     MultiHeadSelfAttention: {"num_heads": 4},
     RotaryEmbedding: {},
@@ -37,15 +39,17 @@ GOOD = {
 # What each argument of each layer is.
 KINDS = {
     "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim",
+    "count": "offset",
     "rate": "rate dropout drop_path",
     "number": "max_wavelength layer_norm_epsilon",
-    "flag": "causal use_bias gated normalize_first mask_zero",
+    "flag": "causal use_bias gated normalize_first mask_zero interleaved",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer",
     "slot": "attention cross_attention feed_forward rotary",
 }
 BAD = {
     "size": ("a positive integer", [0, -1, 2.0, 2.5, "4", True, np.float32(4), [4], float("nan")]),
+    "count": ("an integer of at least 0", [-1, 2.0, "4", True, None]),
     "rate": ("a number in [0, 1)", [1, 1.0, 1.5, -0.1, float("nan"), float("inf"), "0.1", None, True, [0.1]]),
     "number": ("a positive number", [0, 0.0, -1.0, float("nan"), float("inf"), "1", None, True]),
     "flag": ("True or False", [0, 1, None, "True", 1.0]),

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from keras_tx.layers import (
+    LearnedPositionEncoding,
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
     SinusoidalPositionEncoding,
@@ -14,6 +15,7 @@ from keras_tx.layers import (
 
 BATCH, LENGTH, WIDTH, HEADS = 2, 3, 8, 2
 STEPPERS = {
+    LearnedPositionEncoding: lambda: LearnedPositionEncoding(6),
     MultiHeadCrossAttention: lambda: MultiHeadCrossAttention(HEADS),
     MultiHeadSelfAttention: lambda: MultiHeadSelfAttention(HEADS),
     SinusoidalPositionEncoding: SinusoidalPositionEncoding,
@@ -22,7 +24,9 @@ STEPPERS = {
 }
 every_stepper = pytest.mark.parametrize("layer", STEPPERS, ids=lambda layer: layer.__name__)
 counting = pytest.mark.parametrize(
-    "layer", [SinusoidalPositionEncoding, TokenAndPositionEmbedding], ids=lambda layer: layer.__name__
+    "layer",
+    [LearnedPositionEncoding, SinusoidalPositionEncoding, TokenAndPositionEmbedding],
+    ids=lambda layer: layer.__name__,
 )
 
 

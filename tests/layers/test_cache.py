@@ -34,6 +34,7 @@ STEPPERS = {
     "decoder, rotary": lambda: layers.TransformerDecoder(32, attention=_rotary()),
     "decoder, context": lambda: layers.TransformerDecoder(32, 2),
     "learned positions": lambda: layers.TokenAndPositionEmbedding(VOCABULARY, SIZE, WIDTH),
+    "learned positions alone": lambda: layers.LearnedPositionEncoding(SIZE),
     "sine positions": lambda: layers.SinusoidalPositionEncoding(100.0),
 }
 ATTENDING = [name for name in STEPPERS if "positions" not in name]

@@ -10,7 +10,8 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.layers import decode_state
 
-from .contract_rows import BATCH, CONTEXT, HEADS, LENGTH, ROWS, find, reloaded, stir
+from .contract_rows import BATCH, CONTEXT, HEADS, LENGTH, find, reloaded, stir
+from .contract_table import ROWS
 from .execution import COMPILES, POLICIES, AttachMask, SeenMask, array, arrays, compiled, tensor
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)

@@ -12,7 +12,8 @@ import pytest
 from keras_tx import layers
 from keras_tx.layers import decode_state
 
-from .contract_rows import BATCH, ROWS, find, joint_model, joint_numbers, reloaded
+from .contract_rows import BATCH, find, joint_model, joint_numbers, reloaded
+from .contract_table import ROWS
 from .execution import COMPILES, array, gradients, weighted_sum
 
 ADAPTED = [row for row in ROWS if row.inner]

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_tx.layers import MultiHeadCrossAttention, TransformerDecoder
 
-from .contract_rows import ROWS
+from .contract_table import ROWS
 from .execution import array, compiled, tensor
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)

@@ -66,6 +66,13 @@ def test_the_sine_table_is_the_formula(dim, max_wavelength):
     np.testing.assert_allclose(array(table), expected, atol=5e-5)  # 511 radians, of which float32 keeps 3e-5
 
 
+@pytest.mark.parametrize("dim", [1, 7, 8])
+def test_the_sine_table_in_halves_holds_the_same_numbers(dim):
+    where = integers(0, 1, 17)
+    whole, halves = (array(positions.sine_table(where, dim, interleaved=each)) for each in (True, False))
+    np.testing.assert_array_equal(halves, np.concatenate([whole[:, 0::2], whole[:, 1::2]], axis=-1))
+
+
 def test_the_sine_table_keeps_the_axes_of_the_positions():
     table = array(positions.sine_table(integers([0, 1, 2], [5, 6, 7]), 6))
     assert table.shape == (2, 3, 6)

@@ -134,17 +134,21 @@ def test_bad_arguments_of_masked_spans_are_named(make, said):
             lambda: pairs_of([[[[1, 2], [3]]]]),
             r"must hold integer token ids, .* Received: documents\[0\]\[0\]=\[\[1, 2\]",
         ),
-        (lambda: pairs_of([[[5, -1]], [[3]]]), "`documents` must hold token ids of at least 0. Received: -1"),
+        (
+            lambda: pairs_of([[[5, -1]], [[3]]]),
+            r"`documents` must hold token ids in \[0, 2\*\*31\). Received: ids from -1 to 5",
+        ),
         (
             lambda: pairs_of(TWO, length=4),
             "`sequence_length` must be an integer of at least 5. Received: sequence_length=4",
         ),
         (lambda: pairs_of(TWO, short_rate=2), "`short_rate` must lie between 0 and 1. Received: short_rate=2"),
-        (lambda: pairs_of(TWO, padding_id=-1), "`padding_id` must be an integer of at least 0"),
+        (lambda: pairs_of([[[2**40, 1]], [[3]]]), "`documents` must hold token ids in .* to 1099511627776"),
+        (lambda: pairs_of(TWO, padding_id=-1), r"`padding_id` must hold token ids in \[0, "),
         (lambda: pairs_of(TWO, seed=0.5), "`seed` must be an integer"),
         (
             lambda: next_sentence_pairs(TWO, 0, 9, None, 3),
-            "`cls_id` must be an integer of at least 0. Received: cls_id=None",
+            "`cls_id` must hold token ids in .*. Received: cls_id=None",
         ),
     ],
 )

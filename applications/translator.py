@@ -1,0 +1,235 @@
+"""The Transformer: an encoder reads the source, and a decoder writes the target, token after token.
+
+Token ids are embedded, scaled by the root of the width, and given positions. The source passes through encoder blocks
+(self-attention in both directions, then a feed-forward network); the target, shifted right by a start token, passes
+through decoder blocks (causal self-attention, attention to the encoded source, feed-forward network), and is scored
+against the table of its own embedding. Padding of the source is told from its ids, and nothing attends to it.
+
+Encoder and decoder are models of their own inside the one that is trained: `get_layer("encoder")` and
+`get_layer("decoder")`. The tables of tokens stand outside both, because Keras loses, when it saves, that two nested models
+share a layer.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from ..layers import (
+    Dropout,
+    FeedForward,
+    LearnedPositionEncoding,
+    MultiHeadCrossAttention,
+    MultiHeadSelfAttention,
+    SinusoidalPositionEncoding,
+    TiedLogits,
+    TokenAndPositionEmbedding,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+# Vaswani et al. 2017, table 3, with the shared vocabulary of about 37,000 tokens of section 5.1.
+TRANSLATOR_SIZES = {
+    "base": {
+        "source_vocabulary_size": 37000,
+        "num_layers": 6,
+        "num_heads": 8,
+        "hidden_dim": 512,
+        "intermediate_dim": 2048,
+        "dropout": 0.1,
+    },
+    "big": {
+        "source_vocabulary_size": 37000,
+        "num_layers": 6,
+        "num_heads": 16,
+        "hidden_dim": 1024,
+        "intermediate_dim": 4096,
+        "dropout": 0.3,
+    },
+}
+
+
+def Translator(
+    source_vocabulary_size,
+    num_layers,
+    num_heads,
+    hidden_dim,
+    intermediate_dim,
+    target_vocabulary_size=None,
+    num_decoder_layers=None,
+    sequence_length=None,
+    dropout=0.1,
+    attention_dropout=None,
+    activation_dropout=0.0,
+    positions="sinusoidal",
+    position_offset=0,
+    normalize_first=False,
+    activation="relu",
+    scale_embeddings=True,
+    embedding_norm=False,
+    logits_bias=False,
+    layer_norm_epsilon=1e-5,
+    padding_id=0,
+    name="translator",
+):
+    """Builds an encoder-decoder Transformer that is trained by teacher forcing.
+
+    Args:
+        source_vocabulary_size: int.
+        num_layers: int, how many encoder blocks, and decoder blocks where `num_decoder_layers` is not given.
+        num_heads: int.
+        hidden_dim: int, D.
+        intermediate_dim: int, the width of the feed-forward networks.
+        target_vocabulary_size: int, V. `None` for one vocabulary, and one table, that source and target share.
+        num_decoder_layers: int, or `None` for `num_layers`.
+        sequence_length: int, the longest source and the longest target, for learned positions; sinusoidal ones have no
+            table and take sequences of any length.
+        dropout: float in [0, 1), on the embeddings and the branches, in training.
+        attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
+        activation_dropout: float in [0, 1), inside the feed-forward networks.
+        positions: "sinusoidal", "sinusoidal_halves" (all sines, then all cosines, as in Marian's models) or "learned".
+        position_offset: int, how many rows of the table of learned positions stand unused before the first (BART: 2).
+        normalize_first: bool, whether a branch normalizes its inputs (pre-norm, with one more norm after the last
+            block) or the sum (post-norm, as published).
+        activation: name or function, of the feed-forward networks.
+        scale_embeddings: bool, whether the tokens' vectors are multiplied by the root of D, as published.
+        embedding_norm: bool, whether the embeddings are normalized before the first block.
+        logits_bias: bool, whether each token of the target has a bias in its logit.
+        layer_norm_epsilon: float.
+        padding_id: int, the token of the source that is padding.
+        name: str, the model's name.
+
+    Returns:
+        A functional `keras.Model` from a dict of int32 `source_ids` (B, S) and `target_ids` (B, T), the target shifted
+        right (see `shift_right`), to logits (B, T, V) for the token that follows each. The target has no padding id: with
+        padding to the right, causal attention keeps it from reaching real positions, and the loss leaves it out
+        (`keras_tx.losses.TokenCrossentropy`).
+
+        Its layer "encoder" is a model from a dict of `embedded` (B, S, D), tokens as the layer "embedding" (or
+        "source_embedding") gives them, and boolean `mask` (B, S) to vectors (B, S, D). Its layer "decoder" is one from a
+        dict of `embedded` (B, T, D), `context` (B, S, D) and boolean `context_mask` (B, S) to vectors (B, T, D).
+
+    Raises:
+        ValueError: for another value of `positions`, learned ones without `sequence_length` or others with it, a
+            `padding_id` outside the vocabulary, and from the layers.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.Translator(100, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32)
+    source = np.array([[5, 6, 7, 0]])  # 0 is padding
+    logits = model({"source_ids": source, "target_ids": np.array([[1, 8, 9]])})  # (1, 3, 100)
+    tokens = keras_tx.decoding.generate(model, [[1]], max_new_tokens=5, context={"source_ids": [[5, 6, 7]]})  # (1, 6)
+    ```
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.
+    """
+    if positions not in ("sinusoidal", "sinusoidal_halves", "learned"):
+        raise ValueError(
+            f"`positions` must be 'sinusoidal', 'sinusoidal_halves' or 'learned'. Received: positions={positions!r}."
+        )
+    if (positions == "learned") != (sequence_length is not None):
+        raise ValueError(
+            "`sequence_length` must be given for learned positions, which have a table, and for no others. Received: "
+            f"sequence_length={sequence_length!r}, positions={positions!r}."
+        )
+    if isinstance(padding_id, bool) or not isinstance(padding_id, int) or not 0 <= padding_id < source_vocabulary_size:
+        raise ValueError(
+            "`padding_id` must be a token of the source's vocabulary. Received: "
+            f"padding_id={padding_id!r}, source_vocabulary_size={source_vocabulary_size}."
+        )
+    shared = target_vocabulary_size is None
+    source_embedding = _table(source_vocabulary_size, hidden_dim, "embedding" if shared else "source_embedding")
+    target_embedding = source_embedding
+    if not shared:
+        target_embedding = _table(target_vocabulary_size, hidden_dim, "target_embedding")
+    attention = {"num_heads": num_heads, "dropout": dropout if attention_dropout is None else attention_dropout}
+    block = {"dropout": dropout, "normalize_first": normalize_first, "layer_norm_epsilon": layer_norm_epsilon}
+
+    def attend(causal=False):
+        return MultiHeadSelfAttention(**attention, causal=causal, name="attention")
+
+    def network():
+        return FeedForward(intermediate_dim, activation, dropout=activation_dropout, name="feed_forward")
+
+    def begin(x):
+        """What both halves do before their first block."""
+        if scale_embeddings:
+            x = keras.layers.Rescaling(math.sqrt(hidden_dim), name="scale")(x)
+        if positions == "learned":
+            normal = keras.initializers.RandomNormal(stddev=0.02)
+            x = LearnedPositionEncoding(sequence_length, normal, position_offset, name="positions")(x)
+        else:
+            x = SinusoidalPositionEncoding(interleaved=positions == "sinusoidal", name="positions")(x)
+        if embedding_norm:
+            x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
+        return Dropout(dropout, name="embedding_dropout")(x)
+
+    def end(x):
+        return (
+            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x) if normalize_first else x
+        )
+
+    embedded, mask = _vectors(hidden_dim, "embedded"), _mask("mask")
+    x = begin(embedded)  # (B, S, D)
+    for index in range(num_layers):
+        encode = TransformerEncoder(**block, attention=attend(), feed_forward=network(), name=f"encoder_{index}")
+        x = encode(x, mask=mask)
+    encoder = keras.Model({"embedded": embedded, "mask": mask}, end(x), name="encoder")
+
+    inputs = {"embedded": _vectors(hidden_dim, "embedded"), "context": _vectors(hidden_dim, "context")}
+    inputs["context_mask"] = _mask("context_mask")
+    x = begin(inputs["embedded"])  # (B, T, D)
+    for index in range(num_layers if num_decoder_layers is None else num_decoder_layers):
+        decode = TransformerDecoder(
+            **block,
+            attention=attend(causal=True),
+            cross_attention=MultiHeadCrossAttention(**attention, name="cross_attention"),
+            feed_forward=network(),
+            name=f"decoder_{index}",
+        )
+        x = decode(x, inputs["context"], context_mask=inputs["context_mask"])
+    decoder = keras.Model(inputs, end(x), name="decoder")
+
+    source_ids = keras.Input((None,), dtype="int32", name="source_ids")
+    target_ids = keras.Input((None,), dtype="int32", name="target_ids")
+    mask = ops.not_equal(source_ids, padding_id)  # (B, S)
+    context = encoder({"embedded": source_embedding(source_ids), "mask": mask})
+    x = decoder({"embedded": target_embedding(target_ids), "context": context, "context_mask": mask})
+    logits = TiedLogits(target_embedding, use_bias=logits_bias, name="logits")(x)  # (B, T, V)
+    return keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name)
+
+
+def _table(vocabulary_size, hidden_dim, name):
+    # Of unit variance once scaled, and so are the logits.
+    initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
+    return TokenAndPositionEmbedding(vocabulary_size, None, hidden_dim, embeddings_initializer=initializer, name=name)
+
+
+def _vectors(hidden_dim, name):
+    return keras.Input((None, hidden_dim), name=name)
+
+
+def _mask(name):
+    return keras.Input((None,), dtype="bool", name=name)
+
+
+def shift_right(labels, start_id):
+    """Puts the start token before each row and drops the row's last: what the decoder reads to predict the labels.
+
+    Args:
+        labels: integer array or tensor (B, T).
+        start_id: int.
+
+    Returns:
+        A tensor like the labels.
+
+    Example:
+
+    ```python
+    ids = keras_tx.applications.shift_right(np.array([[8, 9, 2], [7, 2, 0]]), start_id=1)  # [[1, 8, 9], [1, 7, 2]]
+    ```
+    """
+    labels = ops.convert_to_tensor(labels)
+    return ops.concatenate([ops.full_like(labels[:, :1], start_id), labels[:, :-1]], axis=1)

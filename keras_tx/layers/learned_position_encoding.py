@@ -1,0 +1,109 @@
+"""Learned positions, added to the inputs."""
+
+import keras
+from keras import ops
+
+from ..ops import masks, positions, token_ids
+from . import arguments, decode_state, sublayers
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class LearnedPositionEncoding(keras.layers.Layer):
+    """Adds a learned vector for each position, as `SinusoidalPositionEncoding` adds a fixed one.
+
+    y_p = x_p + P[p]. `TokenAndPositionEmbedding` does it for token ids; this layer stands where something comes between
+    the tokens' vectors and their positions, or where sequences share a table of tokens and not one of positions.
+
+    Args:
+        sequence_length: int, the longest sequence, which is the length of the table.
+        embeddings_initializer: of the table.
+        offset: int, how many rows of the table stand before that of the first position; nothing reads them (BART's models
+            have two).
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, T, D), T <= sequence_length.
+        mask: boolean tensor (B, T), used with a cache alone: only real tokens are counted.
+        cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
+
+    Returns:
+        A tensor like the inputs; with a cache `(outputs, new_cache)`.
+
+    Raises:
+        ValueError: for a `sequence_length` that is no positive integer, inputs of another rank or width than built, and a
+            sequence longer than the table.
+
+    Example:
+
+    ```python
+    y = keras_tx.layers.LearnedPositionEncoding(16)(keras.ops.zeros((2, 7, 32)))  # (2, 7, 32)
+    ```
+
+    Reference:
+        Gehring et al. 2017, "Convolutional Sequence to Sequence Learning", section 3.1.
+    """
+
+    def __init__(self, sequence_length, embeddings_initializer="uniform", offset=0, **kwargs):
+        super().__init__(**kwargs)
+        self.sequence_length = arguments.positive_int("sequence_length", sequence_length)
+        self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
+        self.offset = arguments.size("offset", offset)
+        self.supports_masking = True
+        self.position_embedding = None
+
+    def build(self, input_shape):
+        self.hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
+        if self.position_embedding is None:
+            self.position_embedding = keras.layers.Embedding(
+                self.sequence_length + self.offset,
+                self.hidden_dim,
+                embeddings_initializer=sublayers.fresh_initializer(self.embeddings_initializer),
+                name="position_embedding",
+                dtype=self.dtype_policy,
+            )
+        sublayers.build_once(self.position_embedding, input_shape[:2])
+
+    def call(self, inputs, mask=None, cache=None):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        length = ops.shape(inputs)[1]
+        if cache is None:
+            token_ids.check_length("inputs", length, self.sequence_length)
+            # Cut to the table, as in `TokenAndPositionEmbedding`.
+            return inputs + self.position_embedding(positions.counted(length)[: self.sequence_length] + self.offset)
+        decode_state.check_count(cache, inputs)
+        mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+        if mask is None:
+            token_ids.check_length("inputs", length, self.sequence_length)
+        where = positions.counted(length, mask, cache)
+        token_ids.check_positions(where, self.sequence_length)
+        # Padding after the last place of the table has no position of its own.
+        outputs = inputs + self.position_embedding(ops.minimum(where, self.sequence_length - 1) + self.offset)
+        return outputs, positions.advanced(cache, length, mask)
+
+    def init_cache(self, batch_size, max_length, context=None):
+        """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
+        decode_state.check_new(self, batch_size, max_length)
+        return ops.zeros((batch_size,), dtype="int32")
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def compute_output_spec(self, inputs, mask=None, cache=None):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        if inputs.shape[1] is not None:
+            token_ids.check_length("inputs", inputs.shape[1], self.sequence_length)
+        if cache is not None:
+            decode_state.check_count(cache, inputs)
+        outputs = sublayers.like_inputs(self, inputs)
+        return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "sequence_length": self.sequence_length,
+                "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+                "offset": self.offset,
+            }
+        )
+        return sublayers.composite_config(self, config)

@@ -1,0 +1,202 @@
+"""The contract table: a row, or some, for every public layer."""
+
+from keras_tx import layers
+
+from .contract_rows import CONTEXT, HEADS, IDS, IN_HEADS, INTERMEDIATE, LENGTH, OTHER, PLACES, VOCABULARY, WIDTH, Row, X
+
+
+def _rotary_attention(dtype=None, **kwargs):
+    rotary = layers.RotaryEmbedding(100.0, name="rotary", dtype=dtype)
+    return layers.MultiHeadSelfAttention(4, 4, 2, causal=True, use_bias=False, rotary=rotary, dtype=dtype, **kwargs)
+
+
+def _tied(dtype=None, **kwargs):
+    embedding = layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, name="embedding", dtype=dtype)
+    return layers.TiedLogits(embedding, use_bias=True, dtype=dtype, **kwargs)
+
+
+def _slots(block, dtype=None, **kwargs):
+    """A block with a layer of the caller's in each slot."""
+    causal = block is layers.TransformerDecoder
+    slots = {
+        "attention": layers.MultiHeadSelfAttention(HEADS, None, 1, causal, name="attention", dtype=dtype),
+        "feed_forward": layers.FeedForward(INTERMEDIATE, "gelu", gated=True, name="network", dtype=dtype),
+    }
+    if causal:
+        slots["cross_attention"] = layers.MultiHeadCrossAttention(HEADS, key_dim=4, name="cross", dtype=dtype)
+    return block(**slots, dtype=dtype, **kwargs)
+
+
+ROWS = [
+    Row(
+        layers.Dropout,
+        lambda **kw: layers.Dropout(0.25, noise_shape=(None, 1, None), seed=1, **kw),
+        seeds=1,
+    ),
+    Row(layers.DropPath, lambda **kw: layers.DropPath(0.25, seed=1, **kw), seeds=1),
+    Row(
+        layers.FeedForward,
+        lambda **kw: layers.FeedForward(INTERMEDIATE, dropout=0.1, **kw),
+        trainable=4,
+        seeds=1,
+        inner=("intermediate", "output_dense"),
+    ),
+    Row(
+        layers.FeedForward,
+        lambda **kw: layers.FeedForward(INTERMEDIATE, "silu", gated=True, use_bias=False, **kw),
+        trainable=3,
+        inner=("intermediate", "gate", "output_dense"),
+        variant="gated",
+    ),
+    Row(
+        layers.GatherPositions,
+        lambda **kw: layers.GatherPositions(**kw),
+        inputs=(X, PLACES),
+        outputs=(CONTEXT, WIDTH),
+        carries_mask=False,
+    ),
+    Row(
+        layers.LearnedPositionEncoding,
+        lambda **kw: layers.LearnedPositionEncoding(8, offset=2, embeddings_initializer="he_normal", **kw),
+        trainable=1,
+    ),
+    Row(
+        layers.MaskedMeanPooling,
+        lambda **kw: layers.MaskedMeanPooling(**kw),
+        outputs=(WIDTH,),
+        carries_mask=False,
+    ),
+    Row(
+        layers.MultiHeadCrossAttention,
+        lambda **kw: layers.MultiHeadCrossAttention(HEADS, dropout=0.1, **kw),
+        inputs=(X, OTHER),
+        trainable=8,
+        seeds=1,
+        inner=("query", "key", "value", "attention_output"),
+        attentions=("",),
+    ),
+    Row(
+        layers.MultiHeadCrossAttention,
+        lambda **kw: layers.MultiHeadCrossAttention(HEADS, 4, 1, use_bias=False, **kw),
+        inputs=(X, ("float32", (CONTEXT, 12))),
+        trainable=4,
+        inner=("query", "key"),
+        attentions=("",),
+        variant="grouped",
+    ),
+    Row(
+        layers.MultiHeadSelfAttention,
+        lambda **kw: layers.MultiHeadSelfAttention(HEADS, dropout=0.1, **kw),
+        trainable=8,
+        seeds=1,
+        inner=("query", "key", "value", "attention_output"),
+        attentions=("",),
+    ),
+    Row(
+        layers.MultiHeadSelfAttention,
+        _rotary_attention,
+        trainable=4,
+        inner=("query", "value"),
+        attentions=("",),
+        variant="causal-grouped-rotary",
+    ),
+    Row(
+        layers.RotaryEmbedding,
+        lambda **kw: layers.RotaryEmbedding(100.0, **kw),
+        inputs=(IN_HEADS,),
+        outputs=IN_HEADS[1],
+        carries_mask=None,
+    ),
+    Row(
+        layers.SegmentEmbedding,
+        lambda **kw: layers.SegmentEmbedding(VOCABULARY, WIDTH, **kw),
+        inputs=(IDS,),
+        trainable=1,
+        inner=("segment_embedding",),
+    ),
+    Row(
+        layers.SinusoidalPositionEncoding,
+        lambda **kw: layers.SinusoidalPositionEncoding(100.0, **kw),
+    ),
+    Row(
+        layers.SinusoidalPositionEncoding,
+        lambda **kw: layers.SinusoidalPositionEncoding(100.0, interleaved=False, **kw),
+        variant="halves",
+    ),
+    Row(
+        layers.SpanBoundary,
+        lambda **kw: layers.SpanBoundary(CONTEXT, **kw),
+        inputs=(X, PLACES, PLACES, PLACES),
+        outputs=(CONTEXT, WIDTH),
+        trainable=9,
+        carries_mask=False,
+        inner=("boundary", "transform"),
+    ),
+    Row(
+        layers.TiedLogits,
+        _tied,
+        outputs=(LENGTH, VOCABULARY),
+        trainable=3,
+        inner=("embedding/token_embedding",),
+        graph_inputs=(IDS,),
+        connect=lambda layer, ids: layer(layer.embedding(ids)),
+    ),
+    Row(
+        layers.TokenAndPositionEmbedding,
+        lambda **kw: layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, embeddings_initializer="he_normal", **kw),
+        inputs=(IDS,),
+        trainable=2,
+        inner=("token_embedding",),
+    ),
+    Row(
+        layers.TransformerDecoder,
+        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, dropout=0.1, normalize_first=True, **kw),
+        trainable=16,
+        seeds=3,
+        inner=("attention/query", "feed_forward/intermediate"),
+        attentions=("attention",),
+    ),
+    Row(
+        layers.TransformerDecoder,
+        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, dropout=0.1, activation="gelu", **kw),
+        inputs=(X, OTHER),
+        trainable=26,
+        seeds=5,
+        inner=("attention/query", "cross_attention/key", "feed_forward/output_dense"),
+        attentions=("attention", "cross_attention"),
+        variant="context",
+    ),
+    Row(
+        layers.TransformerDecoder,
+        lambda **kw: _slots(layers.TransformerDecoder, **kw),
+        inputs=(X, OTHER),
+        trainable=28,
+        inner=("attention/value", "network/gate"),
+        attentions=("attention", "cross"),
+        variant="slots",
+    ),
+    Row(
+        layers.TransformerEncoder,
+        lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, dropout=0.1, drop_path=0.1, **kw),
+        trainable=16,
+        seeds=5,
+        inner=("attention/query", "feed_forward/intermediate"),
+        attentions=("attention",),
+    ),
+    Row(
+        layers.TransformerEncoder,
+        lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, activation="gelu", normalize_first=True, **kw),
+        trainable=16,
+        inner=("attention/attention_output",),
+        attentions=("attention",),
+        variant="pre-norm",
+    ),
+    Row(
+        layers.TransformerEncoder,
+        lambda **kw: _slots(layers.TransformerEncoder, **kw),
+        trainable=18,
+        inner=("attention/key", "network/intermediate"),
+        attentions=("attention",),
+        variant="slots",
+    ),
+]

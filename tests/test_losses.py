@@ -1,0 +1,70 @@
+"""The loss of tokens is Keras' own with labels one-hot and smoothed, and padding takes no part in it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx.losses import TokenCrossentropy
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(2, 4, 5)).astype("float32") * 3
+LABELS = np.array([[1, 2, 3, 4], [3, 1, 0, 0]])
+
+
+def number(value):
+    return float(ops.convert_to_numpy(value))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_the_loss_is_that_of_smoothed_one_hot_labels(smoothing):
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
+        np.eye(5, dtype="float32")[LABELS], LOGITS
+    )
+    np.testing.assert_allclose(number(TokenCrossentropy(smoothing)(LABELS, LOGITS)), number(expected), atol=1e-5)
+
+
+def test_padding_takes_no_part():
+    loss, real = TokenCrossentropy(0.1, padding_id=0), LABELS != 0
+    expected = number(TokenCrossentropy(0.1)(LABELS[real][None], LOGITS[real][None]))
+    np.testing.assert_allclose(number(loss(LABELS, LOGITS)), expected, atol=1e-6)
+    changed = np.where(real[..., None], LOGITS, 100.0)
+    assert number(loss(LABELS, changed)) == number(loss(LABELS, LOGITS))
+
+
+@pytest.mark.parametrize("weights", [np.array([2.0, 0.0]), np.array([[1.0, 0.0, 2.0, 1.0], [0.0] * 4])])
+def test_weights_of_rows_and_of_tokens_count(weights):
+    plain = TokenCrossentropy(reduction=None)(LABELS, LOGITS)
+    full = np.broadcast_to(weights.reshape(2, -1), (2, 4)) * (LABELS != 0)
+    expected = (ops.convert_to_numpy(plain) * full).sum() / full.sum()
+    loss = TokenCrossentropy(padding_id=0)(LABELS, LOGITS, sample_weight=weights)
+    np.testing.assert_allclose(number(loss), expected, atol=1e-6)
+
+
+def test_rows_of_padding_alone_cost_nothing():
+    assert number(TokenCrossentropy(padding_id=0)(np.zeros((2, 4), int), LOGITS)) == 0.0
+
+
+def test_config_survives_a_round_trip():
+    loss = TokenCrossentropy(0.2, padding_id=3, name="own")
+    copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert copy.get_config() == loss.get_config()
+    assert (copy.label_smoothing, copy.padding_id, copy.name) == (0.2, 3, "own")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be a number in \[0, 1\). Received: label_smoothing=1.0"),
+        ({"label_smoothing": "0.1"}, "`label_smoothing`.*'0.1'"),
+        ({"padding_id": 0.0}, "`padding_id` must be an integer or None. Received: padding_id=0.0"),
+    ],
+)
+def test_arguments_out_of_range_are_named(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        TokenCrossentropy(**arguments)
+
+
+def test_labels_of_another_rank_are_refused():
+    with pytest.raises(ValueError, match=r"`y_pred` must have one axis more .* y_pred of shape \(2, 4, 5\)"):
+        TokenCrossentropy()(LABELS[..., None], LOGITS)
