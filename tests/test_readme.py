@@ -51,6 +51,7 @@ def test_the_generating_examples_run(tmp_path, monkeypatch):
         assert names["text"].startswith("Once upon")
 
 
+@pytest.mark.once
 def test_every_place_in_the_tree_exists():
     tree = re.search(r"## What is where\n+```\n(.*?)```", README, re.DOTALL).group(1)
     places = [line.split()[0] for line in tree.splitlines()]
@@ -58,6 +59,7 @@ def test_every_place_in_the_tree_exists():
     assert all((ROOT / place).exists() for place in places)
 
 
+@pytest.mark.once
 def test_every_public_layer_is_in_the_table():
     import keras_tx
 
