@@ -1,4 +1,4 @@
-"""What all tests need: the installed checkout."""
+"""What all tests need: the installed checkout, and each backend its tests."""
 
 import importlib.util
 import sys
@@ -13,3 +13,12 @@ def pytest_configure():
     if not places or not any(finder.find_spec("keras_tx.applications", places) for finder in sys.meta_path):
         # The folder applications/ is keras_tx.applications only after an install.
         raise pytest.UsageError("keras_tx.applications is not installed. Install the checkout first: pip install -e .")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves tests marked `once` to TensorFlow: they run no operation of the backend, and would say three times the same."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("once")])
+        items[:] = [item for item in items if not item.get_closest_marker("once")]

@@ -10,6 +10,8 @@ import pytest
 
 from keras_tx import layers
 
+pytestmark = pytest.mark.once  # syntax trees and names alone
+
 ROOT = Path(__file__).parents[1]
 SOURCES = {"keras_tx": ROOT / "keras_tx", "keras_tx.applications": ROOT / "applications"}
 SCRIPTS = [ROOT / "examples", ROOT / "benchmarks", ROOT / "tests"]

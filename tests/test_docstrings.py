@@ -112,22 +112,26 @@ def examples():
             yield pytest.param(name, code, id=f"{name}-{number}")
 
 
+@pytest.mark.once
 def test_the_whole_package_is_looked_through():
     assert {"keras_tx.layers.dropout.Dropout", "keras_tx.ops.masks.combine", "keras_tx.graph.walk"} <= OBJECTS.keys()
     assert "keras_tx.applications.text_classifier.TextClassifier" in OBJECTS
 
 
+@pytest.mark.once
 @every_object
 def test_every_public_name_says_what_it_is(name):
     assert documentation(OBJECTS[name])
 
 
+@pytest.mark.once
 @every_object
 def test_sections_are_known_and_stand_in_order(name):
     found = [section for section in sections(OBJECTS[name]) if section]
     assert found == [section for section in SECTIONS if section in found]
 
 
+@pytest.mark.once
 @every_object
 def test_the_arguments_described_are_those_of_the_signature(name):
     described = sections(OBJECTS[name])
@@ -137,6 +141,7 @@ def test_the_arguments_described_are_those_of_the_signature(name):
         assert names_in(described["Attributes"]) == list(OBJECTS[name]._fields)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("value", [*promised()])
 def test_what_users_call_describes_its_arguments_and_what_it_returns(value):
     described = sections(value)
@@ -146,6 +151,7 @@ def test_what_users_call_describes_its_arguments_and_what_it_returns(value):
         assert "Returns" in described or "Yields" in described
 
 
+@pytest.mark.once
 @every_layer
 def test_a_layer_describes_its_call_in_its_class_and_nowhere_else(layer):
     described = sections(layer)

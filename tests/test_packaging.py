@@ -99,6 +99,7 @@ def fresh_python(tmp_path):
     return Path(sysconfig.get_path("scripts", "venv", places)) / Path(sys.executable).name
 
 
+@pytest.mark.once
 def test_wheel_holds_every_module_of_the_checkout_and_no_other(wheel):
     expected = {
         f"{target}/{path.relative_to(ROOT / source).as_posix()}"
@@ -111,6 +112,7 @@ def test_wheel_holds_every_module_of_the_checkout_and_no_other(wheel):
     assert held == expected, "each package folder must be listed under [tool.setuptools] packages"
 
 
+@pytest.mark.once
 def test_applications_are_imported_from_the_wheel(wheel, fresh_python, tmp_path):
     absent = subprocess.run([fresh_python, "-I", "-c", "import keras_tx"], cwd=tmp_path, capture_output=True)
     assert b"No module named 'keras_tx'" in absent.stderr  # so what follows cannot come from the checkout
@@ -128,6 +130,7 @@ def test_import_brings_in_no_optional_package(tmp_path):
     assert OPTIONAL.isdisjoint(brought)
 
 
+@pytest.mark.once
 def test_tests_of_a_checkout_that_is_not_installed_name_the_command(fresh_python, tmp_path):
     refused = subprocess.run(
         [fresh_python, "-I", "-m", "pytest", "-p", "no:cacheprovider", ROOT / "tests"],

@@ -62,6 +62,7 @@ def test_the_pretraining_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "encoder" / "model.safetensors").exists()
 
 
+@pytest.mark.once
 def test_every_place_in_the_tree_exists():
     tree = re.search(r"## What is where\n+```\n(.*?)```", README, re.DOTALL).group(1)
     places = [line.split()[0] for line in tree.splitlines()]
@@ -69,6 +70,7 @@ def test_every_place_in_the_tree_exists():
     assert all((ROOT / place).exists() for place in places)
 
 
+@pytest.mark.once
 def test_every_public_layer_is_in_the_table():
     import keras_tx
 

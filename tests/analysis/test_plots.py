@@ -5,6 +5,8 @@ import pytest
 
 from keras_tx.analysis import plots
 
+pytestmark = pytest.mark.once  # numpy and matplotlib alone
+
 TOKENS = ["a", "warm", "film"]
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from keras_tx.checkpoints import Arrangement
 
+pytestmark = pytest.mark.once  # numpy alone
+
 W = np.random.default_rng(0).normal(size=(6, 2, 3)).astype("float32")  # (D, N, H)
 FUSED = [W, W + 10, W + 20]
 CASES = {

@@ -11,6 +11,8 @@ from keras_tx.checkpoints import Checkpoint, read_json
 
 from .files import entry, file_bytes, packed, write_index, write_shards, write_single
 
+pytestmark = pytest.mark.once  # files and numpy alone
+
 INDEX = "model.safetensors.index.json"
 A, B = {"a": np.arange(3.0)}, {"b": np.ones((2, 2))}
 

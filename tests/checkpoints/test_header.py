@@ -10,6 +10,8 @@ from keras_tx.checkpoints import Checkpoint
 
 from .files import entry, packed, write_single
 
+pytestmark = pytest.mark.once  # files and numpy alone
+
 EIGHT = b"\0" * 8
 A, B = entry((2,), 0), entry((2,), 8)
 

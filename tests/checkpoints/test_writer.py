@@ -12,6 +12,8 @@ import pytest
 import keras_tx
 from keras_tx.checkpoints import Checkpoint, Tensor, write_folder
 
+pytestmark = pytest.mark.once  # files and numpy alone
+
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 # Saves over a folder, and stops for ever before one step of its writing or renaming, after saying so.

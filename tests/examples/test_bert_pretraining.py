@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import bert_batches
+import bert_corpus
+import bert_text
 import keras
 import numpy as np
 import pytest
 
-bert_text = pytest.importorskip("bert_text")
-import bert_batches  # noqa: E402
-import bert_corpus  # noqa: E402
+pytestmark = pytest.mark.once  # numpy, and the example as it is run
 
 SCRIPT = Path(__file__).with_name("small_pretraining.py")
 EPOCHS = 6

@@ -13,6 +13,8 @@ from keras_tx import export
 
 from ..golden import make_minilm
 
+pytestmark = pytest.mark.once  # TensorFlow's tokenizer, whatever the backend of the model
+
 pytest.importorskip("keras_hub")
 
 SMALL = [*bert_text.SPECIAL.values(), "a", "b", "##b", "c", "İ", "é"]

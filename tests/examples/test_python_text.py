@@ -5,6 +5,8 @@ import builtins
 import pytest
 import python_text
 
+pytestmark = pytest.mark.once  # texts alone
+
 
 def test_no_paragraph_of_the_reference_stands_in_two_topics():
     topics = python_text.load_topics()

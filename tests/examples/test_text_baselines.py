@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import text_baselines
 
+pytestmark = pytest.mark.once  # numpy alone
+
 TRAIN = b"the cat sat on the mat, the rat sat on the cat"
 
 

@@ -6,6 +6,8 @@ from scipy import stats
 
 from keras_tx.pretraining import next_sentence_pairs
 
+pytestmark = pytest.mark.once  # numpy and tf.data alone
+
 T, PAD, CLS, SEP = 128, 0, 1, 2
 FIRST = 10
 

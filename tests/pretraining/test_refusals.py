@@ -5,6 +5,8 @@ import pytest
 
 from keras_tx.pretraining import mask_spans, mask_tokens, next_sentence_pairs
 
+pytestmark = pytest.mark.once  # numpy and tf.data alone
+
 V = 200
 IDS = np.full((2, 24), 9)
 TWO = [[[11, 12], [13, 14]], [[21, 22], [23, 24]]]

@@ -6,6 +6,8 @@ from scipy import stats
 
 from keras_tx.pretraining import mask_spans
 
+pytestmark = pytest.mark.once  # numpy and tf.data alone
+
 V, T, M = 200, 128, 40
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
 SPECIAL = (PAD, CLS, SEP, MASK)

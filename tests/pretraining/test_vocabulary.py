@@ -4,6 +4,8 @@ import pytest
 
 from keras_tx.pretraining import mask_tokens, special_token_ids, word_start_table
 
+pytestmark = pytest.mark.once  # numpy and tf.data alone
+
 
 def test_tables_of_a_vocabulary():
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing"]
