@@ -247,7 +247,8 @@ def _dense(units, name, activation=None):
 def _check_encoder(encoder, needs_pooler):
     """Returns the embedding of an encoder; raises `ValueError` if it is none."""
     names = [layer.name for layer in encoder.layers] if isinstance(encoder, keras.Model) else []
-    outputs = encoder.output if names and isinstance(encoder.output, dict) else {}
+    outputs = getattr(encoder, "output", None)
+    outputs = outputs if isinstance(outputs, dict) else {}
     if "embedding" not in names or "embedding_norm" not in names or "sequence_output" not in outputs:
         raise ValueError(f"`encoder` must be a model of `BERT`. Received: encoder={encoder!r}.")
     if needs_pooler and "pooled_output" not in outputs:

@@ -176,7 +176,7 @@ def saved(model):
     found = {}
     for layer, known in pairs:
         own, paths = _own(layer), [_path(known, weight) for weight in _own(known)]
-        bert_models.check(len(own) == len(paths), f"other weights in {layer.name}", model)
+        bert_models.check(len(own) == len(paths), f"other weights, such as adapters, in {layer.name}", model)
         found.update(zip(paths, own, strict=True))
     prefix = "" if arguments["head"] is None else PREFIX
     rules = [Rule(prefix + rule.tensor, rule.weights, rule.arrangement.pattern) for rule in _ENCODER_RULES]

@@ -212,6 +212,7 @@ def test_adapters_are_all_that_is_trained(encoder):
         (lambda: BERT(30, 8, **SMALL, num_segments=0), "`num_segments` must be a positive integer"),
         (lambda: bert_pretrainer(None), "`encoder` must be a model of `BERT`. Received: encoder=None"),
         (lambda: bert_classifier(keras.Sequential([keras.Input((3,))]), 2), "`encoder` must be a model of `BERT`"),
+        (lambda: bert_pretrainer(keras.Sequential([keras.layers.Dense(2)])), "`encoder` must be a model of `BERT`"),
         (lambda: bert_pretrainer(BERT(30, 8, **SMALL, pooler=False)), "`encoder` must have a pooler .*: bert, with pooler=False"),
         (lambda: bert_classifier(BERT(30, 8, **SMALL, pooler=False), 2), "`encoder` must have a pooler"),
     ],
