@@ -160,4 +160,4 @@ def test_a_subclassed_model_is_refused(tmp_path):
 def test_weights_that_the_layout_does_not_have_are_named(tmp_path):
     model = bert_classifier(BERT(**SMALL), 2)
     model.get_layer("bert").get_layer("encoder_1").feed_forward.intermediate.enable_lora(2)
-    assert_refused(model, "other weights in encoder_1", tmp_path)
+    assert_refused(model, "other weights, such as adapters, in encoder_1", tmp_path)
