@@ -31,7 +31,7 @@ CONFIGS = {
 }
 START = {"marian": 22, "bart": 2}
 ROWS = ([5, 6, 7], [8, 9, 10, 11, 12, 13, 4], [14])
-NEW, BEAMS = 8, ((4, 1.0), (3, 0.0))  # tokens; widths and length penalties
+NEW, BEAMS = 8, ((4, 1.0), (4, 0.0))  # tokens; widths and length penalties
 TIED = ("encoder.embed_tokens", "decoder.embed_tokens")
 
 
