@@ -42,7 +42,7 @@ def export_saved_model(
             `step` counts them: nothing tells of more). Any batch size. Needs a tokenizer. `None` for a model that does not
             generate.
 
-            A model of two inputs, one of which is decoded, answers texts: `text_input` names the input that takes a text's ids,
+            A model of two inputs, one of which is decoded, answers texts. Then `text_input` names the input of a text's ids,
             `prompt` is the list of ids with which each answer starts (it is not part of it), and `pad_id`, 0 unless given, is
             padding. `serve` then maps texts to answers (of a text, the first `max_prompt_length` tokens are read), and
             `prefill` takes the text as `context_ids`.

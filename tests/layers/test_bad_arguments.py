@@ -15,7 +15,9 @@ from keras_tx.layers import (
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
     RotaryEmbedding,
+    SegmentEmbedding,
     SinusoidalPositionEncoding,
+    SpanBoundary,
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerDecoder,
@@ -31,14 +33,17 @@ GOOD = {
     MultiHeadCrossAttention: {"num_heads": 4},
     MultiHeadSelfAttention: {"num_heads": 4},
     RotaryEmbedding: {},
+    SegmentEmbedding: {"num_segments": 2, "embedding_dim": 4},
     SinusoidalPositionEncoding: {},
+    SpanBoundary: {},
     TokenAndPositionEmbedding: {"vocabulary_size": 9, "sequence_length": 8, "embedding_dim": 4},
     TransformerDecoder: {"intermediate_dim": 8, "num_heads": 4},
     TransformerEncoder: {"intermediate_dim": 8, "num_heads": 4},
 }
 # What each argument of each layer is.
 KINDS = {
-    "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim",
+    "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
+    "num_segments max_span_length",
     "count": "offset",
     "rate": "rate dropout drop_path",
     "number": "max_wavelength layer_norm_epsilon",
@@ -84,7 +89,7 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
 
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
     own = {"seed", "noise_shape", "embedding"}
-    covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "MaskedMeanPooling"}
+    covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "MaskedMeanPooling", "GatherPositions"}
     assert covered == set(layers.__all__)
     assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own
 

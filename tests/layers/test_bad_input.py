@@ -9,12 +9,15 @@ from keras_tx.layers import (
     Dropout,
     DropPath,
     FeedForward,
+    GatherPositions,
     LearnedPositionEncoding,
     MaskedMeanPooling,
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
     RotaryEmbedding,
+    SegmentEmbedding,
     SinusoidalPositionEncoding,
+    SpanBoundary,
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerDecoder,
@@ -73,6 +76,7 @@ def built(layer):
 
 def test_every_layer_is_tested():
     elsewhere = {MultiHeadCrossAttention, RotaryEmbedding, TokenAndPositionEmbedding}
+    elsewhere |= {GatherPositions, SegmentEmbedding, SpanBoundary}  # test_bad_positions.py
     assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)
 
 

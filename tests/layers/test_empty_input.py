@@ -15,9 +15,10 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
 def inputs(row, batch, length):
-    """Inputs of the row with that batch size and, in the first argument, that length."""
-    numbers = [number[:batch] for number in row.numbers()]
-    return [tensor(number[:, :length] if i == 0 else number) for i, number in enumerate(numbers)]
+    """Inputs of the row with that batch size and, in the first argument and in positions of it, that length."""
+    numbers = zip(row.numbers(), row.inputs, strict=True)
+    cut = [(number[:batch], i == 0 or dtype == "places") for i, (number, (dtype, _)) in enumerate(numbers)]
+    return [tensor(number[:, :length] if is_cut else number) for number, is_cut in cut]
 
 
 @every_row
