@@ -103,6 +103,8 @@ def gather(inputs, positions):
         A float tensor (B, M, D).
     """
     batch, length, width = ops.shape(inputs)
+    if 0 in inputs.shape[:2]:  # JAX takes nothing from nothing, not even nothing
+        return ops.zeros((batch, ops.shape(positions)[1], width), dtype=inputs.dtype)
     known = ops.logical_and(positions >= 0, positions < length)
     starts = ops.arange(batch, dtype="int32")[:, None] * length
     places = starts + ops.where(known, ops.cast(positions, "int32"), ops.zeros((), dtype="int32"))
