@@ -62,7 +62,8 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
         image = panel.imshow(scores[head], cmap="Blues", vmin=0.0, vmax=float(scores.max()) or 1.0)
         panel.set_xticks(range(len(key_tokens)), key_tokens, rotation=90, fontsize=8)
         panel.set_yticks(range(len(tokens)), tokens, fontsize=8)
-        panel.set_title(f"head {head}", fontsize=9)
+        if heads > 1:
+            panel.set_title(f"head {head}", fontsize=9)
         panel.set_xlabel("key", fontsize=8)
         panel.set_ylabel("query", fontsize=8)
     figure.colorbar(image, ax=panels, shrink=0.6, label="attention weight")

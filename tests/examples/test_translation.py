@@ -66,10 +66,9 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, 
     pairs = cldr_pairs.make_pairs("es", count=200, num_test=8, num_unseen=4)
     monkeypatch.setattr(example.translation_pairs, "load", lambda *_: pairs)
     monkeypatch.setattr(example, "SIZE", SMALL)
-    monkeypatch.setattr(example, "VOCABULARY", 320)
-    monkeypatch.setattr(example, "LENGTHS", (32,))
+    monkeypatch.setitem(example.SETTINGS, "cldr", {"vocabulary": 320, "pairs": 200, "lengths": (32,), "epochs": 2})
     monkeypatch.setattr(example, "SAMPLERS", {"beam 4": example.SAMPLERS["beam 4"]})
-    monkeypatch.setattr(sys, "argv", ["translation.py", "--epochs", "2", "--output", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["translation.py", "--output", str(tmp_path)])
     example.main()
     printed = capsys.readouterr().out
     assert printed.count("word for word") == printed.count("Translator, beam 4") == 2
