@@ -99,7 +99,7 @@ class Transformers:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def translate(self, sources, new):
         ids = self.torch.tensor(sources, dtype=self.torch.int64)

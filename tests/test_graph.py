@@ -165,3 +165,57 @@ def test_a_variable_is_filled_once_and_in_its_shape():
     graph.fill(kernel, np.zeros((4, 3)))
     with pytest.raises(ValueError, match="already initialized"):
         graph.fill(kernel, np.zeros((4, 3)))
+
+
+def two_sided_model():
+    """A nested encoder of one input, what is made of both, and an operation between them."""
+    inner_inputs = keras.Input((4,))
+    encoder = keras.Model(inner_inputs, keras.layers.Dense(4, name="encode")(inner_inputs), name="encoder")
+    source, target = keras.Input((4,), name="source"), keras.Input((4,), name="target")
+    embedded = keras.layers.Dense(4, name="embed")(target)
+    return keras.Model(
+        {"source": source, "target": target}, keras.layers.Dense(2, name="head")(embedded + encoder(source))
+    )
+
+
+def test_each_layer_call_knows_the_inputs_that_it_depends_on():
+    calls = graph.layer_inputs(two_sided_model())
+    assert {path: sorted(names) for path, (_, names) in calls.items()} == {
+        "encoder/encode": ["source"],
+        "embed": ["target"],
+        "head": ["source", "target"],
+    }
+
+
+def test_a_model_runs_in_two_walks_one_for_each_part_of_its_inputs():
+    model, x = two_sided_model(), {"source": random(3, 4), "target": random(3, 4, seed=1)}
+    kept, called = {}, []
+
+    def note(layer, path, args, kwargs):
+        called.append(path)
+        return layer(*args, **kwargs)
+
+    def keep(operation, path, args, kwargs, there):
+        kept[path] = there
+        return graph.MISSING
+
+    def go_on(operation, path, args, kwargs, there):
+        if not kept.get(path):
+            return graph.MISSING
+        args, kwargs = graph.fill_in(args, kwargs, kept[path])
+        return operation(*args, **kwargs)
+
+    first = graph.walk(model, graph.pack_inputs(model, {"source": x["source"]}), note, call_partial=keep)
+    assert first is graph.MISSING
+    assert called == ["encoder/encode"]
+    second = graph.walk(model, graph.pack_inputs(model, {"target": x["target"]}), note, call_partial=go_on)
+    assert called == ["encoder/encode", "embed", "head"]
+    np.testing.assert_allclose(ops.convert_to_numpy(second), ops.convert_to_numpy(model(x)), atol=1e-6)
+
+
+def test_inputs_are_named_by_their_keys_or_their_tensors():
+    assert sorted(graph.input_names(two_sided_model())) == ["source", "target"]
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    model = keras.Model([a, b], keras.layers.Add()([a, b]))
+    assert graph.input_names(model) == ["a", "b"]
+    assert graph.pack_inputs(model, {"b": 1}) == [graph.MISSING, 1]

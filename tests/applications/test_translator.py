@@ -38,6 +38,7 @@ def test_every_size_has_its_published_count():
     assert TRANSLATOR_SIZES.keys() == PARAMETERS.keys()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("size", PARAMETERS)
 def test_parameters_are_those_of_the_published_model(size):
     with graph.without_values():
@@ -118,6 +119,7 @@ def test_targets_are_shifted_right_behind_the_start():
     assert shifted.tolist() == [[1, 8, 9], [1, 7, 2]]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -162,6 +162,7 @@ def test_rows_of_unequal_length_need_padding_that_the_model_ignores(translator):
         generate(translator, [[1]] * 4, 2, pad_id=4, context={"source_ids": SOURCES})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("context", "said"),
     [

@@ -126,6 +126,7 @@ def test_bad_arguments_are_named(arguments, message):
         (lambda: Beam(width=0), "`width`.*0"),
         (lambda: Beam(width=2, num_return=3), "`num_return` must not exceed `width`"),
         (lambda: Beam(length_penalty=-1), "`length_penalty`.*-1"),
+        (lambda: Beam(length_offset=-1), "`length_offset`.*-1"),
     ],
 )
 def test_sampler_settings_out_of_range_are_named(make, message):

@@ -10,6 +10,7 @@ pytest.importorskip("babel")
 import cldr_pairs
 import translation_baseline
 
+pytestmark = pytest.mark.once
 SEED = 3
 
 

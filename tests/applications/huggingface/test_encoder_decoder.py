@@ -130,6 +130,7 @@ def test_copies_of_the_table_and_the_sines_may_be_in_the_folder(tmp_path):
         load_huggingface(write(tmp_path, "marian", lm_head__weight=table + 1))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("kind", "changed", "said"),
     [
@@ -156,6 +157,7 @@ def test_what_is_not_implemented_is_refused_by_name(kind, changed, said, tmp_pat
         load_huggingface(write(tmp_path, kind, changed))
 
 
+@pytest.mark.once
 @every_kind
 @pytest.mark.parametrize("changed", [{"encoder_layers": 3}, {"vocab_size": 24}, {"max_position_embeddings": 21}])
 def test_sizes_that_contradict_the_tensors_are_refused(kind, changed, tmp_path):
@@ -170,6 +172,7 @@ def test_sizes_that_contradict_the_tensors_are_refused(kind, changed, tmp_path):
 SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "said"),
     [
