@@ -1,13 +1,17 @@
 """The layers: they own weights, and leave the mathematics to `keras_tx.ops`."""
 
+from .class_token import ClassToken
 from .drop_path import DropPath
 from .dropout import Dropout
 from .feed_forward import FeedForward
 from .gather_positions import GatherPositions
+from .grid_position_encoding import GridPositionEncoding
 from .learned_position_encoding import LearnedPositionEncoding
 from .masked_mean_pooling import MaskedMeanPooling
 from .multi_head_cross_attention import MultiHeadCrossAttention
 from .multi_head_self_attention import MultiHeadSelfAttention
+from .patch_embedding import PatchEmbedding
+from .patch_merging import PatchMerging
 from .rotary_embedding import RotaryEmbedding
 from .segment_embedding import SegmentEmbedding
 from .sinusoidal_position_encoding import SinusoidalPositionEncoding
@@ -16,16 +20,22 @@ from .tied_logits import TiedLogits
 from .token_and_position_embedding import TokenAndPositionEmbedding
 from .transformer_decoder import TransformerDecoder
 from .transformer_encoder import TransformerEncoder
+from .window_attention import WindowAttention
+from .window_position_bias import WindowPositionBias
 
 __all__ = [
+    "ClassToken",
     "DropPath",
     "Dropout",
     "FeedForward",
     "GatherPositions",
+    "GridPositionEncoding",
     "LearnedPositionEncoding",
     "MaskedMeanPooling",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",
+    "PatchEmbedding",
+    "PatchMerging",
     "RotaryEmbedding",
     "SegmentEmbedding",
     "SinusoidalPositionEncoding",
@@ -34,4 +44,6 @@ __all__ = [
     "TokenAndPositionEmbedding",
     "TransformerDecoder",
     "TransformerEncoder",
+    "WindowAttention",
+    "WindowPositionBias",
 ]

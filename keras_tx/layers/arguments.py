@@ -30,6 +30,15 @@ def size(name, value):
     return value
 
 
+def extent(name, value, least=1):
+    """Returns (rows, columns) of an integer or a pair of them; raises `ValueError` unless both are at least `least`."""
+    pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    if any(isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < least for size in pair):
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"`{name}` must be {kind}, or a pair (rows, columns) of them. Received: {name}={value!r}.")
+    return tuple(operator.index(size) for size in pair)
+
+
 def seed(name, value):
     """Returns the value; raises `ValueError` unless it is `None` or an integer that the seed's state holds on every backend."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31):
@@ -55,6 +64,13 @@ def flag(name, value):
     """Returns the value; raises `ValueError` unless it is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+    return value
+
+
+def choice(name, value, choices):
+    """Returns the value; raises `ValueError` unless it is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}.")
     return value
 
 

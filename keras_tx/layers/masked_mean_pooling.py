@@ -1,4 +1,6 @@
-"""The mean over the real positions of a sequence."""
+"""The mean over the real positions of a sequence or a map."""
+
+import math
 
 import keras
 from keras import ops
@@ -9,7 +11,7 @@ from . import arguments
 
 @keras.saving.register_keras_serializable(package="keras_tx")
 class MaskedMeanPooling(keras.layers.Layer):
-    """Averages a sequence over its real positions; a sequence that has none gives zeros.
+    """Averages a sequence, or a map, over its real positions; one that has none gives zeros.
 
     y = sum_t m_t x_t / max(1, sum_t m_t), summed in float32 or wider. Padding may hold anything, NaN included.
 
@@ -17,8 +19,8 @@ class MaskedMeanPooling(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D).
-        mask: boolean tensor (B, T); `None` for the mask that Keras carries, if any, else all positions are real.
+        inputs: float tensor (B, T, D), or (B, Y, X, D), or of higher rank.
+        mask: boolean tensor (B, T), or (B, Y, X); `None` for the mask that Keras carries, if any, else all positions are real.
 
     Returns:
         A float tensor (B, D).
@@ -43,18 +45,19 @@ class MaskedMeanPooling(keras.layers.Layer):
     def call(self, inputs, mask=None):
         mask = self._read_mask(inputs, mask)
         wide = keras.backend.result_type(inputs.dtype, "float32")
-        total = ops.sum(ops.cast(masks.zero_padding(inputs, mask), wide), axis=1)
+        axes = tuple(range(1, len(inputs.shape) - 1))
+        total = ops.sum(ops.cast(masks.zero_padding(inputs, mask), wide), axis=axes)
         if mask is None:
-            count = ops.cast(ops.shape(inputs)[1], wide)
+            count = ops.cast(math.prod(ops.shape(inputs)[1:-1]), wide)
         else:
-            count = ops.sum(ops.cast(mask, wide), axis=1)[:, None]
+            count = ops.sum(ops.cast(mask, wide), axis=axes)[:, None]
         return ops.cast(total / ops.maximum(count, 1.0), inputs.dtype)
 
     def _read_mask(self, inputs, mask):
         arguments.check_float("inputs", inputs)
-        if len(inputs.shape) != 3:
-            raise ValueError(f"`inputs` must have 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
-        return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+        if len(inputs.shape) < 3:
+            raise ValueError(f"`inputs` must have at least 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
+        return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
 
     def compute_mask(self, inputs, previous_mask):
         return None

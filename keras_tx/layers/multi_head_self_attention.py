@@ -27,6 +27,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         dropout: float in [0, 1), on the attention weights in training.
         use_bias: bool, whether the four projections have biases.
         rotary: layer `(x, positions) -> x` that rotates queries and keys, such as `RotaryEmbedding`, or `None`.
+        position_bias: layer `(query_positions, key_positions) -> bias` (N, T, S) or (B, N, T, S) to be added to the scaled
+            scores, such as `WindowPositionBias`, or `None`. The positions are integers (T,) and (S,), with a cache (B, T)
+            and (B, S).
         kernel_initializer: of the four projections, each drawn as a matrix.
         **kwargs: `name`, `dtype`, `trainable`.
 
@@ -71,6 +74,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         dropout=0.0,
         use_bias=True,
         rotary=None,
+        position_bias=None,
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
@@ -83,6 +87,13 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.rotary = arguments.slot("rotary", rotary)
+        self.position_bias = arguments.slot("position_bias", position_bias)
+        heads = getattr(self.position_bias, "num_heads", self.num_heads)
+        if heads != self.num_heads:
+            raise ValueError(
+                "`position_bias` must be made for as many heads as the attention has. Received: "
+                f"num_heads={self.num_heads}, position_bias with num_heads={heads}."
+            )
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
         self.query = self.key = self.value = self.attention_output = None
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
@@ -101,6 +112,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             sublayers.build_once(projection, input_shape)
         sublayers.build_once(self.attention_output, (*input_shape[:2], self.num_heads, head_dim))
         sublayers.build_once(self.rotary, (*input_shape[:2], self.num_heads, head_dim))
+        sublayers.build_once(self.position_bias, (input_shape[1],), (input_shape[1],))
 
     @property
     def _key_heads(self):
@@ -126,15 +138,17 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             self.key(inputs),
             self.value(inputs),
         )  # (B, T, N or M, H)
+        where = None if self.rotary is None and self.position_bias is None else self._positions(inputs, mask, cache)
         if self.rotary is not None:
-            seen = None if cache is None else ops.sum(ops.cast(cache.mask, "int32"), axis=-1)
-            where = positions.counted(ops.shape(inputs)[1], None if cache is None else mask, seen)
             query, key = self.rotary(query, where), self.rotary(key, where)
 
         new_cache, key_mask, past = None, mask, 0
         if cache is not None:
             new_cache, past = cache.append(*attention.confine(key, value), mask), cache.length
             key, value, key_mask = new_cache.keys, new_cache.values, new_cache.mask
+        if self.position_bias is not None:
+            bias = self.position_bias(where, where if cache is None else positions.counted(None, key_mask))
+            attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
         pair_mask = masks.pairs(mask, key_mask, pair_mask)
         if self.causal:
             length = ops.shape(inputs)[1]
@@ -155,6 +169,12 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
         outputs = masks.zero_padding(outputs, masks.queries_with_keys(pair_mask) if restricted else mask)
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, new_cache)
+
+    def _positions(self, inputs, mask, cache):
+        """(T,), or with a cache (B, T): padding before a token, or between two calls, does not move it."""
+        if cache is None:
+            return positions.numbers(ops.shape(inputs)[1])
+        return positions.counted(ops.shape(inputs)[1], mask, ops.sum(ops.cast(cache.mask, "int32"), axis=-1))
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
@@ -208,6 +228,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
                 "dropout": self.dropout,
                 "use_bias": self.use_bias,
                 "rotary": sublayers.slot_config(self.rotary),
+                "position_bias": sublayers.slot_config(self.position_bias),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }
         )

@@ -5,7 +5,7 @@ Every mask is combined as a boolean and filled into the scores once, so no two l
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask
+from keras.src.backend import get_keras_mask, set_keras_mask
 
 from .concrete import check_tensor
 
@@ -215,3 +215,14 @@ def zero_padding(inputs, mask):
     if mask is None:
         return inputs
     return ops.where(mask[..., None], inputs, ops.zeros((), dtype=inputs.dtype))
+
+
+def attach(outputs, mask):
+    """Makes outputs carry a mask to the layer after the next, as Keras does with one that it computes itself.
+
+    Keras knows nothing of a mask that the caller handed over as an argument, so a layer that changes the positions gives
+    its outputs their mask here.
+    """
+    if mask is not None:
+        set_keras_mask(outputs, mask)
+    return outputs

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from keras import ops
 
 
@@ -23,6 +24,11 @@ def counted(length, mask=None, start=None):
     if start is None:
         return positions
     return start[:, None] + positions
+
+
+def numbers(size):
+    """Returns 0 .. size - 1 as int32: a numpy array where the size is known, so that what is made of it is a constant."""
+    return np.arange(size, dtype="int32") if isinstance(size, int) else ops.arange(size, dtype="int32")
 
 
 def frequencies(dim, max_wavelength=10_000.0):

@@ -1,0 +1,174 @@
+"""Images cut into patches, and each patch made a vector."""
+
+import keras
+from keras import ops
+
+from ..ops import masks, windows
+from . import arguments, sublayers
+from .dense import Dense
+
+_PADDINGS = ("refuse", "keep", "mask")
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class PatchEmbedding(keras.layers.Layer):
+    """Cuts images into patches that do not overlap, and maps the pixels of each to a vector.
+
+    z_p = vec(x_p) W + b, with the pixels of a patch in the order row, column, channel; a convolution whose stride is its
+    kernel. The result keeps the grid of the patches.
+
+    Args:
+        patch_size: int, or (rows, columns), of a patch in pixels.
+        hidden_dim: int, D.
+        padding: what becomes of an image that the patch does not divide. "refuse": an error. "keep": zeros fill it up below
+            and to the right, and a patch with a real pixel is real. "mask": zeros fill it up, and a patch that is not wholly
+            inside the image is not real, which the mask of the outputs says. Nothing is ever cropped in silence.
+        use_bias: bool.
+        min_grid_size: int, or (rows, columns): an image with fewer patches is an error; `None` for one patch.
+        kernel_initializer: of the kernel (rows * columns * C, D).
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, Y, X, C), channels last. Integers, such as bytes of pixels, are refused: what range they
+            are to be scaled to is not known here (see `keras.layers.Rescaling`).
+        mask: boolean tensor (B, Y, X), True at real pixels, for images of different sizes filled up to one; `None` if all
+            are. Pixels that are not real may hold anything.
+
+    Returns:
+        A float tensor (B, Y', X', D), with Y' and X' rounded up. It carries a mask (B, Y', X') if the call had one or
+        `padding` is "mask".
+
+    Raises:
+        ValueError: for arguments out of range, images of another rank or another count of channels than built, with
+            integer pixels, smaller than a patch, or not divided by it where `padding` is "refuse".
+
+    Example:
+
+    ```python
+    layer = keras_tx.layers.PatchEmbedding(16, hidden_dim=32, padding="keep")
+    y = layer(keras.random.uniform((2, 60, 44, 3)))  # (2, 4, 3, 32)
+    ```
+
+    Reference:
+        Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1, equation 1.
+    """
+
+    def __init__(
+        self,
+        patch_size,
+        hidden_dim,
+        padding="refuse",
+        use_bias=True,
+        min_grid_size=None,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.patch_size = arguments.extent("patch_size", patch_size)
+        self.hidden_dim = arguments.positive_int("hidden_dim", hidden_dim)
+        self.padding = arguments.choice("padding", padding, _PADDINGS)
+        self.use_bias = arguments.flag("use_bias", use_bias)
+        self.min_grid_size = None if min_grid_size is None else arguments.extent("min_grid_size", min_grid_size)
+        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.supports_masking = True
+        self.autocast = False  # integer pixels must be seen as such
+        self.projection = None
+
+    @property
+    def position_stride(self):
+        """(rows, columns): how many of its inputs' positions, which are pixels, lie between two of its outputs'."""
+        return self.patch_size
+
+    def build(self, input_shape):
+        self.num_channels = arguments.hidden_size("inputs", input_shape, rank=4)
+        if self.projection is None:
+            self.projection = Dense(
+                self.hidden_dim,
+                use_bias=self.use_bias,
+                kernel_initializer=sublayers.fresh_initializer(self.kernel_initializer),
+                name="projection",
+                dtype=self.dtype_policy,
+            )
+        pixels = self.patch_size[0] * self.patch_size[1] * self.num_channels
+        sublayers.build_once(self.projection, (input_shape[0], None, None, pixels))
+
+    def call(self, inputs, mask=None):
+        mask = self._read(inputs, mask)
+        rows, columns = ops.shape(inputs)[1:3]
+        x = windows.pad(masks.zero_padding(ops.cast(inputs, self.compute_dtype), mask), self.patch_size)
+        batch, height, width, channels = ops.shape(x)
+        (row, column), grid = self.patch_size, (height // self.patch_size[0], width // self.patch_size[1])
+        x = ops.reshape(x, (batch, grid[0], row, grid[1], column, channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        outputs = self.projection(ops.reshape(x, (batch, *grid, row * column * channels)))
+        return masks.attach(outputs, self._patch_mask(mask, batch, rows, columns))
+
+    def _patch_mask(self, mask, batch, rows, columns):
+        """(B, Y', X'): which patches are real; `None` if all are."""
+        whole = self.padding == "mask"
+        if mask is None:
+            divided = all(
+                isinstance(n, int) and n % size == 0 for n, size in zip((rows, columns), self.patch_size, strict=True)
+            )
+            if not whole or divided:
+                return None
+            mask = ops.ones((batch, rows, columns), dtype="bool")
+        height, width = (windows.filled(n, size) for n, size in zip((rows, columns), self.patch_size, strict=True))
+        pixels = windows.partition(mask[..., None], self.patch_size)[..., 0]  # (B P, pixels of a patch)
+        found = ops.all(pixels, axis=-1) if whole else ops.any(pixels, axis=-1)
+        return ops.reshape(found, (batch, height // self.patch_size[0], width // self.patch_size[1]))
+
+    def _read(self, inputs, mask):
+        arguments.check_tensor("inputs", inputs)
+        shape, dtype = tuple(inputs.shape), keras.backend.standardize_dtype(inputs.dtype)
+        if "float" not in dtype:
+            raise ValueError(
+                "`inputs` must hold float pixels: cast and scale them, as keras.layers.Rescaling(1 / 255) does. Received: inputs "
+                f"of dtype {dtype}."
+            )
+        arguments.check_inputs("inputs", inputs, self.num_channels, rank=4)
+        for axis, size, patch, least in zip(
+            ("rows", "columns"), shape[1:3], self.patch_size, self.min_grid_size or (1, 1), strict=True
+        ):
+            if size is not None and size < patch * least:
+                raise ValueError(
+                    f"An image must have at least {patch * least} {axis} of pixels ({least} patches of {patch}). Received: "
+                    f"inputs of shape {shape}."
+                )
+            if size is not None and self.padding == "refuse" and size % patch:
+                raise ValueError(
+                    f"`patch_size` must divide the image, unless `padding` is 'keep' or 'mask'. Received: patch_size="
+                    f"{self.patch_size}, inputs of shape {shape}."
+                )
+        return masks.check("mask", masks.given_or_implicit(mask, inputs), shape[:3])
+
+    def compute_mask(self, inputs, previous_mask):
+        # Outputs with values carry theirs already; while a graph is built there is nothing but its shape.
+        if not isinstance(inputs, keras.KerasTensor) or (previous_mask is None and self.padding != "mask"):
+            return None
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape)[:3], dtype="bool")
+
+    def compute_output_shape(self, input_shape):
+        grid = [
+            None if size is None else windows.filled(size, patch) // patch
+            for size, patch in zip(input_shape[1:3], self.patch_size, strict=True)
+        ]
+        return (input_shape[0], *grid, self.hidden_dim)
+
+    def compute_output_spec(self, inputs, mask=None):
+        self._read(inputs, mask)
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "patch_size": self.patch_size,
+                "hidden_dim": self.hidden_dim,
+                "padding": self.padding,
+                "use_bias": self.use_bias,
+                "min_grid_size": self.min_grid_size,
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return sublayers.composite_config(self, config)

@@ -1,0 +1,102 @@
+"""A learned bias for each offset between two positions of a window."""
+
+import keras
+from keras import ops
+
+from ..ops import windows
+from ..ops.concrete import concrete
+from . import arguments, sublayers
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class WindowPositionBias(keras.layers.Layer):
+    """A number for each head and each offset in rows and columns, to be added to the scores of attention in a window.
+
+    softmax(Q K^T / sqrt(H) + B) V with B[t, s] = table[r_t - r_s, c_t - c_s]. It stands in the `position_bias` slot of
+    `MultiHeadSelfAttention`, whose sequence is then a window's positions in row-major order.
+
+    Args:
+        num_heads: int, N.
+        window_size: int, or (rows, columns).
+        bias_initializer: of the table ((2 rows - 1) (2 columns - 1), N).
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        query_positions: integers (T,) or (B, T), places in the window, counted from 0 in row-major order.
+        key_positions: integers (S,) or (B, S).
+
+    Returns:
+        A float tensor (N, T, S), or (B, N, T, S).
+
+    Raises:
+        ValueError: for sizes that are no positive integers, and positions that are no integers or, where values are known,
+            lie outside the window.
+
+    Example:
+
+    ```python
+    bias = keras_tx.layers.WindowPositionBias(num_heads=2, window_size=(2, 3))
+    places = keras.ops.arange(6)
+    y = bias(places, places)  # (2, 6, 6)
+    ```
+
+    Reference:
+        Liu et al. 2021, "Swin Transformer", section 3.2, equation 4.
+    """
+
+    def __init__(self, num_heads, window_size, bias_initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = arguments.positive_int("num_heads", num_heads)
+        self.window_size = arguments.extent("window_size", window_size)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+
+    def build(self, query_positions_shape=None, key_positions_shape=None):
+        rows, columns = self.window_size
+        self.bias_table = self.add_weight(
+            ((2 * rows - 1) * (2 * columns - 1), self.num_heads),
+            sublayers.fresh_initializer(self.bias_initializer),
+            name="bias_table",
+        )
+
+    def call(self, query_positions, key_positions):
+        self._check(query_positions=query_positions, key_positions=key_positions)
+        index = windows.relative_index(query_positions, key_positions, self.window_size)
+        # In a compiled function nothing can be raised: the index of a place outside is cut to the table.
+        index = ops.clip(index, 0, self.bias_table.shape[0] - 1)
+        bias = ops.cast(ops.take(self.bias_table, index, axis=0), self.compute_dtype)  # (..., T, S, N)
+        return ops.moveaxis(bias, -1, -3)
+
+    def _check(self, **positions):
+        for name, values in positions.items():
+            arguments.check_tensor(name, values)
+            dtype = keras.backend.standardize_dtype(values.dtype)
+            if "int" not in dtype or len(values.shape) not in (1, 2):
+                raise ValueError(
+                    f"`{name}` must hold integers in 1 or 2 axes. Received: {name} of dtype {dtype} and shape "
+                    f"{tuple(values.shape)}."
+                )
+            known, places = concrete(values), self.window_size[0] * self.window_size[1]
+            if known is not None and known.size and not 0 <= known.min() <= known.max() < places:
+                raise ValueError(
+                    f"`{name}` must lie in the window, whose positions are 0 to {places - 1}. Received: {name} from "
+                    f"{known.min()} to {known.max()} with window_size={self.window_size}."
+                )
+
+    def compute_output_shape(self, query_positions_shape, key_positions_shape):
+        return (*query_positions_shape[:-1], self.num_heads, query_positions_shape[-1], key_positions_shape[-1])
+
+    def compute_output_spec(self, query_positions, key_positions):
+        self._check(query_positions=query_positions, key_positions=key_positions)
+        shape = self.compute_output_shape(query_positions.shape, key_positions.shape)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_heads": self.num_heads,
+                "window_size": self.window_size,
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            }
+        )
+        return config
