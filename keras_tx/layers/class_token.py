@@ -76,9 +76,7 @@ class ClassToken(keras.layers.Layer):
         return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
 
     def compute_mask(self, inputs, previous_mask):
-        if not isinstance(inputs, keras.KerasTensor) or previous_mask is None:
-            return None  # outputs with values carry theirs already
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape)[:2], dtype="bool")
+        return None  # the outputs carry theirs already
 
     def compute_output_shape(self, input_shape):
         grid = input_shape[1:-1]

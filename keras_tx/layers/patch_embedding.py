@@ -143,10 +143,7 @@ class PatchEmbedding(keras.layers.Layer):
         return masks.check("mask", masks.given_or_implicit(mask, inputs), shape[:3])
 
     def compute_mask(self, inputs, previous_mask):
-        # Outputs with values carry theirs already; while a graph is built there is nothing but its shape.
-        if not isinstance(inputs, keras.KerasTensor) or (previous_mask is None and self.padding != "mask"):
-            return None
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape)[:3], dtype="bool")
+        return None  # the outputs carry theirs already
 
     def compute_output_shape(self, input_shape):
         grid = [

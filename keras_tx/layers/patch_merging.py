@@ -93,9 +93,7 @@ class PatchMerging(keras.layers.Layer):
         return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:3]))
 
     def compute_mask(self, inputs, previous_mask):
-        if not isinstance(inputs, keras.KerasTensor) or previous_mask is None:
-            return None  # outputs with values carry theirs already
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape)[:3], dtype="bool")
+        return None  # the outputs carry theirs already
 
     def compute_output_shape(self, input_shape):
         half = [None if size is None else (size + 1) // 2 for size in input_shape[1:3]]

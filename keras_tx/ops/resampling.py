@@ -38,7 +38,7 @@ def cubic_weights(new, old):
         ratio = old / ops.cast(new, "float32")
     else:
         index, floor, absolute, where = np.arange(int(new), dtype="float32"), np.floor, np.abs, np.where
-        ratio, cast = np.float32(old / int(new)), np.ndarray.astype
+        ratio, cast = np.float32(old / max(1, int(new))), np.ndarray.astype
     place = (index + 0.5) * ratio - 0.5  # of each new centre, counted in old cells
     first = floor(place)
     weights = 0.0

@@ -15,6 +15,7 @@ X = ("float32", (LENGTH, WIDTH))
 OTHER = ("float32", (CONTEXT, WIDTH))
 IDS = ("int32", (LENGTH,))
 IN_HEADS = ("float32", (LENGTH, HEADS, 8))
+MAP = ("float32", (LENGTH, 4, WIDTH))
 PLACES = ("places", (CONTEXT,))  # integers below CONTEXT
 
 
@@ -36,6 +37,8 @@ class Row:
         inner: paths of the inner layers that take a low-rank adapter.
         attentions: paths of the attentions whose scores it returns, in order.
         variant: what sets the row apart from others of the same layer.
+        scaled: length of the first axis of the inputs, or `None` -> shape of the outputs, less the batch, where that is not
+            simply their first axis.
         graph_inputs, connect: where a functional model needs more than the layer: its inputs, and `(layer, *inputs) -> outputs`.
     """
 
@@ -49,11 +52,18 @@ class Row:
     inner: tuple = ()
     attentions: tuple = ()
     variant: str = ""
+    scaled: Callable | None = None
     graph_inputs: tuple = ()
     connect: Callable = own_call
 
     def __str__(self):
         return f"{self.layer.__name__}{'-' if self.variant else ''}{self.variant}"
+
+    def outputs_for(self, length):
+        """The shape of the outputs, less the batch, for inputs whose first axis has that length, or an unknown one."""
+        if self.scaled is not None:
+            return self.scaled(length)
+        return (length, *self.outputs[1:]) if len(self.outputs) > 1 else self.outputs
 
     def values(self, seed=0, graph=False):
         """Returns tensors for the layer's arguments, or for the inputs of its functional model."""

@@ -2,12 +2,31 @@
 
 from keras_tx import layers
 
-from .contract_rows import CONTEXT, HEADS, IDS, IN_HEADS, INTERMEDIATE, LENGTH, OTHER, PLACES, VOCABULARY, WIDTH, Row, X
+from .contract_rows import (
+    CONTEXT,
+    HEADS,
+    IDS,
+    IN_HEADS,
+    INTERMEDIATE,
+    LENGTH,
+    MAP,
+    OTHER,
+    PLACES,
+    VOCABULARY,
+    WIDTH,
+    Row,
+    X,
+)
 
 
 def _rotary_attention(dtype=None, **kwargs):
     rotary = layers.RotaryEmbedding(100.0, name="rotary", dtype=dtype)
     return layers.MultiHeadSelfAttention(4, 4, 2, causal=True, use_bias=False, rotary=rotary, dtype=dtype, **kwargs)
+
+
+def _biased_attention(dtype=None, **kwargs):
+    bias = layers.WindowPositionBias(HEADS, (1, 9), "normal", name="position_bias", dtype=dtype)
+    return layers.MultiHeadSelfAttention(HEADS, position_bias=bias, dtype=dtype, **kwargs)
 
 
 def _tied(dtype=None, **kwargs):
@@ -28,6 +47,15 @@ def _slots(block, dtype=None, **kwargs):
 
 
 ROWS = [
+    Row(
+        layers.ClassToken,
+        lambda **kw: layers.ClassToken(2, initializer="normal", **kw),
+        inputs=(MAP,),
+        outputs=(2 + 4 * LENGTH, WIDTH),
+        scaled=lambda length: (length and 2 + 4 * length, WIDTH),
+        trainable=2,
+        carries_mask=None,
+    ),
     Row(
         layers.Dropout,
         lambda **kw: layers.Dropout(0.25, noise_shape=(None, 1, None), seed=1, **kw),
@@ -54,6 +82,14 @@ ROWS = [
         inputs=(X, PLACES),
         outputs=(CONTEXT, WIDTH),
         carries_mask=False,
+    ),
+    Row(
+        layers.GridPositionEncoding,
+        lambda **kw: layers.GridPositionEncoding((LENGTH, 3), **kw),
+        inputs=(MAP,),
+        outputs=MAP[1],
+        trainable=1,
+        carries_mask=None,
     ),
     Row(
         layers.LearnedPositionEncoding,
@@ -99,6 +135,33 @@ ROWS = [
         inner=("query", "value"),
         attentions=("",),
         variant="causal-grouped-rotary",
+    ),
+    Row(
+        layers.MultiHeadSelfAttention,
+        _biased_attention,
+        trainable=9,
+        inner=("query",),
+        attentions=("",),
+        variant="position-bias",
+    ),
+    Row(
+        layers.PatchEmbedding,
+        lambda **kw: layers.PatchEmbedding((1, 3), WIDTH, padding="keep", **kw),
+        inputs=(("float32", (LENGTH, 8, 3)),),
+        outputs=(LENGTH, 3, WIDTH),
+        trainable=2,
+        carries_mask=None,
+        inner=("projection",),
+    ),
+    Row(
+        layers.PatchMerging,
+        lambda **kw: layers.PatchMerging(**kw),
+        inputs=(MAP,),
+        outputs=((LENGTH + 1) // 2, 2, 2 * WIDTH),
+        scaled=lambda length: (length if length is None else (length + 1) // 2, 2, 2 * WIDTH),
+        trainable=3,
+        carries_mask=None,
+        inner=("reduction",),
     ),
     Row(
         layers.RotaryEmbedding,
@@ -198,5 +261,24 @@ ROWS = [
         inner=("attention/key", "network/intermediate"),
         attentions=("attention",),
         variant="slots",
+    ),
+    Row(
+        layers.WindowAttention,
+        lambda **kw: layers.WindowAttention(HEADS, (3, 2), (1, 1), dropout=0.1, **kw),
+        inputs=(MAP,),
+        outputs=MAP[1],
+        trainable=9,
+        seeds=1,
+        carries_mask=None,
+        inner=("attention/query", "attention/attention_output"),
+    ),
+    Row(
+        layers.WindowPositionBias,
+        lambda **kw: layers.WindowPositionBias(HEADS, (2, 3), "normal", **kw),
+        inputs=(PLACES, PLACES),
+        outputs=(HEADS, CONTEXT, CONTEXT),
+        scaled=lambda length: (HEADS, length, length),
+        trainable=1,
+        carries_mask=None,
     ),
 ]

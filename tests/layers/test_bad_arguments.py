@@ -8,12 +8,16 @@ import pytest
 
 from keras_tx import layers
 from keras_tx.layers import (
+    ClassToken,
     Dropout,
     DropPath,
     FeedForward,
+    GridPositionEncoding,
     LearnedPositionEncoding,
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
+    PatchEmbedding,
+    PatchMerging,
     RotaryEmbedding,
     SegmentEmbedding,
     SinusoidalPositionEncoding,
@@ -22,16 +26,22 @@ from keras_tx.layers import (
     TokenAndPositionEmbedding,
     TransformerDecoder,
     TransformerEncoder,
+    WindowAttention,
+    WindowPositionBias,
 )
 
 # Arguments with which each layer can be made.
 GOOD = {
+    ClassToken: {},
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
     FeedForward: {"intermediate_dim": 8},
+    GridPositionEncoding: {"grid_size": 3},
     LearnedPositionEncoding: {"sequence_length": 8},
     MultiHeadCrossAttention: {"num_heads": 4},
     MultiHeadSelfAttention: {"num_heads": 4},
+    PatchEmbedding: {"patch_size": 2, "hidden_dim": 4},
+    PatchMerging: {},
     RotaryEmbedding: {},
     SegmentEmbedding: {"num_segments": 2, "embedding_dim": 4},
     SinusoidalPositionEncoding: {},
@@ -39,21 +49,25 @@ GOOD = {
     TokenAndPositionEmbedding: {"vocabulary_size": 9, "sequence_length": 8, "embedding_dim": 4},
     TransformerDecoder: {"intermediate_dim": 8, "num_heads": 4},
     TransformerEncoder: {"intermediate_dim": 8, "num_heads": 4},
+    WindowAttention: {"num_heads": 4, "window_size": 3},
+    WindowPositionBias: {"num_heads": 4, "window_size": 3},
 }
 # What each argument of each layer is.
 KINDS = {
     "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
-    "num_segments max_span_length",
-    "count": "offset",
+    "num_segments max_span_length hidden_dim output_dim num_tokens",
+    "extent": "patch_size window_size grid_size",
+    "count": "offset shift_size",
     "rate": "rate dropout drop_path",
     "number": "max_wavelength layer_norm_epsilon",
-    "flag": "causal use_bias gated normalize_first mask_zero interleaved",
+    "flag": "causal use_bias gated normalize_first mask_zero interleaved use_positions mask_padding",
     "activation": "activation",
-    "initializer": "kernel_initializer embeddings_initializer",
-    "slot": "attention cross_attention feed_forward rotary",
+    "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
+    "slot": "attention cross_attention feed_forward rotary position_bias",
 }
 BAD = {
     "size": ("a positive integer", [0, -1, 2.0, 2.5, "4", True, np.float32(4), [4], float("nan")]),
+    "extent": ("a positive integer, or a pair", [0, -1, 2.0, "4", True, None, [4], (2, 0), (1, 2, 3), np.float32(4)]),
     "count": ("an integer of at least 0", [-1, 2.0, "4", True, None]),
     "rate": ("a number in [0, 1)", [1, 1.0, 1.5, -0.1, float("nan"), float("inf"), "0.1", None, True, [0.1]]),
     "number": ("a positive number", [0, 0.0, -1.0, float("nan"), float("inf"), "1", None, True]),
@@ -62,7 +76,7 @@ BAD = {
     "initializer": ("the name of one in keras.initializers", ["no_such_initializer", 3, ["zeros"], None]),
     "slot": ("a keras.Layer or None", ["attention", 4, keras.layers.Dense, lambda x: x]),
 }
-OPTIONAL = {"key_dim", "num_key_value_heads", "sequence_length"}
+OPTIONAL = {"output_dim", "key_dim", "num_key_value_heads", "sequence_length"}
 
 
 def arguments_of(layer):
@@ -88,7 +102,7 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
 
 
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
-    own = {"seed", "noise_shape", "embedding"}
+    own = {"seed", "noise_shape", "embedding", "padding", "min_grid_size"}
     covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "MaskedMeanPooling", "GatherPositions"}
     assert covered == set(layers.__all__)
     assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own

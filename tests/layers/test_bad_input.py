@@ -6,14 +6,18 @@ from keras import ops
 
 from keras_tx import layers
 from keras_tx.layers import (
+    ClassToken,
     Dropout,
     DropPath,
     FeedForward,
     GatherPositions,
+    GridPositionEncoding,
     LearnedPositionEncoding,
     MaskedMeanPooling,
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
+    PatchEmbedding,
+    PatchMerging,
     RotaryEmbedding,
     SegmentEmbedding,
     SinusoidalPositionEncoding,
@@ -22,6 +26,8 @@ from keras_tx.layers import (
     TokenAndPositionEmbedding,
     TransformerDecoder,
     TransformerEncoder,
+    WindowAttention,
+    WindowPositionBias,
 )
 
 BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
@@ -45,7 +51,7 @@ FLOAT_LAYERS = {
     DropPath: (lambda: DropPath(0.5), False, False),
     FeedForward: (lambda: FeedForward(16), False, True),
     LearnedPositionEncoding: (lambda: LearnedPositionEncoding(6), True, True),
-    MaskedMeanPooling: (MaskedMeanPooling, True, False),
+    MaskedMeanPooling: (MaskedMeanPooling, False, False),
     MultiHeadSelfAttention: (lambda: MultiHeadSelfAttention(HEADS), True, True),
     SinusoidalPositionEncoding: (SinusoidalPositionEncoding, True, True),
     TiedLogits: (lambda: TiedLogits(embedding()), False, True),
@@ -77,6 +83,8 @@ def built(layer):
 def test_every_layer_is_tested():
     elsewhere = {MultiHeadCrossAttention, RotaryEmbedding, TokenAndPositionEmbedding}
     elsewhere |= {GatherPositions, SegmentEmbedding, SpanBoundary}  # test_bad_positions.py
+    # test_vision_layers.py and test_window_attention.py:
+    elsewhere |= {ClassToken, GridPositionEncoding, PatchEmbedding, PatchMerging, WindowAttention, WindowPositionBias}
     assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)
 
 

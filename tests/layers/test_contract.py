@@ -86,11 +86,10 @@ def test_symbolic_outputs_are_those_of_a_call(row, policy):
 @every_row
 def test_batch_and_time_may_be_unknown(row):
     model = row.model()
-    timed = len(row.outputs) > 1
-    assert model.output_shape == (None, None, *row.outputs[1:]) if timed else (None, *row.outputs)
+    assert model.output_shape == (None, *row.outputs_for(None))
     shorter = [value[:1, :3] for value in row.numbers(graph=True)]
     outputs = model.predict_on_batch(shorter)
-    assert outputs.shape == (1, 3, *row.outputs[1:]) if timed else (1, *row.outputs)
+    assert outputs.shape == (1, *row.outputs_for(3))
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.variant not in ("slots", "grouped")], ids=str)

@@ -56,10 +56,15 @@ def test_every_loss_falls_in_a_compiled_fit():
     rows = [row for row in ROWS if not row.variant]
     assert {row.layer.__name__ for row in rows} == set(layers.__all__)
     branches = joint_model(rows)
-    heads = [keras.layers.Dense(1, name=f"head_{number}")(each) for number, each in enumerate(branches.outputs)]
+    # Where the last axis has no known size, each number is one of its own.
+    outputs = [each[..., None] if each.shape[-1] is None else each for each in branches.outputs]
+    heads = [keras.layers.Dense(1, name=f"head_{number}")(each) for number, each in enumerate(outputs)]
     model = keras.Model(branches.inputs, heads)
     model.compile(keras.optimizers.SGD(0.02), "mse", jit_compile=COMPILES)
-    targets = [np.full((BATCH, *row.outputs[:-1], 1), 2.0, "float32") for row in rows]
+    targets = [
+        np.full((BATCH, *row.outputs[: len(each.shape) - 2], 1), 2.0, "float32")
+        for row, each in zip(rows, outputs, strict=True)
+    ]
     history = model.fit(joint_numbers(rows), targets, batch_size=BATCH, epochs=12, verbose=0).history
     for number, row in enumerate(rows):
         losses = history[f"head_{number}_loss"]

@@ -209,6 +209,30 @@ def test_images_that_do_not_fit_are_refused(options, images, message):
         layer(images)
 
 
+MAPPED = {
+    "tokens": layers.ClassToken,
+    "positions": lambda: layers.GridPositionEncoding(2),
+    "merging": layers.PatchMerging,
+    "windows": lambda: layers.WindowAttention(1, 2),
+    "patches": lambda: layers.PatchEmbedding(1, 4),
+    "pooling": layers.MaskedMeanPooling,
+}
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_what_is_no_map_is_refused(name):
+    layer = MAPPED[name]()
+    layer(drawn(1, 4, 4, 3))
+    for value in (drawn(4, 3), drawn(3), np.zeros((1, 4, 4, 3), "int32"), None, keras.KerasTensor((4, 3))):
+        with pytest.raises(ValueError, match=r"`inputs` must (be|have|hold) .* Received: inputs of "):
+            layer(value)
+    if name != "pooling":
+        with pytest.raises(ValueError, match="the last of size 3 as built. Received: inputs of shape"):
+            layer(drawn(1, 4, 4, 5))
+        with pytest.raises(ValueError, match="a last axis of known, positive size"):
+            MAPPED[name]()(keras.KerasTensor((1, 4, 4, None)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
