@@ -26,10 +26,16 @@ def _rotary():
     return layers.MultiHeadSelfAttention(4, num_key_value_heads=2, causal=True, rotary=rotary)
 
 
+def _biased():
+    bias = layers.WindowPositionBias(2, (1, SIZE), "normal")
+    return layers.MultiHeadSelfAttention(2, causal=True, position_bias=bias)
+
+
 STEPPERS = {
     "causal": lambda: layers.MultiHeadSelfAttention(2, causal=True),
     "grouped": lambda: layers.MultiHeadSelfAttention(4, num_key_value_heads=2, causal=True),
     "rotary": _rotary,
+    "position bias": _biased,
     "decoder": lambda: layers.TransformerDecoder(32, 2, normalize_first=True),
     "decoder, rotary": lambda: layers.TransformerDecoder(32, attention=_rotary()),
     "decoder, context": lambda: layers.TransformerDecoder(32, 2),
