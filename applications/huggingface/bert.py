@@ -179,7 +179,7 @@ def saved(model):
         bert_models.check(len(own) == len(paths), f"other weights, such as adapters, in {layer.name}", model)
         found.update(zip(paths, own, strict=True))
     prefix = "" if arguments["head"] is None else PREFIX
-    rules = [Rule(prefix + rule.tensor, rule.weights, rule.arrangement.pattern) for rule in _ENCODER_RULES]
+    rules = [rule.prefixed(prefix) for rule in _ENCODER_RULES]
     return _config(arguments, found), found, (*rules, *_HEAD_RULES)
 
 

@@ -234,10 +234,7 @@ def config(arguments, weights):
 
 def written(rules):
     """Returns the rules with the prefixes that tensors have in a file."""
-    return [
-        Rule(rule.tensor if rule.tensor == BIAS else PREFIX + rule.tensor, rule.weights, rule.arrangement.pattern)
-        for rule in rules
-    ]
+    return [rule if rule.tensors == (BIAS,) else rule.prefixed(PREFIX) for rule in rules]
 
 
 def _own(layer):

@@ -101,7 +101,7 @@ def saved(model):
 
     Raises `ValueError` if the model is not a GPT-2.
     """
-    rules = [Rule(PREFIX + rule.tensor, rule.weights, rule.arrangement.pattern) for rule in RULES]
+    rules = [rule.prefixed(PREFIX) for rule in RULES]
     return _config(model), weights(model), rules
 
 

@@ -2,6 +2,7 @@
 
 from .arrangement import Arrangement
 from .folder import Checkpoint, read_json
+from .joined import Joined
 from .rules import Rule, match
 from .weights import load_weights, save_weights
 from .writer import Tensor, json_bytes, write_folder
@@ -9,6 +10,7 @@ from .writer import Tensor, json_bytes, write_folder
 __all__ = [
     "Arrangement",
     "Checkpoint",
+    "Joined",
     "Rule",
     "Tensor",
     "json_bytes",

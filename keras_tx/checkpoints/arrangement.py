@@ -4,6 +4,7 @@
 weights of the rule, then over n, then over h.
 """
 
+import math
 import re
 
 import numpy as np
@@ -19,10 +20,12 @@ class Arrangement:
 
     Left of the arrow stand the axes of a weight. Right of it stand those of the tensor: the same names in any order,
     several in parentheses where the tensor has one axis for them, `1` for an axis of size 1, and `*`, at most once, for
-    the axis along which the weights of one rule follow each other.
+    the axis along which the weights of one rule follow each other. Parentheses on the left are one axis of the weight; all
+    of its parts but one must then have their sizes given.
 
     Args:
         pattern: str, "weight axes -> tensor axes", such as "in out -> out in"; `None` for one weight as it is.
+        sizes: dict from names of axes in parentheses on the left to their sizes.
 
     Raises:
         ValueError: for a pattern that breaks the rules above.
@@ -37,18 +40,19 @@ class Arrangement:
     ```
     """
 
-    def __init__(self, pattern=None):
-        self.pattern = pattern
+    def __init__(self, pattern=None, sizes=None):
+        self.pattern, self.sizes = pattern, dict(sizes or {})
         self.axes = self.groups = None
         if pattern is None:
             return
         left, arrow, right = pattern.partition("->")
-        self.axes = left.split()
+        self._folded = [_names(group) for group in _GROUP.findall(left)]  # what each axis of the weight is made of
+        self.axes = [name for group in self._folded for name in group]
         self.groups = [_names(group) for group in _GROUP.findall(right)]
         names = [name for group in self.groups for name in group if name != _ONE]
         self.has_each = _EACH_WEIGHT in names
         expected = sorted([*self.axes, *([_EACH_WEIGHT] if self.has_each else [])])
-        is_closed = not _GROUP.sub("", right).strip()
+        is_closed = not _GROUP.sub("", left + right).strip()
         if (
             not arrow
             or not is_closed
@@ -73,9 +77,10 @@ class Arrangement:
             return None
         if self.pattern is None:
             return first
-        if len(first) != len(self.axes):
+        unfolded = self._unfolded(first)
+        if unfolded is None:
             return None
-        sizes = {_EACH_WEIGHT: len(weight_shapes), _ONE: 1, **dict(zip(self.axes, first, strict=True))}
+        sizes = {_EACH_WEIGHT: len(weight_shapes), _ONE: 1, **dict(zip(self.axes, unfolded, strict=True))}
         shape = []
         for group in self.groups:
             size = 1
@@ -103,7 +108,8 @@ class Arrangement:
             )
         if self.pattern is None:
             return np.ascontiguousarray(weights[0])
-        return np.ascontiguousarray(np.stack(weights).transpose(self._order)).reshape(shape)
+        stacked = np.stack(weights).reshape(len(weights), *self._unfolded(weights[0].shape))
+        return np.ascontiguousarray(stacked.transpose(self._order)).reshape(shape)
 
     def to_weights(self, tensor, weight_shapes):
         """Returns the weights that a tensor holds.
@@ -113,7 +119,7 @@ class Arrangement:
             weight_shapes: list of the weights' shapes.
 
         Returns:
-            A list of views of the tensor.
+            A list of views of the tensor, or of copies where axes are folded.
 
         Raises:
             ValueError: if the tensor has another shape.
@@ -123,9 +129,25 @@ class Arrangement:
             raise ValueError(f"`tensor` must have shape {shape}. Received: tensor of shape {tensor.shape}.")
         if self.pattern is None:
             return [tensor]
-        sizes = (len(weight_shapes), *weight_shapes[0])
+        sizes = (len(weight_shapes), *self._unfolded(weight_shapes[0]))
         stacked = tensor.reshape([sizes[axis] for axis in self._order]).transpose(np.argsort(self._order))
-        return list(stacked)
+        return [part.reshape(shape) for part, shape in zip(stacked, weight_shapes, strict=True)]
+
+    def _unfolded(self, shape):
+        """The sizes of `axes` in a weight of this shape, or `None` if it does not fit them."""
+        if len(shape) != len(self._folded):
+            return None
+        found = []
+        for size, names in zip(shape, self._folded, strict=True):
+            if len(names) == 1:
+                found.append(size)
+                continue
+            known = [self.sizes.get(name) for name in names]
+            rest = math.prod(each for each in known if each is not None)
+            if known.count(None) > 1 or size % rest or (None not in known and size != rest):
+                return None
+            found += [size // rest if each is None else each for each in known]
+        return tuple(found)
 
 
 def _names(group):

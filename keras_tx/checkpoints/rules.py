@@ -7,8 +7,11 @@ import functools
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from .arrangement import Arrangement
 from .header import shown, shown_shape
+from .joined import Joined
 
 _FIELD = re.compile(r"\{(\w+)\}")
 _SHOWN = 5  # faults of a kind that one error names
@@ -18,14 +21,16 @@ class Rule:
     """One row of the table from tensors to weights; it reads both ways.
 
     Args:
-        tensor: str, template of the tensor's name.
+        tensor: str, template of the tensor's name, or a tuple of them where each holds one row of the weight, which is then
+            one.
         weights: str, template of the weight's path, or a tuple of them where the tensor holds several. Both sides have
             the same fields.
-        pattern: str for `Arrangement`, or `None` if the weight has the tensor's shape.
+        pattern: str for `Arrangement`, with "|" for `Joined`, or `None` if the weight, or its row, has the tensor's shape.
+        sizes: dict, the sizes of axes that `Arrangement` needs.
 
     Raises:
-        ValueError: for templates with different fields, several weights without `*` in the pattern, and a wrong
-            pattern.
+        ValueError: for templates with different fields, several weights without `*` or `|` in the pattern, several tensors
+            with several weights, and a wrong pattern.
 
     Example:
 
@@ -34,14 +39,19 @@ class Rule:
     ```
     """
 
-    def __init__(self, tensor, weights, pattern=None):
-        self.tensor = tensor
+    def __init__(self, tensor, weights, pattern=None, sizes=None):
+        self.tensors = (tensor,) if isinstance(tensor, str) else tuple(tensor)
         self.weights = (weights,) if isinstance(weights, str) else tuple(weights)
-        self.arrangement = Arrangement(pattern)
-        fields = [sorted(_FIELD.findall(template)) for template in (tensor, *self.weights)]
-        if not self.weights or any(each != fields[0] for each in fields):
+        self.pattern = pattern
+        self.arrangement = Joined(pattern) if pattern is not None and "|" in pattern else Arrangement(pattern, sizes)
+        fields = [sorted(_FIELD.findall(template)) for template in (*self.tensors, *self.weights)]
+        if not self.tensors or not self.weights or any(each != fields[0] for each in fields):
             raise ValueError(
                 f"`tensor` and `weights` must have the same fields. Received: tensor={tensor!r}, weights={weights!r}."
+            )
+        if len(self.tensors) > 1 and len(self.weights) > 1:
+            raise ValueError(
+                f"Several tensors must be rows of one weight. Received: tensor={tensor!r}, weights={weights!r}."
             )
         if not self.arrangement.takes(len(self.weights)):
             raise ValueError(
@@ -49,28 +59,64 @@ class Rule:
             )
 
     def __repr__(self):
-        return f"Rule({self.tensor!r}, {self.weights!r}, {self.arrangement.pattern!r})"
+        tensor = self.tensors[0] if len(self.tensors) == 1 else self.tensors
+        return f"Rule({tensor!r}, {self.weights!r}, {self.pattern!r})"
+
+    def prefixed(self, prefix):
+        """Returns the rule for tensors whose names start with a prefix."""
+        tensors = [prefix + tensor for tensor in self.tensors]
+        return Rule(tensors, self.weights, self.pattern, getattr(self.arrangement, "sizes", None))
+
+    def sized(self, **sizes):
+        """Returns the rule with the sizes of axes."""
+        return Rule(self.tensors, self.weights, self.pattern, sizes)
 
     def of_tensor(self, name):
-        """Returns the paths of the weights that the tensor of this name holds, or `None` if the rule is not for it."""
-        hit = _regex(self.tensor).fullmatch(name)
-        return hit and tuple(template.format(**hit.groupdict()) for template in self.weights)
+        """Returns the names of the tensors of the rule beside this one, itself among them, and the paths of the weights that
+        they hold; `None` if the rule is not for it.
+        """
+        for tensor in self.tensors:
+            hit = _regex(tensor).fullmatch(name)
+            if hit:
+                return tuple(
+                    tuple(template.format(**hit.groupdict()) for template in templates)
+                    for templates in (self.tensors, self.weights)
+                )
+        return None
 
     def of_weight(self, path):
-        """Returns the name of the tensor that holds the weight of this path, and the weight's place in it, or `None`."""
+        """Returns the names of the tensors that hold the weight of this path, and the weight's place in them, or `None`."""
         for place, template in enumerate(self.weights):
             hit = _regex(template).fullmatch(path)
             if hit:
-                return self.tensor.format(**hit.groupdict()), place
+                return tuple(tensor.format(**hit.groupdict()) for tensor in self.tensors), place
         return None
+
+    def tensor_shape(self, weight_shapes):
+        """Returns the shape of each tensor for weights of these shapes, or `None` if they cannot come from the rule."""
+        if len(self.tensors) == 1:
+            return self.arrangement.tensor_shape(weight_shapes)
+        rows, *row = weight_shapes[0] or (0,)
+        return self.arrangement.tensor_shape([tuple(row)]) if rows == len(self.tensors) else None
+
+    def to_weights(self, tensors, weight_shapes):
+        """Returns the weights that tensors, in the order of the rule, hold."""
+        if len(self.tensors) == 1:
+            return self.arrangement.to_weights(tensors[0], weight_shapes)
+        row = tuple(weight_shapes[0][1:])
+        return [np.stack([self.arrangement.to_weights(tensor, [row])[0] for tensor in tensors])]
+
+    def to_tensor(self, weights, place=0):
+        """Returns the tensor of a place in the rule that holds weights."""
+        return self.arrangement.to_tensor(weights if len(self.tensors) == 1 else [weights[0][place]])
 
 
 class Match(NamedTuple):
-    """A tensor, the paths of the weights that it holds, and how it holds them."""
+    """The tensors of a rule, the paths of the weights that they hold, and the rule."""
 
-    tensor: str
+    tensors: tuple
     weights: tuple
-    arrangement: Arrangement
+    rule: Rule
 
 
 def match(rules, tensor_shapes, weight_shapes, ignored=()):
@@ -91,7 +137,8 @@ def match(rules, tensor_shapes, weight_shapes, ignored=()):
     """
     found, set_by, faults = [], {}, {}
     for name, shape in tensor_shapes.items():
-        rule, paths = next(((rule, paths) for rule in rules if (paths := rule.of_tensor(name))), (None, ()))
+        rule, held = next(((rule, held) for rule in rules if (held := rule.of_tensor(name))), (None, ((), ())))
+        tensors, paths = held
         unknown = [path for path in paths if path not in weight_shapes]
         if rule is None:
             if not any(_regex(template).fullmatch(name) for template in ignored):
@@ -99,23 +146,26 @@ def match(rules, tensor_shapes, weight_shapes, ignored=()):
         elif unknown:
             fault = f"{shown(name)} (for {shown(unknown[0])})"
             faults.setdefault("extra tensors, for weights that the model does not have", []).append(fault)
-        else:
-            for path in paths:
-                if path in set_by:
-                    fault = f"{path} (by {shown(set_by[path])} and {shown(name)})"
-                    faults.setdefault("weights set twice", []).append(fault)
-                set_by[path] = name
-            needed = rule.arrangement.tensor_shape([weight_shapes[path] for path in paths])
+        elif all(tensor in tensor_shapes for tensor in tensors):
+            needed = rule.tensor_shape([weight_shapes[path] for path in paths])
             if needed != tuple(shape):
                 fault = (
                     f"{shown(name)} has shape {shown_shape(shape)}, where {' + '.join(paths)} must come from {needed}"
                 )
                 faults.setdefault("tensors of another shape", []).append(fault)
-            found.append(Match(name, paths, rule.arrangement))
+            if name != tensors[0]:
+                continue  # the first speaks for all
+            for path in paths:
+                if path in set_by:
+                    fault = f"{path} (by {shown(set_by[path])} and {shown(name)})"
+                    faults.setdefault("weights set twice", []).append(fault)
+                set_by[path] = name
+            found.append(Match(tensors, paths, rule))
     for path in weight_shapes:
         if path not in set_by:
             held = next((held for rule in rules if (held := rule.of_weight(path))), None)
-            source = f"missing tensor {held[0]!r}" if held else "no rule is for it"
+            missing = [tensor for tensor in held[0] if tensor not in tensor_shapes] if held else []
+            source = f"missing tensor {missing[0]!r}" if missing else "no rule is for it"
             faults.setdefault("weights that no tensor sets", []).append(f"{path} ({source})")
     if faults:
         raise ValueError(

@@ -42,11 +42,11 @@ def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
     """
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     shapes = {path: tuple(variable.shape) for path, variable in weights.items()}
-    for name, paths, arrangement in match(rules, checkpoint.shapes, shapes, ignored):
-        parts = arrangement.to_weights(checkpoint.read(name), [shapes[path] for path in paths])
+    for tensors, paths, rule in match(rules, checkpoint.shapes, shapes, ignored):
+        parts = rule.to_weights([checkpoint.read(name) for name in tensors], [shapes[path] for path in paths])
         for path, part in zip(paths, parts, strict=True):
             variable = weights[path]
-            _check_range(name, part, variable)
+            _check_range(tensors[0], part, variable)
             # A copy: a backend may keep the array as the weight's memory, which must not be the mapped file.
             value = np.array(part, dtype=np.promote_types(part.dtype, np.float32), order="C")
             if assign is None:
@@ -79,26 +79,26 @@ def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefi
     keras_tx.checkpoints.save_weights(weights, folder, [keras_tx.checkpoints.Rule("norm.weight", "scale")])
     ```
     """
-    holders = {}  # tensor name: rule, {place: path}
+    holders = {}  # tensor names: rule, {place: path}
     for path in weights:
         rule, held = next(((rule, held) for rule in rules if (held := rule.of_weight(path))), (None, None))
         if rule is None:
             raise ValueError(f"A weight must have a rule to be saved. Received: {path}, for which there is none.")
         holders.setdefault(held[0], (rule, {}))[1][held[1]] = path
     tensors = []
-    for name, (rule, paths) in holders.items():
+    for names, (rule, paths) in holders.items():
         if len(paths) < len(rule.weights):
             raise ValueError(
-                f"A tensor must get all its weights. Received: {', '.join(paths.values())} alone for tensor {name!r}."
+                f"A tensor must get all its weights. Received: {', '.join(paths.values())} alone for tensor {names[0]!r}."
             )
         variables = [weights[paths[place]] for place in range(len(paths))]
-        tensors.append(_tensor(prefix + name, variables, rule.arrangement))
+        tensors += [_tensor(prefix + name, variables, rule, place) for place, name in enumerate(names)]
     write_folder(folder, tensors, files, max_shard_bytes)
 
 
-def _tensor(name, variables, arrangement):
+def _tensor(name, variables, rule, place):
     dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
-    shape = arrangement.tensor_shape([tuple(variable.shape) for variable in variables])
+    shape = rule.tensor_shape([tuple(variable.shape) for variable in variables])
     if len(dtypes) > 1 or not dtypes <= set(_DTYPES) or shape is None:
         received = ", ".join(f"{each.path} of shape {tuple(each.shape)} in {each.dtype}" for each in variables)
         raise ValueError(
@@ -106,7 +106,7 @@ def _tensor(name, variables, arrangement):
         )
 
     def make():
-        return arrangement.to_tensor([keras.ops.convert_to_numpy(variable) for variable in variables])
+        return rule.to_tensor([keras.ops.convert_to_numpy(variable) for variable in variables], place)
 
     return Tensor(name, _DTYPES[dtypes.pop()], shape, make)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_tx.checkpoints import Arrangement
+from keras_tx.checkpoints import Arrangement, Joined
 
 pytestmark = pytest.mark.once  # numpy alone
 
@@ -52,6 +52,8 @@ def test_a_pattern_is_the_expression_that_it_stands_for_both_ways(pattern):
         "a b -> a * b *",
         "2 b -> b 2",
         "a b -> [a b]",
+        "(a (b)) -> b a",
+        "(a) b) -> a b",
     ],
 )
 def test_a_pattern_that_loses_or_makes_axes_is_refused(pattern):
@@ -71,3 +73,39 @@ def test_weights_that_fit_no_tensor_are_refused():
     assert Arrangement().tensor_shape([(2,), (2,)]) is None
     with pytest.raises(ValueError, match="`weights` must fit the pattern"):
         fused.to_tensor([np.zeros((2, 3)), np.zeros((2, 4))])
+
+
+def test_an_axis_of_a_weight_may_be_unfolded_where_its_parts_are_known():
+    pattern = "(row column channel) out -> out channel row column"
+    arrangement, kernel = Arrangement(pattern, {"row": 2, "column": 3}), np.arange(2 * 3 * 5 * 4.0).reshape(30, 4)
+    tensor = arrangement.to_tensor([kernel])
+    np.testing.assert_array_equal(tensor, kernel.reshape(2, 3, 5, 4).transpose(3, 2, 0, 1))
+    np.testing.assert_array_equal(arrangement.to_weights(tensor, [kernel.shape])[0], kernel)
+    assert arrangement.tensor_shape([(31, 4)]) is None
+    assert Arrangement(pattern, {"row": 2}).tensor_shape([kernel.shape]) is None
+    assert Arrangement(pattern, {"row": 2, "column": 3, "channel": 4}).tensor_shape([kernel.shape]) is None
+
+
+def test_weights_of_several_shapes_stand_one_after_the_other():
+    joined = Joined("token d | row column d -> 1 (token + row column) d")
+    weights = [np.ones((2, 4)), np.arange(24.0).reshape(2, 3, 4)]
+    shapes = [weight.shape for weight in weights]
+    tensor = joined.to_tensor(weights)
+    assert tensor.shape == joined.tensor_shape(shapes) == (1, 8, 4)
+    np.testing.assert_array_equal(tensor[0, 2:], weights[1].reshape(6, 4))
+    for weight, back in zip(weights, joined.to_weights(tensor, shapes), strict=True):
+        np.testing.assert_array_equal(back, weight)
+    assert joined.tensor_shape([(2, 4), (2, 3, 5)]) is None
+    assert joined.tensor_shape(shapes[:1]) is None
+    with pytest.raises(ValueError, match="`weights` must fit the pattern"):
+        joined.to_tensor([weights[0], weights[0]])
+    with pytest.raises(ValueError, match=r"`tensor` must have shape \(1, 8, 4\)"):
+        joined.to_weights(tensor[0], shapes)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a d | b d -> (a b) d", "a | b -> (a + b + c)", "a d -> d a", "a d | b d -> (* a + b) d"]
+)
+def test_a_join_without_a_part_for_each_weight_is_refused(pattern):
+    with pytest.raises(ValueError, match="`pattern` must have one axis of the tensor in parentheses"):
+        Joined(pattern)

@@ -1,5 +1,7 @@
 """Rules account for every tensor and every weight, and name what is left over, missing or of another shape."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -53,12 +55,39 @@ def without(table, name):
 
 def test_every_weight_gets_its_tensor():
     found = match(RULES, TENSORS, WEIGHTS)
-    assert {each.tensor: each.weights for each in found} == {
-        "embed.weight": ("embedding/table",),
-        "h.0.fc.weight": ("block_0/dense/kernel",),
-        "h.0.fc.bias": ("block_0/dense/bias",),
-        "h.0.qk": ("block_0/query/kernel", "block_0/key/kernel"),
+    assert {each.tensors: each.weights for each in found} == {
+        ("embed.weight",): ("embedding/table",),
+        ("h.0.fc.weight",): ("block_0/dense/kernel",),
+        ("h.0.fc.bias",): ("block_0/dense/bias",),
+        ("h.0.qk",): ("block_0/query/kernel", "block_0/key/kernel"),
     }
+
+
+ROWS = [Rule(("first", "second"), "tokens", "d -> 1 d")]
+
+
+def test_several_tensors_may_be_the_rows_of_one_weight(tmp_path):
+    tokens = keras.Variable(np.arange(8).reshape(2, 4), dtype="float32", name="tokens")
+    save_weights({"tokens": tokens}, tmp_path, ROWS, prefix="model.")
+    checkpoint = Checkpoint(tmp_path, "model.")
+    assert checkpoint.shapes == {"first": (1, 4), "second": (1, 4)}
+    assert checkpoint.read("second").tolist() == [[4, 5, 6, 7]]
+    other = keras.Variable(np.zeros((2, 4)), dtype="float32", name="tokens")
+    load_weights({"tokens": other}, checkpoint, ROWS)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(other), np.arange(8).reshape(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "shape", "message"),
+    [
+        ({"first": (1, 4)}, (2, 4), r"no tensor sets: tokens \(missing tensor 'second'\)"),
+        ({"second": (1, 4)}, (2, 4), r"no tensor sets: tokens \(missing tensor 'first'\)"),
+        ({"first": (1, 4), "second": (4,)}, (2, 4), r"'second' has shape \(4,\), where tokens must come from \(1, 4\)"),
+        ({"first": (1, 4), "second": (1, 4)}, (3, 4), r"'first' has shape \(1, 4\), where tokens must come from None"),
+    ],
+)
+def test_rows_that_are_missing_or_of_another_shape_are_named(tensors, shape, message):
+    assert re.search(message, fault(tensors, {"tokens": shape}, ROWS))
 
 
 def test_a_missing_tensor_is_named_with_its_weight():
@@ -202,6 +231,8 @@ def test_a_weight_that_cannot_be_saved_is_named(tmp_path):
         (("a", ()), "must have the same fields"),
         (("a", ("b", "c")), "`pattern` must have a '\\*' for several weights"),
         (("a", ("b", "c"), "x -> x"), "`pattern` must have a '\\*' for several weights"),
+        (("a", "b", "x d | y d -> (x + y) d"), "`pattern` must have a '\\*' for several weights"),
+        ((("a", "b"), ("c", "d"), "x -> (* x)"), "Several tensors must be rows of one weight"),
     ],
 )
 def test_a_rule_that_cannot_be_read_both_ways_is_refused(arguments, message):
@@ -211,3 +242,6 @@ def test_a_rule_that_cannot_be_read_both_ways_is_refused(arguments, message):
 
 def test_a_rule_shows_what_it_says():
     assert repr(Rule("a", "b", "x y -> y x")) == "Rule('a', ('b',), 'x y -> y x')"
+    rule = Rule("a", "b", "(x y) d -> d x y").sized(x=2).prefixed("model.")
+    assert rule.tensors == ("model.a",)
+    assert rule.tensor_shape([(6, 4)]) == (4, 2, 3)
