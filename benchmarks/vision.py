@@ -1,0 +1,125 @@
+"""ViT-B/16 and Swin-T at 224 x 224, inference and training step: images per second and peak memory beside peers.
+
+    python benchmarks/vision.py [--model vit swin] [--what infer train] [--dtype float32 mixed_bfloat16] [--jit on off]
+                                [--batch 8] [--rounds 5] [--peers keras_hub transformers kecam] [--kecam FOLDER]
+
+Every candidate runs in a process of its own, so that its memory is its own, and they take turns within each round. A training
+step is loss, gradients and a step of SGD. transformers (torch) has no XLA: it is the same in the rows with and without, and
+its bfloat16 keeps the weights in bfloat16 too, where Keras' mixed_bfloat16 keeps them in float32. kecam needs the older
+Keras: `pip install --no-deps --target FOLDER kecam tf-keras ftfy regex wcwidth tqdm`. Prints a table, and JSON last.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from timing import machine
+from vision_candidates import CANDIDATES, KECAM
+
+OURS = "keras_tx"
+WORKER = pathlib.Path(__file__).with_name("vision_candidates.py")
+
+
+class Worker:
+    """A candidate in its process."""
+
+    def __init__(self, candidate, row, batch, kecam):
+        environment = dict(os.environ)
+        if candidate == "kecam":
+            environment["PYTHONPATH"] = str(kecam)
+        settings = [row["model"], row["what"], row["dtype"], row["jit"], str(batch)]
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER), candidate, *settings],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+        )
+
+    def ask(self, question="run"):
+        """Returns the number that answers, or `None` if the process died."""
+        try:
+            print(question, file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            return None
+        answer = self.process.stdout.readline()
+        return float(answer) if answer else None
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+def measured(row, names, batch, rounds, kecam):
+    """Returns the row with images a second, the ratio to ours, and peak bytes for each candidate that ran."""
+    workers, seconds, firsts = {}, {}, {}
+    for name in names:
+        worker = Worker(name, row, batch, kecam)
+        first = worker.ask()
+        if first is None:
+            print(f"  {name}: does not run", file=sys.stderr)
+            worker.close()
+            continue
+        worker.ask()
+        workers[name], seconds[name], firsts[name] = worker, [], first
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            seconds[name].append(worker.ask())
+    peaks = {name: int(worker.ask("peak")) for name, worker in workers.items()}
+    for worker in workers.values():
+        worker.close()
+    ours = seconds[OURS]
+    return {
+        **row,
+        "images_per_second": {name: round(batch / statistics.median(each), 2) for name, each in seconds.items()},
+        "ratio": {
+            name: round(statistics.median(a / b for a, b in zip(each, ours, strict=True)), 2)
+            for name, each in seconds.items()
+            if name != OURS
+        },
+        "peak_gigabytes": {name: round(peak / 1e9, 2) for name, peak in peaks.items()},
+        "first_call_seconds": {name: round(first, 1) for name, first in firsts.items()},
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", choices=list(KECAM), default=list(KECAM))
+    parser.add_argument("--what", nargs="+", choices=["infer", "train"], default=["infer", "train"])
+    parser.add_argument(
+        "--dtype", nargs="+", choices=["float32", "mixed_bfloat16"], default=["float32", "mixed_bfloat16"]
+    )
+    parser.add_argument("--jit", nargs="+", choices=["on", "off"], default=["on", "off"])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", choices=list(CANDIDATES), default=["keras_hub", "transformers"])
+    parser.add_argument("--kecam", type=pathlib.Path, help="the folder that kecam and tf-keras are installed in")
+    settings = parser.parse_args()
+
+    rows = []
+    for model in settings.model:
+        for what in settings.what:
+            for dtype in settings.dtype:
+                for jit in settings.jit:
+                    row = {"model": model, "what": what, "dtype": dtype, "jit": jit}
+                    peers = [*settings.peers]
+                    if settings.kecam and what == "infer" and KECAM[model]:
+                        peers.append("kecam")
+                    row = measured(row, [OURS, *peers], settings.batch, settings.rounds, settings.kecam)
+                    rows.append(row)
+                    print(
+                        f"{model} {what} {dtype} jit {jit}: images a second {row['images_per_second']}, ratio "
+                        f"{row['ratio']}, peak GB {row['peak_gigabytes']}",
+                        flush=True,
+                    )
+    versions = machine("keras", "keras-hub", "tensorflow", "torch", "transformers")
+    print(json.dumps({"benchmark": "vision", "batch": settings.batch, "machine": versions, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
