@@ -3,18 +3,24 @@
 from .bert import BERT, BERT_SIZES, bert_classifier, bert_pretrainer
 from .gpt import GPT, GPT_SIZES
 from .huggingface import load_huggingface, save_huggingface
+from .swin import SWIN_SIZES, Swin
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
 from .translator import TRANSLATOR_SIZES, Translator, shift_right
+from .vit import VIT_SIZES, ViT
 
 __all__ = [
     "BERT",
     "BERT_SIZES",
     "GPT",
     "GPT_SIZES",
+    "SWIN_SIZES",
     "TEXT_CLASSIFIER_SIZES",
     "TRANSLATOR_SIZES",
+    "VIT_SIZES",
+    "Swin",
     "TextClassifier",
     "Translator",
+    "ViT",
     "bert_classifier",
     "bert_pretrainer",
     "load_huggingface",

@@ -16,6 +16,7 @@ class MaskedMeanPooling(keras.layers.Layer):
     y = sum_t m_t x_t / max(1, sum_t m_t), summed in float32 or wider. Padding may hold anything, NaN included.
 
     Args:
+        skip: int, how many positions at the start of a sequence are left out, such as class tokens.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -26,7 +27,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         A float tensor (B, D).
 
     Raises:
-        ValueError: for inputs of another rank, and a mask that is a float or has another shape.
+        ValueError: for a `skip` out of range, inputs of another rank (with a `skip`, than 3), and a mask that is a float or has another shape.
 
     Example:
 
@@ -38,12 +39,15 @@ class MaskedMeanPooling(keras.layers.Layer):
         Reimers and Gurevych 2019, "Sentence-BERT", section 3 (the MEAN strategy).
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, skip=0, **kwargs):
         super().__init__(**kwargs)
+        self.skip = arguments.size("skip", skip)
         self.built = True
 
     def call(self, inputs, mask=None):
         mask = self._read_mask(inputs, mask)
+        if self.skip:
+            inputs, mask = inputs[:, self.skip :], None if mask is None else mask[:, self.skip :]
         wide = keras.backend.result_type(inputs.dtype, "float32")
         axes = tuple(range(1, len(inputs.shape) - 1))
         total = ops.sum(ops.cast(masks.zero_padding(inputs, mask), wide), axis=axes)
@@ -55,8 +59,9 @@ class MaskedMeanPooling(keras.layers.Layer):
 
     def _read_mask(self, inputs, mask):
         arguments.check_float("inputs", inputs)
-        if len(inputs.shape) < 3:
-            raise ValueError(f"`inputs` must have at least 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
+        if len(inputs.shape) < 3 or (self.skip and len(inputs.shape) > 3):
+            axes = "3 axes where `skip` is set" if self.skip else "at least 3 axes"
+            raise ValueError(f"`inputs` must have {axes}. Received: inputs of shape {tuple(inputs.shape)}.")
         return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
 
     def compute_mask(self, inputs, previous_mask):
@@ -68,3 +73,6 @@ class MaskedMeanPooling(keras.layers.Layer):
     def compute_output_spec(self, inputs, mask=None):
         self._read_mask(inputs, mask)
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "skip": self.skip}

@@ -103,6 +103,13 @@ ROWS = [
         carries_mask=False,
     ),
     Row(
+        layers.MaskedMeanPooling,
+        lambda **kw: layers.MaskedMeanPooling(skip=1, **kw),
+        outputs=(WIDTH,),
+        carries_mask=False,
+        variant="skip",
+    ),
+    Row(
         layers.MultiHeadCrossAttention,
         lambda **kw: layers.MultiHeadCrossAttention(HEADS, dropout=0.1, **kw),
         inputs=(X, OTHER),

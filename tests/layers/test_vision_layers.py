@@ -184,6 +184,14 @@ def test_the_mean_of_a_map_is_over_its_real_positions():
     np.testing.assert_allclose(array(layers.MaskedMeanPooling()(x)), x.mean(axis=(1, 2)), atol=1e-6)
 
 
+def test_the_mean_of_a_sequence_may_leave_out_what_stands_first():
+    x, mask = drawn(2, 5, 4), np.array([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    pooled = array(layers.MaskedMeanPooling(skip=1)(x, mask=ops.convert_to_tensor(mask)))
+    np.testing.assert_allclose(pooled, [x[0, 1:3].mean(axis=0), np.zeros(4)], atol=1e-6)
+    with pytest.raises(ValueError, match="`inputs` must have 3 axes where `skip` is set"):
+        layers.MaskedMeanPooling(skip=1)(drawn(2, 5, 7, 4))
+
+
 @pytest.mark.parametrize(
     ("options", "images", "message"),
     [

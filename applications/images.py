@@ -1,0 +1,50 @@
+"""What the models of images have in common: their input, and the checks of the arguments that are named alike."""
+
+import keras
+
+from ..layers import arguments
+
+
+def image_input(input_shape):
+    """Returns the input of a model of images.
+
+    Args:
+        input_shape: (rows, columns, channels); rows and columns may be `None`, for images of any size.
+
+    Returns:
+        A symbolic tensor (B, Y, X, C) of floats; integer pixels that a model is given become floats here.
+
+    Raises:
+        ValueError: for another rank, unknown channels, or sizes that are no positive integers.
+    """
+    is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
+    sizes = [size for size in input_shape if size is not None] if is_shape else []
+    if not is_shape or input_shape[-1] is None or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(
+            "`input_shape` must be (rows, columns, channels), rows and columns positive integers or None, channels a positive "
+            f"integer. Received: input_shape={input_shape!r}."
+        )
+    return keras.Input(tuple(input_shape), name="images")
+
+
+def check_head(include_top, num_classes, pooling, poolings):
+    """Raises `ValueError` unless a model of these arguments has either a head or outputs of features."""
+    if arguments.flag("include_top", include_top):
+        arguments.positive_int("num_classes", num_classes)
+        if pooling is not None:
+            raise ValueError(
+                f"`pooling` must be None where `include_top` is True: the head pools. Received: pooling={pooling!r}."
+            )
+    elif pooling is not None and (not isinstance(pooling, str) or pooling not in poolings):
+        names = ", ".join(map(repr, poolings))
+        raise ValueError(f"`pooling` must be None or one of {names}. Received: pooling={pooling!r}.")
+
+
+def rising_rates(drop_path, count):
+    """Returns the probability of dropping a branch for each of a model's blocks, from 0 to `drop_path` in equal steps.
+
+    Reference:
+        Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3 (linear decay).
+    """
+    last = arguments.rate("drop_path", drop_path)
+    return [last * (index / max(count - 1, 1)) for index in range(count)]
