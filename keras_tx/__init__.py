@@ -16,6 +16,7 @@ _SUBPACKAGES = (
     "losses",
     "ops",
     "pretraining",
+    "resizing",
     "schedules",
 )
 
