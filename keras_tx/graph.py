@@ -93,13 +93,10 @@ def layer_calls(model):
     """Lists the layer calls of a functional model, in the order and under the paths of `walk`, without running it.
 
     Args:
-        model: a functional `keras.Model` or a built `keras.Sequential`.
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
 
     Returns:
         Dict from path to layer.
-
-    Raises:
-        ValueError: if the model is a subclassed one.
     """
     return {path: layer for path, (layer, _) in layer_inputs(model).items()}
 
@@ -108,23 +105,32 @@ def layer_inputs(model):
     """Lists the layer calls as `layer_calls` does, and which inputs of the model each depends on.
 
     Args:
-        model: a functional `keras.Model` or a built `keras.Sequential`.
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
 
     Returns:
         Dict from path to a pair of the layer and the frozenset of the names of inputs.
-
-    Raises:
-        ValueError: if the model is a subclassed one.
     """
+    return _reached(model, {name: frozenset([name]) for name in input_names(model)}, lambda found, path: found)
+
+
+def layers_before(model):
+    """Lists for each layer call, by its path as in `layer_calls`, the frozenset of the paths that it depends on."""
+    calls = _reached(model, dict.fromkeys(input_names(model), frozenset()), lambda found, path: found | {path})
+    return {path: before for path, (_, before) in calls.items()}
+
+
+def _reached(model, starts, passed_on):
+    """Sends sets from the inputs through the graph: a dict from path to a pair of the layer and what reached it."""
     calls = {}
 
     def call(operation, path, node, values):
-        names = frozenset().union(*(values[id(tensor)] for tensor in node.input_tensors))
+        found = frozenset().union(*(values[id(tensor)] for tensor in node.input_tensors))
         if isinstance(operation, keras.Layer):
-            calls[path] = (operation, names)
-        return [names] * len(node.outputs)
+            calls[path] = (operation, found)
+            found = passed_on(found, path)
+        return [found] * len(node.outputs)
 
-    _run(model, pack_inputs(model, {name: frozenset([name]) for name in input_names(model)}), call, "", {})
+    _run(model, pack_inputs(model, starts), call, "", {})
     return calls
 
 

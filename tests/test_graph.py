@@ -219,3 +219,11 @@ def test_inputs_are_named_by_their_keys_or_their_tensors():
     model = keras.Model([a, b], keras.layers.Add()([a, b]))
     assert graph.input_names(model) == ["a", "b"]
     assert graph.pack_inputs(model, {"b": 1}) == [graph.MISSING, 1]
+
+
+def test_each_layer_call_knows_those_before_it():
+    assert graph.layers_before(two_sided_model()) == {
+        "encoder/encode": set(),
+        "embed": set(),
+        "head": {"encoder/encode", "embed"},
+    }

@@ -1,8 +1,10 @@
-"""Pictures of what a model does."""
+"""Attention weights between tokens, as heat maps."""
 
 import math
 
 import numpy as np
+
+from . import canvas
 
 
 def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
@@ -29,11 +31,6 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
     figure = keras_tx.analysis.plots.plot_attention(scores, ["a", "good", "film"])
     ```
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install 'keras-tx[plots]'") from error
-
     scores = np.asarray(scores, dtype="float32")
     if scores.ndim == 2:
         scores = scores[None]
@@ -50,10 +47,7 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
     columns = min(heads, 4 if len(key_tokens) <= 16 else 2)
     rows = math.ceil(heads / columns)
     width, height = 1.2 + 0.24 * len(key_tokens), 1.2 + 0.24 * len(tokens)
-    figure = Figure(
-        figsize=(max(3.0, width) * columns + 0.8, max(3.0, height) * rows + 0.4),
-        layout="constrained",
-    )
+    figure = canvas.new_figure(max(3.0, width) * columns + 0.8, max(3.0, height) * rows + 0.4)
     panels = figure.subplots(rows, columns, squeeze=False)
     for head, panel in enumerate(panels.flat):
         if head >= heads:
@@ -67,8 +61,4 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
         panel.set_xlabel("key", fontsize=8)
         panel.set_ylabel("query", fontsize=8)
     figure.colorbar(image, ax=panels, shrink=0.6, label="attention weight")
-    if title:
-        figure.suptitle(title, fontsize=10)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return canvas.finish(figure, title, path)
