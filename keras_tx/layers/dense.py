@@ -1,17 +1,22 @@
-"""Keras' dense layers, whose product with a single row, as in decoding, is formed as XLA reads it fastest."""
+"""Keras' dense layers, whose products are formed as TensorFlow runs them fastest: XLA with a single row, as in decoding, and
+graphs with many.
+"""
 
 import keras
 
-from ..ops import row_products
+from ..ops import flat_products, row_products
 
 
 class _RowProduct:
     def call(self, inputs, training=None):
-        if not row_products.applies(inputs, self._contracted):
+        if row_products.applies(inputs, self._contracted):
+            outputs = row_products.row_times_matrix(inputs, self.kernel, self._contracted)
+            if self.bias is not None:
+                outputs = keras.ops.add(outputs, self.bias)
+        elif flat_products.applies(inputs):
+            outputs = flat_products.product(inputs, self.kernel, self.bias, self._contracted)
+        else:
             return super().call(inputs, training=training)
-        outputs = row_products.row_times_matrix(inputs, self.kernel, self._contracted)
-        if self.bias is not None:
-            outputs = keras.ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
 
     def quantize(self, mode=None, type_check=True, config=None):

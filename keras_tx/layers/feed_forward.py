@@ -1,7 +1,9 @@
 """The position-wise feed-forward network, plain or gated."""
 
 import keras
+from keras import ops
 
+from ..ops import activations, flat_products, row_products
 from . import arguments, sublayers
 from .dense import Dense
 from .dropout import Dropout
@@ -87,9 +89,14 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
-        x = self.intermediate(inputs)  # (..., F)
-        x = self.activation(x) if self.gate is None else self.activation(self.gate(inputs)) * x
-        return self.output_dense(self.intermediate_dropout(x, training=training))
+        activation, x = activations.fusible(self.activation), inputs
+        flat = flat_products.applies(inputs) and not row_products.applies(inputs)
+        if flat:  # once for all, so that nothing stands between a product and its activation
+            x = flat_products.flatten(inputs)
+        y = self.intermediate(x)  # (..., F)
+        y = activation(y) if self.gate is None else activation(self.gate(x)) * y
+        y = self.output_dense(self.intermediate_dropout(y, training=training))
+        return ops.reshape(y, ops.shape(inputs)) if flat else y
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

@@ -6,6 +6,7 @@ from keras import ops
 from ..ops import masks, windows
 from . import arguments, sublayers
 from .dense import Dense
+from .normalization import LayerNormalization
 
 _SIZE = (2, 2)
 
@@ -51,9 +52,7 @@ class PatchMerging(keras.layers.Layer):
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
         self.supports_masking = True
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, name="norm", dtype=self.dtype_policy
-        )
+        self.norm = LayerNormalization(epsilon=self.layer_norm_epsilon, name="norm", dtype=self.dtype_policy)
         self.reduction = None
 
     @property

@@ -1,15 +1,14 @@
 """The residual branch that every block is made of: a sublayer with its norm before or after it."""
 
-import keras
-
 from . import sublayers
 from .drop_path import DropPath
 from .dropout import Dropout
+from .normalization import LayerNormalization
 
 
 def make_norm(block, name):
     """Returns a layer normalization with the block's epsilon and dtype policy. Its statistics run in float32 or wider."""
-    return keras.layers.LayerNormalization(epsilon=block.layer_norm_epsilon, name=name, dtype=block.dtype_policy)
+    return LayerNormalization(epsilon=block.layer_norm_epsilon, name=name, dtype=block.dtype_policy)
 
 
 def make_drops(block, name, drop_path=0.0):
