@@ -1,10 +1,8 @@
-"""SavedModels that take raw text: tokenizer and model in one folder that is loaded without this package."""
-
-import os
-import shutil
-import tempfile
+"""SavedModels that take raw text or the bytes of image files, in one folder that is loaded without this package."""
 
 import keras
+
+from . import folder, generation, images
 
 
 def export_saved_model(
@@ -16,12 +14,13 @@ def export_saved_model(
     jit_compile=False,
     generate=None,
     target_tokenizer=None,
+    image_size=None,
 ):
     """Writes a SavedModel whose endpoint `serve` maps strings (or the model's own inputs) to the model's outputs.
 
     The tokenizer is part of the SavedModel and its tables are tracked, so a process with TensorFlow (and
-    tensorflow-text, for keras-hub's tokenizers) alone can load it. Strings do not enter XLA: the tokenizer runs outside
-    the compiled function.
+    tensorflow-text, for keras-hub's tokenizers) alone can load it. So is the reading of image files. Strings do not enter XLA:
+    tokenizer and decoder run outside the compiled function.
 
     The folder is written beside `path` and renamed when it is whole.
 
@@ -47,13 +46,20 @@ def export_saved_model(
             padding. `serve` then maps texts to answers (of a text, the first `max_prompt_length` tokens are read), and
             `prefill` takes the text as `context_ids`.
         target_tokenizer: keras-hub tokenizer that spells what is generated, where it is not `tokenizer`.
+        image_size: (rows, columns) of a model of images (B, Y, X, C), C 1 or 3. `serve` then maps the bytes of JPEG and PNG
+            files, strings (B,), to its outputs: decoded to C channels, resized to this size whatever their own (bilinear with
+            antialiasing; the proportions are not kept), and given to the model as pixels from 0 to 255. So a model that takes
+            other numbers must begin with a `keras.layers.Rescaling`. Transparency is dropped, as is what a file says of the
+            camera's orientation. A file that cannot be decoded is an `InvalidArgumentError` when served; one that is neither
+            JPEG nor PNG is named by its place in the batch. `None` for a model that is served no files.
 
     Returns:
         The path.
 
     Raises:
         ValueError: if the backend is not TensorFlow, the model has not one input where a tokenizer is given, or the
-            tokenizer cannot be called, gives no integers, or has more tokens than the model's embedding has rows.
+            tokenizer cannot be called, gives no integers, or has more tokens than the model's embedding has rows; and for an
+            `image_size` that is not that of the model's images, or beside a tokenizer.
         ImportError: if TensorFlow is missing, with the command that installs it.
 
     Example:
@@ -63,6 +69,10 @@ def export_saved_model(
     model = keras_tx.applications.TextClassifier(4, 8, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=16)
     if keras.backend.backend() == "tensorflow":
         path = keras_tx.export.export_saved_model(model, folder + "/reviews", tokenizer=vectorize, activation="softmax")
+
+    digits = keras_tx.applications.ViT(7, 1, 2, 8, 16, image_size=28, input_shape=(28, 28, 1), num_classes=10)
+    if keras.backend.backend() == "tensorflow":
+        path = keras_tx.export.export_saved_model(digits, folder + "/digits", image_size=(28, 28))
     ```
     """
     try:
@@ -80,6 +90,8 @@ def export_saved_model(
             "`tokenizer` must be callable, and its model must have one input, or `generate` name its `text_input`. Received: "
             f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
         )
+    if image_size is not None:
+        image_size = images.check(model, image_size, tokenizer, generate)
     if tokenizer is not None:
         _check_tokenizer(tf, tokenizer, model, text_input)
     if generate is not None:
@@ -90,16 +102,20 @@ def export_saved_model(
                 "`activation`, `sequence_length` and `jit_compile` belong to models that do not generate. Received: "
                 f"activation={activation!r}, sequence_length={sequence_length!r}, jit_compile={jit_compile!r} with generate."
             )
-        return _export_generation(tf, model, path, tokenizer, target_tokenizer or tokenizer, dict(generate))
+        return generation.export(tf, model, path, tokenizer, target_tokenizer or tokenizer, dict(generate))
     activation = keras.activations.get(activation)
 
     def run(*inputs):
         outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
         return activation(outputs) if activation is not keras.activations.linear else outputs
 
-    module = _module(tf, model, [tokenizer])
+    module = folder.tracking_module(tf, model, [tokenizer])
     compiled = tf.function(run, jit_compile=jit_compile)
-    if tokenizer is None:
+    if image_size is not None:
+        decode = images.decoder(tf, image_size, model.inputs[0])
+        signature = [tf.TensorSpec((None,), tf.string, name="files")]
+        module.serve = tf.function(lambda files: compiled(decode(files)), input_signature=signature)
+    elif tokenizer is None:
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
         module.serve = tf.function(lambda *inputs: compiled(*inputs), input_signature=signature)
     else:
@@ -109,17 +125,8 @@ def export_saved_model(
             return compiled(_dense_ids(tf, tokenizer(texts), length, model.inputs[0].dtype))
 
         module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
-    _save_whole(lambda folder: tf.saved_model.save(module, folder, signatures={"serve": module.serve}), path)
+    folder.save_whole(tf, module, {"serve": module.serve}, path)
     return path
-
-
-def _module(tf, model, tokenizers):
-    """Returns a module that keeps what the endpoints use: SavedModel knows no Keras variable and no tokenizer."""
-    module = tf.Module()
-    module.model_variables = [variable.value for variable in model.variables]
-    # Without these the tokenizers' tables would be saved as "untracked resource".
-    module.tokenizer_parts = [list(vars(each).values()) for each in tokenizers if each is not None]
-    return module
 
 
 def _check_tokenizer(tf, tokenizer, model, text_input):
@@ -127,7 +134,7 @@ def _check_tokenizer(tf, tokenizer, model, text_input):
 
     Else the folder would be written, and every request to it fail or, worse, be answered.
     """
-    from .decoding.check import vocabulary_size
+    from ..decoding.check import vocabulary_size
 
     try:
         # In a graph, as it will be served: keras-hub's tokenizers give lists outside of one.
@@ -151,73 +158,9 @@ def _check_tokenizer(tf, tokenizer, model, text_input):
         )
 
 
-def _export_generation(tf, model, path, tokenizer, target_tokenizer, options):
-    from .decoding import endpoints
-
-    for each in (tokenizer, target_tokenizer):
-        if each is None or not callable(getattr(each, "detokenize", None)):
-            raise ValueError(
-                "`tokenizer` must be one with `tokenize` and `detokenize` where `generate` is given. Received: "
-                f"tokenizer={each!r}."
-            )
-    known = {"max_new_tokens", "max_prompt_length", "sampler", "stop_ids", "seed"}
-    needed = {"max_new_tokens"}
-    if "text_input" in options:
-        known |= {"text_input", "prompt", "pad_id"}
-        needed |= {"prompt"}
-    if needed - set(options) or set(options) - known:
-        raise ValueError(
-            f"`generate` must hold {', '.join(map(repr, sorted(needed)))}, and nothing but {sorted(known)}. Received: "
-            f"generate={options!r}."
-        )
-    if getattr(tokenizer, "sequence_length", None):
-        raise ValueError(
-            "`tokenizer` must not pad to a length of its own where `generate` is given. Received: a tokenizer with "
-            f"sequence_length={tokenizer.sequence_length}."
-        )
-    module = _module(tf, model, [tokenizer, target_tokenizer])
-    ids = tf.TensorSpec((None, None), tf.int32, name="token_ids")
-    signature = [ids, tf.TensorSpec((None, None), tf.bool, name="mask")]
-    if "text_input" in options:
-        serve, given = (
-            endpoints.answer_endpoint(model, tokenizer, target_tokenizer, **options),
-            (options["text_input"],),
-        )
-        signature.append(tf.TensorSpec((None, None), tf.int32, name="context_ids"))
-        prompt_length = len(options["prompt"])
-    else:
-        serve, given = endpoints.text_endpoint(model, tokenizer, **options), ()
-        prompt_length = options.get("max_prompt_length") or endpoints.longest_sequence(model) or 512
-    prefill, step, caches = endpoints.cache_endpoints(model, prompt_length + options["max_new_tokens"], given)
-    module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
-    module.prefill = tf.function(prefill, input_signature=signature)
-    module.step = tf.function(step)
-    signatures = {
-        "serve": module.serve,
-        "prefill": module.prefill,
-        "step": module.step.get_concrete_function(ids, **caches),
-    }
-    _save_whole(lambda folder: tf.saved_model.save(module, folder, signatures=signatures), path)
-    return path
-
-
 def _dense_ids(tf, ids, length, dtype):
     if isinstance(ids, tf.RaggedTensor):
         ids = ids.to_tensor(0, shape=(None, length))
     elif length is not None:
         ids = ids[:, :length]
     return tf.cast(ids, dtype)
-
-
-def _save_whole(save, path):
-    """Saves into a folder beside `path` and renames it, so that a save that dies leaves what was there."""
-    path = os.path.abspath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    workshop = tempfile.mkdtemp(prefix=".saving-", dir=os.path.dirname(path))
-    try:
-        save(os.path.join(workshop, "new"))
-        if os.path.exists(path):
-            os.rename(path, os.path.join(workshop, "old"))
-        os.rename(os.path.join(workshop, "new"), path)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)

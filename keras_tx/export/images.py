@@ -1,0 +1,55 @@
+"""Image files, as bytes, made the pixels that a model takes, by TensorFlow's own operations."""
+
+_CHANNELS = (1, 3)
+
+
+def check(model, image_size, tokenizer=None, generate=None):
+    """Returns (rows, columns) as ints; raises `ValueError` unless the model takes images of this size from files."""
+    if tokenizer is not None or generate is not None:
+        raise ValueError(
+            "`image_size` belongs to a model of images, without `tokenizer` and `generate`. Received: "
+            f"image_size={image_size!r}, tokenizer={tokenizer!r}, generate={generate!r}."
+        )
+    is_size = isinstance(image_size, (list, tuple)) and len(image_size) == 2
+    if not is_size or any(type(size) is not int or size < 1 for size in image_size):
+        raise ValueError(
+            f"`image_size` must be (rows, columns), two positive integers. Received: image_size={image_size!r}."
+        )
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    fits = len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][-1] in _CHANNELS
+    if not fits or any(own not in (None, size) for own, size in zip(shapes[0][1:3], image_size, strict=True)):
+        raise ValueError(
+            "`image_size` must be that of the model's images (B, rows, columns, channels), with 1 or 3 channels. Received: "
+            f"image_size={image_size!r}, a model with inputs of shape {shapes}."
+        )
+    return tuple(image_size)
+
+
+def decoder(tf, image_size, target):
+    """Returns the function from the bytes of JPEG and PNG files (B,) to pixels (B, rows, columns, C) from 0 to 255.
+
+    Args:
+        tf: the module tensorflow.
+        image_size: (rows, columns).
+        target: the model's input, whose channels and dtype the pixels get.
+    """
+    channels, dtype = target.shape[-1], tf.as_dtype(target.dtype)
+
+    def read(numbered):
+        index, contents = numbered
+        is_png = tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
+        known = is_png | (tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff")
+        message = [
+            "A file must be a JPEG or a PNG. Received: at this place of the batch, and beginning with these bytes:"
+        ]
+        with tf.control_dependencies([tf.Assert(known, [*message, index, tf.strings.substr(contents, 0, 16)])]):
+            pixels = tf.io.decode_image(tf.identity(contents), channels=channels, expand_animations=False)
+        pixels.set_shape((None, None, channels))
+        return tf.image.resize(pixels, image_size, antialias=True)
+
+    def decode(files):
+        signature = tf.TensorSpec((*image_size, channels), tf.float32)
+        pixels = tf.map_fn(read, (tf.range(tf.size(files)), files), fn_output_signature=signature)
+        return tf.cast(tf.round(pixels) if dtype.is_integer else pixels, dtype)
+
+    return decode
