@@ -137,9 +137,10 @@ def _tries_padding(model, given, pad_id):
     ids = _probe_ids(model, decoded_input(model, given), given)[:, :1]
     context = _probe_context(model, given, pad_id)
     padded = {}
+    _, padding = _probe_lengths(model, given)
     for name, array in context.items():
         grows = array.ndim > 1 and input_tensors(model)[name].shape[1] is None
-        width = [(0, 0), (0, _PADDING), *[(0, 0)] * (array.ndim - 2)] if grows else [(0, 0)] * array.ndim
+        width = [(0, 0), (0, padding), *[(0, 0)] * (array.ndim - 2)] if grows else [(0, 0)] * array.ndim
         padded[name] = np.pad(array, width, constant_values=padding_of(model, name, pad_id))
     plain, longer = (step(model, ids, init_caches(model, 1, _LENGTH, each))[0] for each in (context, padded))
     return _relative_error(longer, plain) <= _tolerance(plain)
@@ -150,12 +151,20 @@ def _probe_ids(model, name, given):
     return (7 * np.arange(length, dtype="int32")[None] + 1) % (vocabulary_size(model, name) or 8)
 
 
+def _probe_lengths(model, given):
+    """How long what is given is in a trial, one length for all as they may belong together, and how much padding has room."""
+    limits = [longest_input(model, name) for name in given]
+    limit = min((limit for limit in limits if limit), default=_CONTEXT_LENGTH)
+    length = max(1, min(_CONTEXT_LENGTH, limit) - _PADDING)
+    return length, min(_PADDING, limit - length)
+
+
 def _probe_context(model, given, pad_id=0):
     """Returns something for each given input: tokens that are no padding, True, or numbers of unit size."""
     context = {}
+    length, _ = _probe_lengths(model, given)
     for name in given:
         tensor = input_tensors(model)[name]
-        length = min(_CONTEXT_LENGTH - _PADDING, longest_input(model, name) or _CONTEXT_LENGTH)
         shape = (1, *(length if size is None else size for size in tensor.shape[1:]))
         count = int(np.prod(shape))
         if tensor.dtype == "bool":

@@ -191,6 +191,16 @@ def test_a_context_that_does_not_fit_is_named(translator, context, said):
         generate(translator, [[1]], 2, context=context)
 
 
+@pytest.mark.parametrize("length", [1, 2, 4, 12])
+def test_a_source_may_be_as_long_as_a_short_table(length, shake):
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 8}
+    model = shake(Translator(11, **size, positions="learned", sequence_length=max(2, length)))
+    sources = [[5] * length, [6] * max(1, length - 1)]
+    together = generate(model, [[1], [1]], 1, context={"source_ids": sources})
+    alone = [generate(model, [[1]], 1, context={"source_ids": [source]})[0] for source in sources]
+    np.testing.assert_array_equal(together, alone)
+
+
 def test_a_target_longer_than_its_table_is_refused(translator):
     with pytest.raises(ValueError, match="max_new_tokens=40, a prompt of 1 tokens, sequence_length=40"):
         generate(translator, [[1]], 40, context={"source_ids": [[3]]})
