@@ -99,6 +99,7 @@ def Swin(
     """
     check_head(include_top, num_classes, pooling, ("avg",))
     arguments.flag("include_rescaling", include_rescaling)
+    arguments.rate("dropout", dropout)
     arguments.positive_int("hidden_dim", hidden_dim)
     arguments.positive_float("mlp_ratio", mlp_ratio)
     num_layers, num_heads = _stages(num_layers=num_layers, num_heads=num_heads)

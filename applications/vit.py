@@ -112,6 +112,7 @@ def ViT(
     arguments.positive_int("num_layers", num_layers)
     check_head(include_top, num_classes, pooling, ("token", "avg"))
     arguments.flag("include_rescaling", include_rescaling)
+    arguments.rate("dropout", dropout)
     arguments.flag("distillation_token", distillation_token)
     if distillation_head is None:
         distillation_head = distillation_token and include_top

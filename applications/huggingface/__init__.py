@@ -7,11 +7,19 @@ import numpy as np
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import bart, bert, gpt2, marian
+from . import bart, bert, deit, gpt2, marian, swin, vit
 from .config import NAME, Config
 
 # The `model_type` of a config.json, and the module that says how to read it.
-_RECIPES = {"gpt2": gpt2, "bert": bert, "marian": marian, "bart": bart}
+_RECIPES = {
+    "gpt2": gpt2,
+    "bert": bert,
+    "marian": marian,
+    "bart": bart,
+    "vit": vit,
+    "deit": deit,
+    "swin": swin,
+}
 
 
 def load_huggingface(folder, dtype=None):
@@ -31,6 +39,10 @@ def load_huggingface(folder, dtype=None):
         what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one; `bert_pretrainer` for
         "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with
         `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide between the first two.
+        For "vit" that of `ViT`, for "deit" that of `ViT` with a distillation token, for "swin" that of `Swin` with
+        `mask_padding=False`, each with a head where there is one. These take images of any size, channels last, with their
+        pixels rescaled and normalized as the folder's processor does it, which is not read here; the pooler of a "ViTModel"
+        is left out.
 
     Raises:
         ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name
@@ -56,7 +68,8 @@ def load_huggingface(folder, dtype=None):
     with _dtype_policy(dtype), graph.without_values():
         model = recipe.build(**arguments)
     weights = recipe.weights(model)
-    load_weights(weights, checkpoint, recipe.RULES, (*recipe.IGNORED, *recipe.TIED), assign=graph.fill)
+    rules = recipe.rules(arguments) if hasattr(recipe, "rules") else recipe.RULES
+    load_weights(weights, checkpoint, rules, (*recipe.IGNORED, *recipe.TIED), assign=graph.fill)
     filled = {id(weight) for weight in weights.values()}
     for variable in model.variables:  # what is left: the states of random generators
         if id(variable) not in filled:
@@ -72,8 +85,11 @@ def save_huggingface(model, folder, max_shard_bytes=None):
 
     Args:
         model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
-            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, or one that wires the same layers in
-            the same way under names of its own. A classifier of one input is saved as one of two.
+            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, `ViT` or `Swin` (both without pooling;
+            `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that wires the
+            same layers in the same way under names of its own. A classifier of one input is saved as one of two. A model of
+            images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that does
+            the same.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 
@@ -99,7 +115,8 @@ def save_huggingface(model, folder, max_shard_bytes=None):
             f"layers of classes {', '.join(sorted({type(layer).__name__ for layer in model.layers}))}."
         )
     config, weights, rules = recipe.saved(model)
-    save_weights(weights, folder, rules, {NAME: json_bytes(config)}, max_shard_bytes)
+    others = recipe.files(model) if hasattr(recipe, "files") else {}
+    save_weights(weights, folder, rules, {NAME: json_bytes(config), **others}, max_shard_bytes)
 
 
 def _check_sizes(landmarks, checkpoint):

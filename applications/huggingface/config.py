@@ -28,9 +28,20 @@ class Config:
         """Returns an integer of at least 1 that a backend can hold; null stands for a default that is not required."""
         if default is not _REQUIRED and self._values.get(key) is None:
             return default
-        return self._checked(
-            key, default, lambda value: type(value) is int and 1 <= value < 2**31, "a positive integer"
-        )
+        return self._checked(key, default, _is_positive_int, "a positive integer")
+
+    def extent(self, key, default=_REQUIRED):
+        """Returns (rows, columns) of one positive integer or a list of two."""
+        value = self._checked(key, default, _is_extent, "a positive integer, or a list of two")
+        return tuple(value) if isinstance(value, list) else (value, value)
+
+    def positive_ints(self, key, longest):
+        """Returns a list of positive integers as a tuple."""
+
+        def is_right(value):
+            return isinstance(value, list) and 1 <= len(value) <= longest and all(map(_is_positive_int, value))
+
+        return tuple(self._checked(key, _REQUIRED, is_right, f"a list of 1 to {longest} positive integers"))
 
     def positive_float(self, key, default=_REQUIRED):
         """Returns a positive, finite number as a float."""
@@ -100,6 +111,16 @@ class Config:
 def _short(value):
     shown = ascii(value)
     return shown if len(shown) <= 100 else shown[:100] + "..."
+
+
+def _is_positive_int(value):
+    return type(value) is int and 1 <= value < 2**31
+
+
+def _is_extent(value):
+    return _is_positive_int(value) or (
+        isinstance(value, list) and len(value) == 2 and all(map(_is_positive_int, value))
+    )
 
 
 def _is_number(value):

@@ -4,7 +4,7 @@ import keras
 
 # What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, what was known of shapes.
 _FREE = {"name", "dtype", "trainable", "training", "seed", "batch_shape", "shape", "build_config", "compile_config"}
-_FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+_FREE_ENDINGS = ("initializer", "_regularizer", "_constraint")
 _TENSOR = "__keras_tensor__"
 _MODEL = "Functional"
 
@@ -100,4 +100,9 @@ def _compare(value, known, what, waiting):
 
 
 def _bound(config):
-    return {key: value for key, value in config.items() if key not in _FREE and not key.endswith(_FREE_ENDINGS)}
+    """What is to be alike; Keras may put down that a call had no mask, or not."""
+    return {
+        key: value
+        for key, value in config.items()
+        if key not in _FREE and not key.endswith(_FREE_ENDINGS) and (key, value) != ("mask", None)
+    }
