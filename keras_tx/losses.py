@@ -1,7 +1,13 @@
 """The loss of predicting tokens: label smoothing and a padding id, neither of which Keras' sparse crossentropy has whole."""
 
+import numbers
+import operator
+
 import keras
+import numpy as np
 from keras import ops
+
+from .ops.concrete import concrete
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -19,7 +25,9 @@ class TokenCrossentropy(keras.losses.Loss):
         dtype: of the computation.
 
     Raises:
-        ValueError: for arguments out of range, and logits that are not one axis longer than the labels.
+        ValueError: for arguments out of range; logits that are not one axis longer than the labels, or of another shape;
+            weights that are not one for each row or token; and, where values are known, which they are not inside a compiled
+            function, labels that are no whole numbers, or outside the vocabulary and not `padding_id`.
 
     Example:
 
@@ -43,15 +51,16 @@ class TokenCrossentropy(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if (
             isinstance(label_smoothing, bool)
-            or not isinstance(label_smoothing, (int, float))
+            or not isinstance(label_smoothing, numbers.Real)
             or not 0 <= label_smoothing < 1
         ):
             raise ValueError(
                 f"`label_smoothing` must be a number in [0, 1). Received: label_smoothing={label_smoothing!r}."
             )
-        if padding_id is not None and (isinstance(padding_id, bool) or not isinstance(padding_id, int)):
+        if padding_id is not None and (isinstance(padding_id, bool) or not hasattr(padding_id, "__index__")):
             raise ValueError(f"`padding_id` must be an integer or None. Received: padding_id={padding_id!r}.")
-        self.label_smoothing, self.padding_id = float(label_smoothing), padding_id
+        self.label_smoothing = float(label_smoothing)
+        self.padding_id = None if padding_id is None else operator.index(padding_id)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the loss, a scalar unless there is no reduction.
@@ -59,26 +68,40 @@ class TokenCrossentropy(keras.losses.Loss):
         Args:
             y_true: integer tensor (B, T).
             y_pred: float tensor (B, T, V), logits.
-            sample_weight: float tensor that broadcasts from (B,) or (B, T), or `None`.
+            sample_weight: float tensor (B,), of rows, or (B, T), of tokens, or `None`.
         """
-        y_true = ops.convert_to_tensor(y_true)
-        if len(y_pred.shape) != len(y_true.shape) + 1:
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        shape = tuple(y_true.shape)
+        if len(y_pred.shape) != len(shape) + 1 or _differ(shape, y_pred.shape[:-1]):
             raise ValueError(
                 "`y_pred` must have one axis more than `y_true`, that of the vocabulary. Received: y_pred of shape "
-                f"{tuple(y_pred.shape)}, y_true of shape {tuple(y_true.shape)}."
+                f"{tuple(y_pred.shape)}, y_true of shape {shape}."
             )
+        _check_labels(y_true, y_pred.shape[-1], self.padding_id)
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            given = tuple(sample_weight.shape)
+            if len(given) > len(shape) or _differ(given, shape[: len(given)], broadcasts=True):
+                raise ValueError(
+                    "`sample_weight` must have a number for each row or for each token. Received: sample_weight of shape "
+                    f"{given}, y_true of shape {shape}."
+                )
+            sample_weight = ops.reshape(sample_weight, (*ops.shape(sample_weight), *[1] * (len(shape) - len(given))))
         if self.padding_id is not None:
             real = ops.cast(ops.not_equal(y_true, self.padding_id), self.dtype)
-            if sample_weight is not None:
-                sample_weight = ops.cast(sample_weight, self.dtype)
-                while len(sample_weight.shape) < len(real.shape):
-                    sample_weight = sample_weight[..., None]
-                real = real * sample_weight
-            sample_weight = real
+            sample_weight = real if sample_weight is None else real * sample_weight
+        elif sample_weight is not None:
+            sample_weight = ops.broadcast_to(sample_weight, ops.shape(y_true))
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
         labels = ops.cast(y_true, "int32")[..., None]
+        if (
+            self.padding_id is not None
+        ):  # what stands at padding, NaN included, reaches neither the loss nor its gradient
+            real = ops.not_equal(labels, self.padding_id)
+            labels = ops.where(real, labels, ops.zeros_like(labels))
+            y_pred = ops.where(real, y_pred, ops.zeros((), dtype=y_pred.dtype))
         chosen = ops.take_along_axis(y_pred, labels, axis=-1)[..., 0]
         target = (1.0 - self.label_smoothing) * chosen
         if self.label_smoothing:
@@ -87,3 +110,24 @@ class TokenCrossentropy(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "padding_id": self.padding_id}
+
+
+def _differ(shape, other, broadcasts=False):
+    """Returns whether two shapes are known to differ, in an axis that is not of size 1 where it `broadcasts`."""
+    pairs = zip(shape, other, strict=True)
+    return any(None not in (a, b) and a != b and not (broadcasts and a == 1) for a, b in pairs)
+
+
+def _check_labels(labels, vocabulary_size, padding_id):
+    """Raises `ValueError` unless labels are whole numbers inside the vocabulary, or padding, where values are known."""
+    values = concrete(labels)
+    if values is None:
+        return
+    if values.dtype.kind not in "iub" and not np.equal(values, np.floor(values)).all():
+        raise ValueError(f"`y_true` must hold token ids, whole numbers. Received: y_true of dtype {values.dtype}.")
+    values = values[values != padding_id] if padding_id is not None else values
+    if values.size and not 0 <= values.min() <= values.max() < vocabulary_size:
+        raise ValueError(
+            "`y_true` must hold token ids in [0, vocabulary_size), or `padding_id`. Received: labels from "
+            f"{values.min()} to {values.max()}, logits of {vocabulary_size} tokens, padding_id={padding_id}."
+        )

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
     "keras_tx.export": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state", "keras_tx.decoding"},
     "keras_tx.checkpoints": set(),
-    "keras_tx.losses": set(),
+    "keras_tx.losses": {"keras_tx.ops"},
     "keras_tx.pretraining": set(),
     "keras_tx.resizing": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers"},
     "keras_tx.schedules": set(),

@@ -41,6 +41,61 @@ def test_weights_of_rows_and_of_tokens_count(weights):
     np.testing.assert_allclose(number(loss), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (4, 1), (4, 4)])
+def test_without_padding_weights_are_those_of_rows_too(shape):
+    labels, logits = RANDOM.integers(0, 6, (4, 4)), RANDOM.normal(size=(4, 4, 6)).astype("float32")
+    weights = RANDOM.uniform(size=shape).astype("float32")
+    loss = TokenCrossentropy()(labels, logits, weights)
+    np.testing.assert_allclose(
+        number(loss), number(TokenCrossentropy(padding_id=-1)(labels, logits, weights)), atol=1e-6
+    )
+    full = np.broadcast_to(weights.reshape(shape + (1,) * (2 - len(shape))), (4, 4))
+    plain = ops.convert_to_numpy(TokenCrossentropy(reduction=None)(labels, logits))
+    np.testing.assert_allclose(number(loss), (plain * full).sum() / full.sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4,), (2, 3), (2, 4, 1)])
+def test_weights_of_neither_rows_nor_tokens_are_refused(shape):
+    with pytest.raises(ValueError, match="`sample_weight` must have a number for each row or for each token"):
+        TokenCrossentropy()(LABELS, LOGITS, np.ones(shape))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_logits_at_padding_may_be_nan_and_its_id_no_token(smoothing):
+    labels = np.where(LABELS == 0, -100, LABELS)
+    broken = np.where((LABELS == 0)[..., None], np.nan, LOGITS).astype("float32")
+    loss = TokenCrossentropy(smoothing, padding_id=-100)
+    expected = number(TokenCrossentropy(smoothing, padding_id=0)(LABELS, LOGITS))
+    np.testing.assert_allclose(number(loss(labels, broken)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.array([[1, 2, 3, 5]]), "labels from 1 to 5, logits of 5 tokens, padding_id=0"),
+        (np.array([[1, 2, -1, 0]]), r"`y_true` must hold token ids in \[0, vocabulary_size\).*labels from -1 to 2"),
+        (np.array([[1, 2, 3.5, 4]], "float32"), "`y_true` must hold token ids, whole numbers. Received: .*float32"),
+        (np.array([[1, 2, np.nan, 4]], "float32"), "`y_true` must hold token ids, whole numbers"),
+    ],
+)
+def test_labels_that_are_no_tokens_are_refused(labels, said):
+    with pytest.raises(ValueError, match=said):
+        TokenCrossentropy(padding_id=0)(labels, LOGITS[:1])
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (2, 1), (2, 3)])
+def test_labels_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"`y_pred` must have one axis more .* y_pred of shape \(2, 4, 5\), y_true of"):
+        TokenCrossentropy()(np.ones(shape, int), LOGITS)
+
+
+@pytest.mark.once
+def test_numbers_of_numpy_are_arguments():
+    config = TokenCrossentropy(np.float32(0.5), padding_id=np.int64(3)).get_config()
+    assert (config["label_smoothing"], config["padding_id"]) == (0.5, 3)
+    assert type(config["padding_id"]) is int
+
+
 def test_rows_of_padding_alone_cost_nothing():
     assert number(TokenCrossentropy(padding_id=0)(np.zeros((2, 4), int), LOGITS)) == 0.0
 
