@@ -115,7 +115,7 @@ def Swin(
         hidden_dim,
         padding="keep",
         min_grid_size=window,
-        kernel_initializer=_initializer(),
+        kernel_initializer="glorot_uniform",
         name="patch_embedding",
     )(x)  # (B, Y', X', D)
     x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
@@ -123,7 +123,7 @@ def Swin(
     for stage, (depth, heads) in enumerate(zip(num_layers, num_heads, strict=True)):
         if stage:
             x = PatchMerging(
-                layer_norm_epsilon=layer_norm_epsilon, kernel_initializer=_initializer(), name=f"merging_{stage - 1}"
+                layer_norm_epsilon=layer_norm_epsilon, kernel_initializer="glorot_uniform", name=f"merging_{stage - 1}"
             )(x)  # (B, Y' / 2, X' / 2, 2 D)
         for index in range(depth):
             attention = WindowAttention(
@@ -132,7 +132,7 @@ def Swin(
                 shift_size=tuple(size // 2 * (index % 2) for size in window),
                 dropout=dropout,
                 mask_padding=mask_padding,
-                kernel_initializer=_initializer(),
+                kernel_initializer="glorot_uniform",
                 name="attention",
             )
             x = TransformerEncoder(
@@ -143,14 +143,14 @@ def Swin(
                 layer_norm_epsilon=layer_norm_epsilon,
                 drop_path=next(rates),
                 attention=attention,
-                kernel_initializer=_initializer(),
+                kernel_initializer="glorot_uniform",
                 name=f"stage_{stage}_block_{index}",
             )(x)
     x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)
     if include_top or pooling == "avg":
         x = MaskedMeanPooling(name="pooling")(x)  # (B, D)
     if include_top:
-        x = keras.layers.Dense(num_classes, kernel_initializer=_initializer(), name="logits")(x)
+        x = keras.layers.Dense(num_classes, kernel_initializer="glorot_uniform", name="logits")(x)
     return keras.Model(images, x, name=name)
 
 
@@ -179,7 +179,3 @@ def _rescaling(num_channels):
     offset = [-mean / std for mean, std in zip(_MEAN, _STD, strict=True)]
     # Of three axes, so that a global `image_data_format` of "channels_first" does not turn them.
     return keras.layers.Rescaling([[scale]], offset=[[offset]], name="rescaling")
-
-
-def _initializer():
-    return keras.initializers.TruncatedNormal(stddev=0.02)

@@ -69,6 +69,7 @@ def test_every_second_window_is_shifted_and_depth_is_dropped_more_the_deeper_a_b
     np.testing.assert_allclose([block.drop_path for block in blocks], [0.0, 0.1, 0.2, 0.3, 0.4])
 
 
+@pytest.mark.once
 def test_pixels_are_scaled_inside_or_come_as_they_are(model):
     plain = Swin(**SMALL, num_classes=5, include_rescaling=False)
     plain.set_weights([array(weight) for weight in model.weights])
@@ -97,12 +98,14 @@ def test_without_a_head_there_is_a_map_or_its_mean():
     np.testing.assert_allclose(run(pooled, PIXELS), expected.mean(axis=(1, 2)), atol=1e-5)
 
 
+@pytest.mark.once
 def test_files_reload_with_equal_outputs(model, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(run(again, PIXELS), run(model, PIXELS))
 
 
+@pytest.mark.once
 def test_attention_maps_are_read(model):
     maps = keras_tx.analysis.attention_maps(model, PIXELS)
     shapes = {name: tuple(weights.shape) for name, weights in maps.items()}
@@ -114,6 +117,7 @@ def test_attention_maps_are_read(model):
     np.testing.assert_allclose(np.asarray(maps["stage_1_block_1"]).sum(-1), 1.0, atol=1e-6)
 
 
+@pytest.mark.once
 def test_every_weight_gets_a_gradient(model):
     def loss(images):
         return ops.mean(ops.square(model(images, training=True)))

@@ -67,6 +67,7 @@ def test_a_model_made_at_224_takes_384_by_512():
     assert model.get_layer("positions").grid_size == (14, 14)
 
 
+@pytest.mark.once
 def test_an_image_of_another_size_is_read_with_its_positions_resampled(model):
     images = np.random.RandomState(0).uniform(0, 255, (1, 12, 20, 3)).astype("float32")
     logits = run(model, images)

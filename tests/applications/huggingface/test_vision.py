@@ -66,8 +66,8 @@ def test_without_architectures_the_tensors_decide(name, tmp_path):
     assert saved["architectures"] == CONFIGS[name]["architectures"]
 
 
-@pytest.mark.parametrize("name", ["deit", "swin_base"])
-def test_a_dtype_policy_is_that_of_every_layer_and_survives_a_round_trip(name, tmp_path):
+def test_a_dtype_policy_is_that_of_every_layer_and_survives_a_round_trip(tmp_path):
+    name = "deit"
     model = load_huggingface(folders.write(tmp_path, name), dtype="mixed_bfloat16")
     assert_golden(model, name, atol=0.1)
     assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"mixed_bfloat16"}
