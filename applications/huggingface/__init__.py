@@ -83,9 +83,16 @@ def save_huggingface(model, folder, max_shard_bytes=None):
     It holds `config.json` and safetensors, and nothing of a tokenizer. The files are written beside and renamed: a save
     that is killed half-way leaves the old ones whole.
 
+    A model holds none of a vocabulary's special ids but the padding id of `Translator`. So the config of a translator has
+    the others as the published models have them, whatever folder it was loaded from: for BART `decoder_start_token_id`,
+    `eos_token_id` and `forced_eos_token_id` 2 and `bos_token_id` 0; for Marian `decoder_start_token_id` the padding id, and
+    `eos_token_id` and `forced_eos_token_id` 0 (null where that is the padding id). Where yours are others, write them into
+    `config.json` before `transformers` generates with it, and a `generation_config.json` if there was one.
+
     Args:
         model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
-            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, `ViT` or `Swin` (both without pooling;
+            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `ViT` or
+            `Swin` (both without pooling;
             `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that wires the
             same layers in the same way under names of its own. A classifier of one input is saved as one of two. A model of
             images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that does

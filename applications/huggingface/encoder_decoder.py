@@ -18,6 +18,7 @@ from ..translator import Translator
 from . import activations, likeness
 
 PREFIX = "model."  # of all tensors but the bias of the logits
+_EPSILON = 1e-5  # of every norm; the configs do not hold it
 _PROJECTIONS = {"q": "query", "k": "key", "v": "value"}
 
 
@@ -167,6 +168,8 @@ def saved(model, name, fixed):
     check(type(attention) is MultiHeadSelfAttention, f"another attention in {block.name}")
     check(type(network) is FeedForward, f"another feed-forward network in {block.name}")
     check(logits.embedding in (embedding, embedding.token_embedding), "logits tied to another embedding")
+    epsilon = block.layer_norm_epsilon
+    check(epsilon == _EPSILON, f"layer_norm_epsilon={epsilon}, and not the {_EPSILON} that its folders stand for")
     known = activations.name_of(network.activation)
     check(known is not None, f"activation {network.activation!r}, for which there is no name, in {block.name}")
     comparisons = [entry for entry in model.get_config()["layers"] if entry["class_name"] == "NotEqual"]
@@ -185,7 +188,7 @@ def saved(model, name, fixed):
         "activation": network.activation,
         "scale_embeddings": any(isinstance(layer, keras.layers.Rescaling) for layer in layers),
         "logits_bias": logits.use_bias,
-        "layer_norm_epsilon": block.layer_norm_epsilon,
+        "layer_norm_epsilon": epsilon,
         "padding_id": padding[0],
         **fixed,
     }

@@ -183,6 +183,20 @@ SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 1
         ),
         ({"positions": "sinusoidal_halves", "target_vocabulary_size": 9}, "must be a Marian model.*another embedding"),
         ({"positions": "learned", "sequence_length": 9}, "must be a BART to be saved as one"),
+        (
+            {"positions": "sinusoidal_halves", "layer_norm_epsilon": 1e-6},
+            "must be a Marian model.* layer_norm_epsilon=1e-06, and not the 1e-05",
+        ),
+        (
+            {
+                "positions": "learned",
+                "sequence_length": 9,
+                "position_offset": 2,
+                "embedding_norm": True,
+                "layer_norm_epsilon": 1e-3,
+            },
+            "must be a BART to be saved as one.* layer_norm_epsilon=0.001",
+        ),
     ],
 )
 def test_a_model_of_another_build_is_refused(options, said, tmp_path):
