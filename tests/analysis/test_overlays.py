@@ -58,6 +58,8 @@ def test_each_head_is_a_dot_at_its_mean_over_the_images(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
     dots = [dot for collection in panel.collections for dot in collection.get_offsets().tolist()]
     assert dots == [[0, 2], [0, 4], [1, 5], [1, 7]]
+    assert panel.get_ylim()[0] == 0
+    assert panel.get_ylim()[1] > 7
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["first", "second"]
 
 

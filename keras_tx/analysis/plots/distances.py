@@ -34,13 +34,15 @@ def plot_attention_distances(distances, title=None, path=None):
             "`distances` must hold an array (images, heads) for each of at least one layer. Received: arrays of shapes "
             f"{ {name: rows.shape for name, rows in distances.items()} }."
         )
-    figure = canvas.new_figure(max(4.0, 1.5 + 0.35 * len(distances)), 3.6)
-    panel = figure.subplots()
+    # The names stand upright below the axes, and take their height from nothing else.
+    figure = canvas.new_figure(max(4.0, 1.5 + 0.35 * len(distances)), 3.2 + 0.075 * max(map(len, distances)))
+    panel, farthest = figure.subplots(), 0.0
     for depth, rows in enumerate(distances.values()):
         means = [float(np.mean(row[~np.isnan(row)])) for row in rows.T if not np.isnan(row).all()]
+        farthest = max([farthest, *means])
         panel.scatter([depth] * len(means), means, s=22, alpha=0.8, color=f"C{depth % 10}", linewidths=0)
     panel.set_xticks(range(len(distances)), list(distances), rotation=90, fontsize=8)
-    panel.set_ylim(bottom=0.0)
+    panel.set_ylim(0.0, 1.08 * farthest or 1.0)
     panel.set_ylabel("mean attention distance (pixels)", fontsize=9)
     panel.set_xlabel("layer, by depth; one dot a head", fontsize=9)
     panel.grid(alpha=0.3)
