@@ -1,8 +1,10 @@
 """What a model is given beside the ids that it decodes: checked, and padded to the few sizes that programs are compiled for."""
 
+import keras
 import numpy as np
 from keras import ops
 
+from ..graph import pack_inputs
 from .check import ignores_padding, input_tensors, longest_input, padding_of, vocabulary_size
 
 _LENGTHS = 32  # lengths are rounded up to multiples of this
@@ -21,26 +23,31 @@ def check_context(model, context, num_rows, pad_id):
         Dict from name to array.
 
     Raises:
-        ValueError: for rows that are empty, or of unequal length though the model does not ignore padding; ids that are
-            none or outside the vocabulary; more tokens than the position table; another shape; another number of rows.
+        ValueError: for no dict of names; rows that are empty, or of unequal length though the model does not ignore padding;
+            ids that are none or outside the vocabulary; masks of anything but 0 and 1; more tokens than the position table;
+            another shape; another number of rows; and inputs of unequal length that the model puts together.
     """
     if not context:
         return {}
     free = ignores_padding(model, tuple(context), pad_id)
-    arrays = {}
+    arrays, limits = {}, {}
     for name, value in context.items():
-        tensor, limit = input_tensors(model)[name], longest_input(model, name)
-        padding = padding_of(model, name, pad_id)
+        tensor, limits[name] = input_tensors(model)[name], longest_input(model, name)
+        size = vocabulary_size(model, name)
         if isinstance(value, (list, tuple)) and len(tensor.shape) == 2 and "int" in tensor.dtype:
-            value = _as_array(name, value, padding, free)
-        array = _check_array(name, ops.convert_to_numpy(value), tensor, num_rows)
-        _check_ids(name, array, vocabulary_size(model, name), limit)
-        if free and array.ndim > 1 and tensor.shape[1] is None:
-            length = -(-array.shape[1] // _LENGTHS) * _LENGTHS
-            length = length if limit is None else min(length, limit)
-            width = [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
-            array = np.pad(array, width, constant_values=padding)
-        arrays[name] = array
+            value = _as_array(name, value, padding_of(model, name, pad_id), free, size)
+        value = np.asarray(value) if isinstance(value, (list, tuple)) else ops.convert_to_numpy(value)
+        arrays[name] = _check_array(name, value, tensor, num_rows, size)
+        _check_length(name, arrays[name], limits[name])
+    grow = [name for name in arrays if arrays[name].ndim > 1 and input_tensors(model)[name].shape[1] is None]
+    lengths = {name: arrays[name].shape[1] for name in grow}
+    _check_together(model, arrays, lengths, limits)
+    for name, length in lengths.items() if free else ():
+        # Inputs of one length may belong together: they get one length again, that which all their tables hold.
+        tables = [limits[other] for other in grow if lengths[other] == length and limits[other] is not None]
+        padded = min([-(-length // _LENGTHS) * _LENGTHS, *tables])
+        width = [(0, 0), (0, padded - length), *[(0, 0)] * (arrays[name].ndim - 2)]
+        arrays[name] = np.pad(arrays[name], width, constant_values=padding_of(model, name, pad_id))
     return arrays
 
 
@@ -52,7 +59,7 @@ def more_rows(context, num_rows):
     }
 
 
-def _as_array(name, value, padding, free):
+def _as_array(name, value, padding, free, vocabulary_size):
     rows = [np.asarray(row) for row in value]
     for index, row in enumerate(rows):
         if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "iu":
@@ -60,6 +67,7 @@ def _as_array(name, value, padding, free):
                 "`context` must be an array, or rows of at least one token id. Received: "
                 f"{value[index]!r} in row {index} of {name!r}."
             )
+        _check_range(name, row, vocabulary_size, "int32")
     lengths = [len(row) for row in rows] or [1]
     if not free and min(lengths) < max(lengths):
         raise ValueError(
@@ -72,7 +80,7 @@ def _as_array(name, value, padding, free):
     return array
 
 
-def _check_array(name, array, tensor, num_rows):
+def _check_array(name, array, tensor, num_rows, vocabulary_size):
     kinds = "iu" if "int" in tensor.dtype else "biuf"
     sizes = zip(array.shape[1:], tensor.shape[1:], strict=False)
     if (
@@ -88,17 +96,63 @@ def _check_array(name, array, tensor, num_rows):
         raise ValueError(
             f"`context` must have a row for each prompt. Received: {len(array)} rows of {name!r}, {num_rows} prompts."
         )
+    if tensor.dtype == "bool" and not np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"`context` must hold True and False, or 1 and 0, for {name!r}. Received: "
+            f"{array[~np.isin(array, (0, 1))][0]} among {array.dtype} of shape {array.shape}."
+        )
+    if "int" in tensor.dtype:
+        _check_range(name, array, vocabulary_size, tensor.dtype)
     return array.astype(tensor.dtype)
 
 
-def _check_ids(name, array, vocabulary_size, limit):
-    if vocabulary_size is not None and array.size and not 0 <= array.min() <= array.max() < vocabulary_size:
+def _check_range(name, array, vocabulary_size, dtype):
+    if not array.size:
+        return
+    least, most = int(array.min()), int(array.max())
+    if vocabulary_size is not None and not 0 <= least <= most < vocabulary_size:
         raise ValueError(
             "`context` must hold token ids in [0, vocabulary_size). Received: ids from "
-            f"{array.min()} to {array.max()} in {name!r}, with vocabulary_size={vocabulary_size}."
+            f"{least} to {most} in {name!r}, with vocabulary_size={vocabulary_size}."
         )
+    if least < np.iinfo(dtype).min or most > np.iinfo(dtype).max:
+        raise ValueError(
+            f"`context` must hold integers of {dtype} for {name!r}. Received: integers from {least} to {most}."
+        )
+
+
+def _check_length(name, array, limit):
     if limit is not None and array.ndim > 1 and array.shape[1] > limit:
         raise ValueError(
             "`context` must not be longer than the model's position table. Received: "
             f"{array.shape[1]} tokens of {name!r}, sequence_length={limit}."
         )
+
+
+def _check_together(model, arrays, lengths, limits):
+    """Raises `ValueError` where lengths differ that the model needs equal; padded up, each for itself, nothing would tell.
+
+    The model is run on shapes alone. A length of 1, which might be broadcast, is tried as one like no other.
+    """
+    if len(set(lengths.values())) < 2:
+        return
+    tried = {
+        name: next((n for n in range(2, (limits[name] or 9) + 1) if n not in lengths.values()), 1)
+        if length == 1
+        else length
+        for name, length in lengths.items()
+    }
+    shapes = {}
+    for name, tensor in input_tensors(model).items():
+        shape = [1 if size is None else size for size in arrays.get(name, tensor).shape]
+        shape[0] = 1
+        if name in tried:
+            shape[1] = tried[name]
+        shapes[name] = keras.KerasTensor(tuple(shape), tensor.dtype)
+    try:
+        model.compute_output_spec(pack_inputs(model, shapes))
+    except Exception as error:  # of a layer's own, or of the backend
+        raise ValueError(
+            "`context` must hold inputs of one length where the model puts them together. Received: lengths of "
+            f"{lengths}, for which it fails: {error}"
+        ) from error
