@@ -34,7 +34,7 @@ SETTINGS = {
     "digits": {"vit": {"patch_size": 2, **VIT}, "swin": {"patch_size": 1, "window_size": 4, **SWIN}},
     "cifar10": {"vit": {"patch_size": 4, **VIT}, "swin": {"patch_size": 2, "window_size": 4, **SWIN}},
 }
-EPOCHS = {"mnist": {"vit": 28, "swin": 24}, "digits": {"vit": 60, "swin": 40}, "cifar10": {"vit": 20, "swin": 10}}
+EPOCHS = {"mnist": {"vit": 28, "swin": 24}, "digits": {"vit": 60, "swin": 100}, "cifar10": {"vit": 20, "swin": 10}}
 BATCH = 100
 PEAK_RATE = {"vit": 1e-2, "swin": 1e-2, "convnet": 1e-3}
 CONVNET_EPOCHS = 15
