@@ -80,9 +80,10 @@ def test_what_arrives_at_the_logits_is_a_share_of_every_patch(kind, grid):
     weights = example.arrived(model, kind, np.zeros((2, 8, 8, 1), "uint8"), grid)
     assert weights.shape == (2, *grid)
     assert np.all(weights > 0)
-    # The class token keeps a share for itself.
-    expected = pytest.approx(1.0, abs=1e-5) if kind == "swin" else pytest.approx(0.5 - 0.5 / 17, abs=0.05)
-    assert weights[0].sum() == expected
+    if kind == "vit":  # whose one class token keeps half of itself and attends to itself besides
+        assert np.all(weights.sum(axis=(1, 2)) < 0.5)
+    else:
+        np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1.0, atol=1e-5)
 
 
 def test_augmentation_changes_images_in_another_way_each_epoch():
@@ -95,14 +96,13 @@ def test_augmentation_changes_images_in_another_way_each_epoch():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vit", "swin"])
-def test_the_whole_job_ends_with_accuracies_pictures_and_served_files(kind, tmp_path, monkeypatch, capsys):
+def test_the_whole_job_ends_with_accuracies_pictures_and_served_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(example.SETTINGS, "digits", SMALL)
-    command = ["image_classification.py", "--quick", "--dataset", "digits", "--model", kind, "--output", str(tmp_path)]
+    command = ["image_classification.py", "--quick", "--dataset", "digits", "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     example.main()
     printed = capsys.readouterr().out
-    for line in (f"{kind:4} (", "convolutional network", "support vector machine", "Done in"):
+    for line in ("vit  (", "convolutional network", "support vector machine", "Done in"):
         assert line in printed
     assert printed.count("found ") == example.SAMPLES
     for name in ("attention.png", "attention_distances.png", "files/0.png"):

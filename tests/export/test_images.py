@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_tx import export
-from keras_tx.applications import ViT
+from keras_tx.applications import Swin, ViT
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is written by TensorFlow alone", allow_module_level=True)
@@ -90,9 +90,15 @@ def test_pixels_are_whole_numbers_for_a_model_of_integers(served):
     np.testing.assert_allclose(outputs[0], np.reshape(expected, -1), atol=0.5)
 
 
-def test_an_empty_batch_gives_no_outputs(served):
-    model = ViT(4, 1, 2, 8, 16, image_size=8, input_shape=(8, 8, 3), num_classes=5)
-    assert served(model, (8, 8)).serve(tf.constant([], tf.string)).shape == (0, 5)
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_an_empty_batch_gives_no_outputs(served, kind):
+    if kind == "vit":
+        model = ViT(4, 1, 2, 8, 16, image_size=8, input_shape=(8, 8, 3), num_classes=5)
+    else:
+        model = Swin(2, (1, 2), (1, 2), 8, 2, input_shape=(8, 8, 3), num_classes=5)
+    loaded = served(model, (8, 8))
+    assert loaded.serve(tf.constant([], tf.string)).shape == (0, 5)
+    assert loaded.serve(tf.constant([png(pixels(8, 8))])).shape == (1, 5)
 
 
 @pytest.mark.parametrize("contents", [b"GIF89a and more", b"", b"text"])
