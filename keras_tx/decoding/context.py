@@ -10,6 +10,18 @@ from .check import ignores_padding, input_tensors, longest_input, padding_of, vo
 _LENGTHS = 32  # lengths are rounded up to multiples of this
 
 
+def check_names(context):
+    """Returns the context as a dict, empty for `None`; raises `ValueError` unless it is one whose keys are names."""
+    if context is None:
+        return {}
+    if not isinstance(context, dict) or not all(isinstance(name, str) for name in context):
+        raise ValueError(
+            f"`context` must be a dict from the names of inputs to arrays. Received: context={context!r} of type "
+            f"{type(context).__name__}."
+        )
+    return context
+
+
 def check_context(model, context, num_rows, pad_id):
     """Returns the context as numpy arrays, unequal rows padded, and all lengths rounded up where padding changes nothing.
 
@@ -23,7 +35,7 @@ def check_context(model, context, num_rows, pad_id):
         Dict from name to array.
 
     Raises:
-        ValueError: for no dict of names; rows that are empty, or of unequal length though the model does not ignore padding;
+        ValueError: for rows that are empty, or of unequal length though the model does not ignore padding;
             ids that are none or outside the vocabulary; masks of anything but 0 and 1; more tokens than the position table;
             another shape; another number of rows; and inputs of unequal length that the model puts together.
     """

@@ -7,7 +7,7 @@ from . import beam, loop, programs
 from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .beam import Beam
 from .check import check_decodable, check_inputs, longest_sequence
-from .context import check_context, more_rows
+from .context import check_context, check_names, more_rows
 from .sampling import Greedy, Sample
 from .step import decoded_input, init_caches
 from .text import ids_of, text_of
@@ -42,14 +42,14 @@ def generate(
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
-            ends with one of them, which is kept. The padding id may be among them.
+            ends with one of them, which is kept. The padding id may be among them; an id outside the vocabulary never stops.
         seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
         pad_id: int, what stands after a row has stopped, and what fills up the shorter rows of `context`.
         return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
         tokenizer: keras-hub tokenizer, or any object with `tokenize` and `detokenize`, or `None`.
         context: dict from the name of each input but the ids to an array (B, ...), or, for an input of ids, to a list of
-            B lists, which may differ in length where the model ignores `pad_id` at their ends (it is tried out). `None`
-            for a model of one input.
+            B lists, which may differ in length where the model ignores `pad_id` at their ends (it is tried out). Inputs
+            that the model puts together, such as ids and a mask of them, have one length. `None` for a model of one input.
 
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
@@ -61,7 +61,8 @@ def generate(
     Raises:
         ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens`
             exceed the position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN; if
-            `context` lacks an input, has rows that are empty or not one for each prompt, or does not fit its input.
+            `context` lacks an input, has rows that are empty or not one for each prompt, does not fit its input, or holds
+            lengths for which the model itself raises.
 
     Example:
 
@@ -73,7 +74,8 @@ def generate(
     tokens = keras_tx.decoding.generate(model, [[3, 4], [5, 6, 7]], max_new_tokens=4)  # (2, 7)
     ```
     """
-    check_inputs(model, context or ())
+    context = check_names(context)
+    check_inputs(model, context)
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample, Beam)):
         raise ValueError(f"`sampler` must be Greedy, Sample or Beam. Received: sampler={sampler!r}.")
@@ -81,13 +83,13 @@ def generate(
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
     pad_id = check_pad(pad_id)
-    if isinstance(prompts, (str, bytes)):
+    if isinstance(prompts, (str, bytes)) or not hasattr(prompts, "__iter__") or getattr(prompts, "ndim", 1) == 0:
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
         prompts = [ids_of(text, tokenizer) for text in prompts]
-    prompts = check_prompts(prompts, model, decoded_input(model, context or ()))
+    prompts = check_prompts(prompts, model, decoded_input(model, context))
     lengths = np.array([len(row) for row in prompts], "int32")
-    check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context or ()))
+    check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context))
     stops = check_stops(stop_ids)
     seed = check_seed(seed)
     context = check_context(model, context, len(prompts), pad_id)

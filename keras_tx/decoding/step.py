@@ -86,7 +86,7 @@ def init_caches(model, batch_size, max_length, context=None):
 
     def call_partial(operation, path, args, kwargs, there):
         if _is_stepper(operation):
-            arguments = _context_arguments(operation, path, args, kwargs)
+            arguments = _context_arguments(operation, path, args, kwargs, f"where {name!r} is decoded")
             caches[path] = operation.init_cache(batch_size, max_length, **arguments)
         elif there:
             caches[path] = {place: _by_row(tensor, batch_size, path) for place, tensor in there.items()}
@@ -140,7 +140,7 @@ def _is_stepper(operation):
     return isinstance(operation, keras.Layer) and decode_state.is_stepper(operation)
 
 
-def _context_arguments(layer, path, args, kwargs):
+def _context_arguments(layer, path, args, kwargs, where):
     """Returns the arguments of a call that the layer's `init_cache` takes, by name."""
     known = inspect.signature(layer.init_cache).parameters
     found = {}
@@ -148,14 +148,14 @@ def _context_arguments(layer, path, args, kwargs):
         if name in known and value is MISSING:
             raise ValueError(
                 "`model` must compute what a layer attends to from its context alone to be decoded. Received: "
-                f"layer {path!r} ({type(layer).__name__}), whose `{name}` depends on the ids."
+                f"layer {path!r} ({type(layer).__name__}), whose `{name}` depends on the ids, {where}."
             )
         if name in known and value is not None:
             found[name] = value
         elif ops.is_tensor(value):
             raise ValueError(
                 "`model` must hand nothing of its context to a layer with a cache but what its `init_cache` takes. "
-                f"Received: `{name}` of layer {path!r} ({type(layer).__name__})."
+                f"Received: `{name}` of layer {path!r} ({type(layer).__name__}), {where}."
             )
     return found
 
