@@ -14,6 +14,14 @@ from .step import decoded_input, init_caches, step
 _LONGEST_TEXT = 512  # where no table says how many tokens of a text may be read
 
 
+def tokens_of(tf, tokenize, texts):
+    """Returns what a tokenizer gives for strings (B,), B of at least 0, of which all may be empty.
+
+    One more text goes in, whose row is dropped: some tokenizers fail where no text of the batch has a token.
+    """
+    return tokenize(tf.concat([texts, ["a"]], axis=0))[:-1]
+
+
 def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, sampler=None, stop_ids=None, seed=0):
     """Returns the function strings (B,) -> strings (B,): each prompt with its continuation, as `generate` gives it.
 
@@ -45,7 +53,7 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
     run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, loop.CHUNK)
 
     def serve(texts):
-        ids = tf.cast(tokenizer.tokenize(texts), tf.int32)[:, -max_prompt_length:]
+        ids = tf.cast(tokens_of(tf, tokenizer.tokenize, texts), tf.int32)[:, -max_prompt_length:]
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         chunks = -(-tf.reduce_max(tf.concat([lengths, [1]], 0)) // loop.CHUNK)
         # Right-aligned at the end of the last chunk.
@@ -117,7 +125,7 @@ def answer_endpoint(
     start[0, chunks * chunk - len(prompt) : chunks * chunk] = prompt
 
     def serve(texts):
-        ids = tf.cast(tokenizer.tokenize(texts), tf.int32)[:, :max_prompt_length]
+        ids = tf.cast(tokens_of(tf, tokenizer.tokenize, texts), tf.int32)[:, :max_prompt_length]
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         dense = ids.to_tensor(pad_id)
         dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)]], constant_values=pad_id)

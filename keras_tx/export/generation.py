@@ -32,6 +32,8 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
             "`tokenizer` must not pad to a length of its own where `generate` is given. Received: a tokenizer with "
             f"sequence_length={tokenizer.sequence_length}."
         )
+    if target_tokenizer is not tokenizer:
+        _check_speller(model, target_tokenizer, options.get("text_input"))
     module = folder.tracking_module(tf, model, [tokenizer, target_tokenizer])
     ids = tf.TensorSpec((None, None), tf.int32, name="token_ids")
     signature = [ids, tf.TensorSpec((None, None), tf.bool, name="mask")]
@@ -56,3 +58,26 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
     }
     folder.save_whole(tf, module, signatures, path)
     return path
+
+
+def _check_speller(model, tokenizer, text_input):
+    """Raises `ValueError` if the tokenizer has tokens that the model never gives, or cannot spell one that it may give."""
+    from ..decoding.check import vocabulary_size
+    from ..decoding.step import decoded_input
+    from ..decoding.text import text_of
+
+    rows = vocabulary_size(model, decoded_input(model, () if text_input is None else (text_input,)))
+    size = getattr(tokenizer, "vocabulary_size", None)
+    if rows is not None and callable(size) and size() > rows:
+        raise ValueError(
+            "`target_tokenizer` must have no more tokens than the model's target vocabulary. Received: vocabulary of "
+            f"{size()} tokens, embedding of {rows} rows."
+        )
+    last = model.output_shape[-1] - 1
+    try:
+        text_of([last], tokenizer)  # in no graph: a tokenizer may keep what its first call makes
+    except Exception as error:  # whatever its author chose to raise
+        raise ValueError(
+            "`target_tokenizer` must spell each token of the model's target vocabulary. Received: "
+            f"target_tokenizer={tokenizer!r}, which fails for id {last}: {error}"
+        ) from error

@@ -45,7 +45,8 @@ def export_saved_model(
             `prompt` is the list of ids with which each answer starts (it is not part of it), and `pad_id`, 0 unless given, is
             padding. `serve` then maps texts to answers (of a text, the first `max_prompt_length` tokens are read), and
             `prefill` takes the text as `context_ids`.
-        target_tokenizer: keras-hub tokenizer that spells what is generated, where it is not `tokenizer`.
+        target_tokenizer: keras-hub tokenizer that spells what is generated, where it is not `tokenizer`. It may have fewer
+            tokens than the model, where it spells ids beyond its own without failing.
         image_size: (rows, columns) of a model of images (B, Y, X, C), C 1 or 3. `serve` then maps the bytes of JPEG and PNG
             files, strings (B,), to its outputs: decoded to C channels, resized to this size whatever their own (bilinear with
             antialiasing; the proportions are not kept), and given to the model as pixels from 0 to 255. So a model that takes
@@ -58,7 +59,8 @@ def export_saved_model(
 
     Raises:
         ValueError: if the backend is not TensorFlow, the model has not one input where a tokenizer is given, or the
-            tokenizer cannot be called, gives no integers, or has more tokens than the model's embedding has rows; and for an
+            tokenizer cannot be called, gives no integers, or has more tokens than the model's embedding has rows; for a
+            `target_tokenizer` with more tokens than the target's embedding, or one that fails for the last; and for an
             `image_size` that is not that of the model's images, or beside a tokenizer.
         ImportError: if TensorFlow is missing, with the command that installs it.
 
@@ -119,10 +121,12 @@ def export_saved_model(
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
         module.serve = tf.function(lambda *inputs: compiled(*inputs), input_signature=signature)
     else:
+        from ..decoding.endpoints import tokens_of
+
         length = sequence_length or model.inputs[0].shape[1]
 
         def serve(texts):
-            return compiled(_dense_ids(tf, tokenizer(texts), length, model.inputs[0].dtype))
+            return compiled(_dense_ids(tf, tokens_of(tf, tokenizer, texts), length, model.inputs[0].dtype))
 
         module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
     folder.save_whole(tf, module, {"serve": module.serve}, path)

@@ -11,7 +11,7 @@ import text_tokens
 from keras import ops
 
 from keras_tx import decoding, export
-from keras_tx.applications import Translator
+from keras_tx.applications import GPT, Translator
 from keras_tx.decoding.text import text_of
 
 pytest.importorskip("keras_hub")
@@ -95,3 +95,36 @@ def test_a_text_input_must_be_named(model, tokenizer, tmp_path):
         ValueError, match="its model must have one input, or `generate` name its `text_input`.*2 inputs"
     ):
         export.export_saved_model(model, tmp_path / "saved", tokenizer, generate={"max_new_tokens": 2})
+
+
+@pytest.mark.slow
+def test_texts_may_all_be_empty_and_none_at_all(tmp_path):
+    import keras_hub
+    import tensorflow as tf
+
+    letters = keras_hub.tokenizers.ByteTokenizer(lowercase=False, dtype="int32")
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    translator, writer = Translator(256, **size), GPT(256, sequence_length=16, **size)
+    export.export_saved_model(translator, tmp_path / "translator", letters, generate=GENERATE)
+    export.export_saved_model(writer, tmp_path / "writer", letters, generate={"max_new_tokens": 3})
+    for name in ("translator", "writer"):
+        served = tf.saved_model.load(str(tmp_path / name))
+        for texts in ([""], ["", ""], []):
+            assert served.serve(tf.constant(texts, tf.string)).numpy().tolist() == [b""] * len(texts)
+
+
+@pytest.mark.parametrize(
+    ("target_vocabulary_size", "said"),
+    [
+        (200, "`target_tokenizer` must have no more tokens than .* of 256 tokens, embedding of 200 rows"),
+        (300, "`target_tokenizer` must spell each token of the model's target vocabulary.* fails for id 299"),
+    ],
+)
+def test_a_target_tokenizer_of_another_vocabulary_is_refused(tokenizer, tmp_path, target_vocabulary_size, said):
+    import keras_hub
+
+    letters = keras_hub.tokenizers.ByteTokenizer(lowercase=False, dtype="int32")
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    model = Translator(tokenizer.vocabulary_size(), **size, target_vocabulary_size=target_vocabulary_size)
+    with pytest.raises(ValueError, match=said):
+        export.export_saved_model(model, tmp_path / "saved", tokenizer, target_tokenizer=letters, generate=GENERATE)

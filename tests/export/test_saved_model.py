@@ -74,6 +74,18 @@ class TestOnTensorFlow:
         expected = model(np.array(word_piece(4)(TEXTS)))
         np.testing.assert_allclose(served.serve(tf.constant(TEXTS)), expected, atol=1e-6)
 
+    def test_texts_may_all_be_empty(self, tmp_path):
+        import keras_hub
+        import tensorflow as tf
+
+        tokenizer = keras_hub.tokenizers.ByteTokenizer(dtype="int32")
+        served = tf.saved_model.load(
+            str(export.export_saved_model(classifier(256, 6), tmp_path / "saved", tokenizer=tokenizer))
+        )
+        empty = served.serve(tf.constant(["", "a"]))[:1]
+        np.testing.assert_allclose(served.serve(tf.constant([""])), empty, atol=1e-6)
+        assert served.serve(tf.constant([], tf.string)).shape == (0, 2)
+
     def test_without_a_tokenizer_the_models_own_inputs_are_served(self, tmp_path):
         import tensorflow as tf
 
