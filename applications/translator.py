@@ -11,6 +11,7 @@ share a layer.
 """
 
 import math
+import numbers
 
 import keras
 from keras import ops
@@ -26,6 +27,7 @@ from ..layers import (
     TokenAndPositionEmbedding,
     TransformerDecoder,
     TransformerEncoder,
+    arguments,
 )
 
 # Vaswani et al. 2017, table 3, with the shared vocabulary of about 37,000 tokens of section 5.1.
@@ -110,8 +112,8 @@ def Translator(
         dict of `embedded` (B, T, D), `context` (B, S, D) and boolean `context_mask` (B, S) to vectors (B, T, D).
 
     Raises:
-        ValueError: for another value of `positions`, learned ones without `sequence_length` or others with it, a
-            `padding_id` outside the vocabulary, and from the layers.
+        ValueError: for sizes that are no positive integers, another value of `positions`, learned ones without
+            `sequence_length` or others with it, a `padding_id` outside the vocabulary, and from the layers.
 
     Example:
 
@@ -134,11 +136,18 @@ def Translator(
             "`sequence_length` must be given for learned positions, which have a table, and for no others. Received: "
             f"sequence_length={sequence_length!r}, positions={positions!r}."
         )
-    if isinstance(padding_id, bool) or not isinstance(padding_id, int) or not 0 <= padding_id < source_vocabulary_size:
+    source_vocabulary_size = arguments.positive_int("source_vocabulary_size", source_vocabulary_size)
+    target_vocabulary_size = arguments.positive_int("target_vocabulary_size", target_vocabulary_size, optional=True)
+    num_layers = arguments.positive_int("num_layers", num_layers)
+    num_decoder_layers = arguments.positive_int("num_decoder_layers", num_decoder_layers, optional=True) or num_layers
+    hidden_dim = arguments.positive_int("hidden_dim", hidden_dim)
+    is_id = isinstance(padding_id, numbers.Integral) and not isinstance(padding_id, bool)
+    if not is_id or not 0 <= padding_id < source_vocabulary_size:
         raise ValueError(
             "`padding_id` must be a token of the source's vocabulary. Received: "
             f"padding_id={padding_id!r}, source_vocabulary_size={source_vocabulary_size}."
         )
+    padding_id = int(padding_id)
     shared = target_vocabulary_size is None
     source_embedding = _table(source_vocabulary_size, hidden_dim, "embedding" if shared else "source_embedding")
     target_embedding = source_embedding
@@ -181,7 +190,7 @@ def Translator(
     inputs = {"embedded": _vectors(hidden_dim, "embedded"), "context": _vectors(hidden_dim, "context")}
     inputs["context_mask"] = _mask("context_mask")
     x = begin(inputs["embedded"])  # (B, T, D)
-    for index in range(num_layers if num_decoder_layers is None else num_decoder_layers):
+    for index in range(num_decoder_layers):
         decode = TransformerDecoder(
             **block,
             attention=attend(causal=True),

@@ -1,7 +1,6 @@
 """The loss of predicting tokens: label smoothing and a padding id, neither of which Keras' sparse crossentropy has whole."""
 
 import numbers
-import operator
 
 import keras
 import numpy as np
@@ -57,10 +56,10 @@ class TokenCrossentropy(keras.losses.Loss):
             raise ValueError(
                 f"`label_smoothing` must be a number in [0, 1). Received: label_smoothing={label_smoothing!r}."
             )
-        if padding_id is not None and (isinstance(padding_id, bool) or not hasattr(padding_id, "__index__")):
+        if padding_id is not None and (isinstance(padding_id, bool) or not isinstance(padding_id, numbers.Integral)):
             raise ValueError(f"`padding_id` must be an integer or None. Received: padding_id={padding_id!r}.")
         self.label_smoothing = float(label_smoothing)
-        self.padding_id = None if padding_id is None else operator.index(padding_id)
+        self.padding_id = None if padding_id is None else int(padding_id)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the loss, a scalar unless there is no reduction.

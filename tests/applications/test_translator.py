@@ -127,9 +127,25 @@ def test_targets_are_shifted_right_behind_the_start():
         ({"positions": "learned"}, "`sequence_length` must be given for learned positions.*sequence_length=None"),
         ({"sequence_length": 9}, "`sequence_length` must be given .* and for no others.*positions='sinusoidal'"),
         ({"padding_id": 11}, "`padding_id` must be a token of the source's vocabulary.*padding_id=11"),
+        ({"padding_id": True}, "`padding_id` must be a token of the source's vocabulary.*padding_id=True"),
         ({"num_heads": 3}, "`num_heads` must divide"),
+        ({"num_layers": 1.5}, "`num_layers` must be a positive integer. Received: num_layers=1.5"),
+        ({"num_layers": 0}, "`num_layers` must be a positive integer. Received: num_layers=0"),
+        ({"num_layers": True}, "`num_layers` must be a positive integer. Received: num_layers=True"),
+        ({"num_decoder_layers": 0}, "`num_decoder_layers` must be a positive integer"),
+        ({"hidden_dim": 0}, "`hidden_dim` must be a positive integer. Received: hidden_dim=0"),
+        ({"source_vocabulary_size": "10"}, "`source_vocabulary_size` must be a positive integer. Received: .*'10'"),
+        ({"target_vocabulary_size": 2.0}, "`target_vocabulary_size` must be a positive integer"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(arguments, said):
     with pytest.raises(ValueError, match=said):
-        Translator(11, **{**SMALL, **arguments})
+        Translator(**{"source_vocabulary_size": 11, **SMALL, **arguments})
+
+
+@pytest.mark.once
+def test_integers_of_numpy_are_sizes_and_ids():
+    with graph.without_values():
+        model = Translator(np.int32(11), **{**SMALL, "num_layers": np.int64(1)}, padding_id=np.int64(3))
+    (mask,) = (entry for entry in model.get_config()["layers"] if entry["class_name"] == "NotEqual")
+    assert type(mask["inbound_nodes"][0]["args"][1]) is int
