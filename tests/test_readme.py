@@ -36,7 +36,7 @@ def test_the_generating_examples_run(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     section = re.search(r"## Generating\n(.*?)\n## ", README, re.DOTALL).group(1)
-    from_ids, from_text, from_sources = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    from_ids, from_text, from_sources, trained = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     names = {"keras": keras, "keras_tx": keras_tx, "layers": keras_tx.layers}
     exec(compile(from_ids, "README.md", "exec"), names)
     assert names["tokens"].shape == (2, 13)
@@ -44,6 +44,8 @@ def test_the_generating_examples_run(tmp_path, monkeypatch):
     assert sum(map(len, names["second"])) == 10
     exec(compile(from_sources, "README.md", "exec"), names)
     assert names["answers"].shape == (2, 11)
+    exec(compile(trained, "README.md", "exec"), names)
+    assert len(names["sentences"]) == 3
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
