@@ -21,7 +21,8 @@ class TokenCrossentropy(keras.losses.Loss):
         padding_id: int, the label that is padding and has weight 0, or `None` if all are tokens.
         reduction: as in `keras.losses.Loss`; the mean over the weights is that over the tokens.
         name: str.
-        dtype: of the computation.
+        dtype: of the computation, which runs in float32 where this is narrower: Keras casts the labels to it, and a half float
+            holds no token id above 256 exactly.
 
     Raises:
         ValueError: for arguments out of range; logits that are not one axis longer than the labels, or of another shape;
@@ -47,7 +48,9 @@ class TokenCrossentropy(keras.losses.Loss):
         name="token_crossentropy",
         dtype=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        policy = keras.dtype_policies.get(dtype or keras.config.floatx())
+        wide = keras.backend.result_type(policy.compute_dtype, "float32")
+        super().__init__(name=name, reduction=reduction, dtype=wide)
         if (
             isinstance(label_smoothing, bool)
             or not isinstance(label_smoothing, numbers.Real)
@@ -95,9 +98,8 @@ class TokenCrossentropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         labels = ops.cast(y_true, "int32")[..., None]
-        if (
-            self.padding_id is not None
-        ):  # what stands at padding, NaN included, reaches neither the loss nor its gradient
+        if self.padding_id is not None:
+            # What stands at padding, NaN included, reaches neither the loss nor its gradient.
             real = ops.not_equal(labels, self.padding_id)
             labels = ops.where(real, labels, ops.zeros_like(labels))
             y_pred = ops.where(real, y_pred, ops.zeros((), dtype=y_pred.dtype))

@@ -123,3 +123,11 @@ def test_arguments_out_of_range_are_named(arguments, said):
 def test_labels_of_another_rank_are_refused():
     with pytest.raises(ValueError, match=r"`y_pred` must have one axis more .* y_pred of shape \(2, 4, 5\)"):
         TokenCrossentropy()(LABELS[..., None], LOGITS)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_half_dtype_rounds_no_label(dtype):
+    labels, logits = np.array([[301]]), np.zeros((1, 1, 400), "float32")
+    logits[0, 0, 301] = 4.0
+    wanted = float(TokenCrossentropy()(labels, logits))
+    assert float(TokenCrossentropy(dtype=dtype)(labels, logits)) == pytest.approx(wanted, rel=1e-6)

@@ -7,7 +7,7 @@ import keras
 from ..ops import flat_products, row_products
 
 
-class _RowProduct:
+class _Product:
     def call(self, inputs, training=None):
         if row_products.applies(inputs, self._contracted):
             outputs = row_products.row_times_matrix(inputs, self.kernel, self._contracted)
@@ -24,14 +24,14 @@ class _RowProduct:
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class Dense(_RowProduct, keras.layers.Dense):
+class Dense(_Product, keras.layers.Dense):
     """`keras.layers.Dense`."""
 
     _contracted = 1
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class EinsumDense(_RowProduct, keras.layers.EinsumDense):
+class EinsumDense(_Product, keras.layers.EinsumDense):
     """`keras.layers.EinsumDense` for equations whose contracted axes are the inputs' last and the kernel's first."""
 
     @property

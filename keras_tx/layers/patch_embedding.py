@@ -94,29 +94,27 @@ class PatchEmbedding(keras.layers.Layer):
 
     def call(self, inputs, mask=None):
         mask = self._read(inputs, mask)
-        rows, columns = ops.shape(inputs)[1:3]
-        x = windows.pad(masks.zero_padding(ops.cast(inputs, self.compute_dtype), mask), self.patch_size)
-        batch, height, width, channels = ops.shape(x)
-        (row, column), grid = self.patch_size, (height // self.patch_size[0], width // self.patch_size[1])
-        x = ops.reshape(x, (batch, grid[0], row, grid[1], column, channels))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        outputs = self.projection(ops.reshape(x, (batch, *grid, row * column * channels)))
-        return masks.attach(outputs, self._patch_mask(mask, batch, rows, columns))
+        x = masks.zero_padding(ops.cast(inputs, self.compute_dtype), mask)
+        x = windows.partition(x, self.patch_size)  # (B P, pixels of a patch, C)
+        outputs = self.projection(ops.reshape(x, (*self._grid(inputs), x.shape[1] * x.shape[2])))
+        return masks.attach(outputs, self._patch_mask(mask, inputs))
 
-    def _patch_mask(self, mask, batch, rows, columns):
+    def _grid(self, inputs):
+        """(B, Y', X')."""
+        batch, rows, columns, _ = ops.shape(inputs)
+        grid = (windows.filled(n, size) // size for n, size in zip((rows, columns), self.patch_size, strict=True))
+        return (batch, *grid)
+
+    def _patch_mask(self, mask, inputs):
         """(B, Y', X'): which patches are real; `None` if all are."""
         whole = self.padding == "mask"
         if mask is None:
-            divided = all(
-                isinstance(n, int) and n % size == 0 for n, size in zip((rows, columns), self.patch_size, strict=True)
-            )
-            if not whole or divided:
+            if not whole or windows.divides(self.patch_size, *ops.shape(inputs)[1:3]):
                 return None
-            mask = ops.ones((batch, rows, columns), dtype="bool")
-        height, width = (windows.filled(n, size) for n, size in zip((rows, columns), self.patch_size, strict=True))
-        pixels = windows.partition(mask[..., None], self.patch_size)[..., 0]  # (B P, pixels of a patch)
+            mask = ops.ones(ops.shape(inputs)[:3], dtype="bool")
+        pixels = windows.partition(mask, self.patch_size)  # (B P, pixels of a patch)
         found = ops.all(pixels, axis=-1) if whole else ops.any(pixels, axis=-1)
-        return ops.reshape(found, (batch, height // self.patch_size[0], width // self.patch_size[1]))
+        return ops.reshape(found, self._grid(inputs))
 
     def _read(self, inputs, mask):
         arguments.check_tensor("inputs", inputs)

@@ -134,21 +134,13 @@ class WindowAttention(keras.layers.Layer):
 
     def _real(self, mask, batch, rows, columns, shift):
         """(B W, T): which places of the windows are real; `None` if all are, or count as such."""
-        divided = all(
-            isinstance(size, int) and size % part == 0
-            for size, part in zip((rows, columns), self.window_size, strict=True)
-        )
-        if mask is None and (divided or not self.mask_padding):
+        if mask is None and (windows.divides(self.window_size, rows, columns) or not self.mask_padding):
             return None
         if mask is None:
             mask = ops.ones((batch, rows, columns), dtype="bool")
-        elif not self.mask_padding:
-            height, width = (
-                windows.filled(size, part) for size, part in zip((rows, columns), self.window_size, strict=True)
-            )
-            below, right = height - rows, width - columns
-            mask = ops.pad(mask, ((0, 0), (0, below), (0, right)), constant_values=True)
-        return windows.partition(mask[..., None], self.window_size, shift)[..., 0]
+        elif not self.mask_padding:  # filled up with True, where `partition` would with False
+            mask = ops.logical_not(windows.pad(ops.logical_not(mask), self.window_size))
+        return windows.partition(mask, self.window_size, shift)
 
     def _pairs(self, batch, rows, columns, shift):
         """(B W, T, T): which places of a window are neighbours; `None` if all are."""

@@ -15,6 +15,11 @@ def filled(size, window):
     return (size + window - 1) // window * window
 
 
+def divides(window, rows, columns):
+    """Returns whether a window is known to divide a map, whose sizes are ints or scalar tensors."""
+    return all(isinstance(size, int) and size % part == 0 for size, part in zip((rows, columns), window, strict=True))
+
+
 def pad(x, window):
     """Fills a tensor (B, Y, X, ...) up with zeros (or False) to whole windows."""
     rows, columns = ops.shape(x)[1:3]

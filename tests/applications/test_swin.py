@@ -10,7 +10,7 @@ from keras_tx import graph
 from keras_tx.applications import SWIN_SIZES, Swin
 
 from ..layers.contract_rows import stir
-from ..layers.execution import gradients, quick
+from ..layers.execution import array, gradients, run
 
 SMALL = {"num_layers": (1, 2), "num_heads": (1, 2), "hidden_dim": 8, "window_size": 3, "mlp_ratio": 2}
 PARAMETERS = {
@@ -21,14 +21,6 @@ PARAMETERS = {
     "large": 196_532_476,
 }
 PIXELS = np.random.RandomState(0).randint(0, 256, size=(2, 28, 20, 3))  # maps of 7 x 5 and 4 x 3
-
-
-def array(outputs):
-    return ops.convert_to_numpy(outputs)
-
-
-def run(model, images):
-    return array(quick(model)(ops.convert_to_tensor(images)))
 
 
 def made(**options):

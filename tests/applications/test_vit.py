@@ -10,7 +10,7 @@ from keras_tx import graph
 from keras_tx.applications import VIT_SIZES, ViT
 
 from ..layers.contract_rows import stir
-from ..layers.execution import quick
+from ..layers.execution import array, run
 
 SMALL = {"patch_size": 4, "num_layers": 3, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "image_size": 8}
 PARAMETERS = {
@@ -25,14 +25,6 @@ PARAMETERS = {
 }
 DISTILLED = {"tiny_16": 5_910_800, "small_16": 22_436_432, "base_16": 87_338_192}
 PIXELS = np.random.RandomState(0).randint(0, 256, size=(2, 8, 8, 3))
-
-
-def array(outputs):
-    return ops.convert_to_numpy(outputs)
-
-
-def run(model, images):
-    return array(quick(model)(ops.convert_to_tensor(images)))
 
 
 def made(**options):

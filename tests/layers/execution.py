@@ -44,6 +44,11 @@ def quick(function):
     return compiled(function) if BACKEND == "jax" else function
 
 
+def run(model, inputs):
+    """The outputs of a model of one input, as a numpy array."""
+    return array(quick(model)(tensor(inputs)))
+
+
 def frozen(function):
     """The function with all state, that of random numbers too, put back after each call."""
 

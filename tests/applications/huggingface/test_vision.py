@@ -11,9 +11,10 @@ from keras_tx.checkpoints import Checkpoint
 
 from ...golden import make_vision
 from ...layers.contract_rows import stir
+from ...layers.execution import run
 from . import vision_folders as folders
 from .test_gpt2 import assert_bit_equal
-from .vision_folders import CONFIGS, GOLDEN, SWIN, VIT, run
+from .vision_folders import CONFIGS, GOLDEN, SWIN, VIT
 
 ATOL = 5e-5  # of float32 outputs around 1
 every_folder = pytest.mark.parametrize("name", make_vision.CONFIGS)

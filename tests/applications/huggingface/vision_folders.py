@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from ...golden import seeded
-from ...layers.execution import quick
 from . import folders
 
 with np.load(Path(__file__).parents[2] / "golden" / "vision_tiny.npz") as file:
@@ -46,9 +44,3 @@ def write(folder, name, config=None, arrays=None, dtype="F32", num_shards=1):
     return folders.write(
         folder, CONFIGS[name] if config is None else config, arrays or tensors(name), dtype, num_shards
     )
-
-
-def run(model, images):
-    """The outputs as float32 numpy."""
-    images = keras.ops.convert_to_tensor(images)
-    return keras.ops.convert_to_numpy(keras.ops.cast(quick(model)(images), "float32"))
