@@ -56,14 +56,21 @@ class Dropout(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         self._check(inputs)
-        if not training or self.rate == 0:
+        draw = self.draw(training)
+        if draw is None:
             return inputs
-        shape = ops.shape(inputs)
-        if self.noise_shape is not None:
-            shape = tuple(size if axis is None else axis for axis, size in zip(self.noise_shape, shape, strict=True))
-        keep = random_bits.keep_mask(shape, self.seed_generator.next(), self.rate)
-        scale = ops.cast(1.0 / (1.0 - self.rate), inputs.dtype)
-        return ops.where(keep, inputs * scale, ops.zeros((), dtype=inputs.dtype))
+        if self.noise_shape is None:
+            return draw.apply(inputs)
+        sizes = zip(self.noise_shape, ops.shape(inputs), strict=True)
+        factors = ops.ones(tuple(size if axis is None else axis for axis, size in sizes), dtype=inputs.dtype)
+        kept = draw.apply(factors)
+        return ops.where(ops.equal(kept, 0), kept, inputs * kept)
+
+    def draw(self, training=True):
+        """Returns what is dropped in the next call, and moves the seed on; `None` outside training and for a rate of 0."""
+        if not training or self.rate == 0:
+            return None
+        return random_bits.Draw(self.rate, self.seed_generator.next())
 
     def _check(self, inputs):
         arguments.check_float("inputs", inputs)

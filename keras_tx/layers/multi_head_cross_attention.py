@@ -5,6 +5,7 @@ from keras import ops
 
 from ..ops import attention, masks
 from ..ops.kv_cache import KVCache, fold_heads
+from ..ops.pair_mask import PairMask
 from . import arguments, decode_state, head_projections, sublayers
 from .dropout import Dropout
 
@@ -125,21 +126,20 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         num_keys = context.shape[1] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         mask, pair_mask = masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
-        pair_mask = masks.pairs(mask, context_mask, pair_mask)
+        allowed = PairMask(mask, context_mask, pair_mask)
 
         context, scores = attention.dot_product_attention(
             self.query(masks.zero_padding(inputs, mask)),
             key,
             value,
-            mask=pair_mask,
+            mask=allowed,
             bias=attention_bias,
-            dropout=lambda weights: self.attention_dropout(weights, training=training),
+            draw=self.attention_dropout.draw(training),
             return_scores=return_attention_scores,
             key_heads=None if cache is None else self._key_heads,
         )
-        outputs = self.attention_output(context)
-        if pair_mask is not None:
-            outputs = masks.zero_padding(outputs, masks.queries_with_keys(pair_mask))
+        sizes = ops.shape(inputs)[1], ops.shape(key)[1]
+        outputs = masks.zero_padding(self.attention_output(context), allowed.queries_with_keys(*sizes))
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
 
     def _keys_and_values(self, context, context_mask):

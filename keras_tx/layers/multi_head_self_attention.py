@@ -5,6 +5,7 @@ from keras import ops
 
 from ..ops import attention, masks, positions
 from ..ops.kv_cache import KVCache
+from ..ops.pair_mask import PairMask
 from . import arguments, decode_state, head_projections, sublayers
 from .dropout import Dropout
 
@@ -130,7 +131,6 @@ class MultiHeadSelfAttention(keras.layers.Layer):
     ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        restricted = pair_mask is not None
         inputs = masks.zero_padding(inputs, mask)
 
         query, key, value = (
@@ -149,25 +149,22 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         if self.position_bias is not None:
             bias = self.position_bias(where, where if cache is None else positions.counted(None, key_mask))
             attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
-        pair_mask = masks.pairs(mask, key_mask, pair_mask)
-        if self.causal:
-            length = ops.shape(inputs)[1]
-            order = masks.causal(length, length if cache is None else new_cache.max_length, past)
-            pair_mask = masks.combine(pair_mask, order)
+        allowed = PairMask(mask, key_mask, pair_mask, self.causal, past)
 
         context, scores = attention.dot_product_attention(
             query,
             key,
             value,
-            mask=pair_mask,
+            mask=allowed,
             bias=attention_bias,
-            dropout=lambda weights: self.attention_dropout(weights, training=training),
+            draw=self.attention_dropout.draw(training),
             return_scores=return_attention_scores,
             key_heads=None if cache is None else self._key_heads,
         )
         outputs = self.attention_output(context)
+        sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
-        outputs = masks.zero_padding(outputs, masks.queries_with_keys(pair_mask) if restricted else mask)
+        outputs = masks.zero_padding(outputs, mask if pair_mask is None else allowed.queries_with_keys(*sizes))
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, new_cache)
 
     def _positions(self, inputs, mask, cache):

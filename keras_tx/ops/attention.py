@@ -5,22 +5,29 @@ import math
 import keras
 from keras import ops
 
+from . import fused_attention
+from .blockwise_attention import LOWEST, blockwise_attention
 from .kv_cache import fold_heads
+from .pair_mask import PairMask
+
+# From so many pairs of a query and a key on, attention is computed in parts, by the backend's own operation or in blocks.
+LONG = 2048 * 2048
 
 
-def dot_product_attention(query, key, value, mask=None, bias=None, dropout=None, return_scores=False, key_heads=None):
+def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, return_scores=False, key_heads=None):
     """softmax(Q K^T / sqrt(H) + bias) V, with fewer key heads than query heads where the shapes say so.
 
     What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros.
-    The softmax runs in float32 or wider.
+    The softmax runs in float32 or wider. From `LONG` pairs on, where both lengths are known and no weights are asked for, memory
+    grows with T + S and not with T S: outputs then differ from those of all pairs at once by rounding, below 1e-5.
 
     Args:
         query: float tensor (B, T, N, H).
         key: float tensor (B, S, M, H); M divides N, and head n reads key head n // (N / M).
         value: float tensor (B, S, M, H).
-        mask: boolean tensor that broadcasts to (B, N, T, S), True where attending is allowed, or `None`.
+        mask: `PairMask`, or boolean tensor that broadcasts to (B, N, T, S), True where attending is allowed, or `None`.
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
-        dropout: function weights -> weights applied after the softmax, or `None`.
+        draw: `random_bits.Draw`, the dropout of the weights, or `None`.
         return_scores: whether to return the weights too.
         key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and confined already.
 
@@ -28,7 +35,8 @@ def dot_product_attention(query, key, value, mask=None, bias=None, dropout=None,
         The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
         or `None` where they were not asked for.
     """
-    if mask is not None and key_heads is None:
+    rule = mask if isinstance(mask, PairMask) else PairMask(pairs=_four_axes(mask))
+    if not rule.allows_all and key_heads is None:
         key, value = confine(key, value)
     out_dtype = value.dtype
     wide = keras.backend.result_type(query.dtype, "float32")
@@ -36,6 +44,15 @@ def dot_product_attention(query, key, value, mask=None, bias=None, dropout=None,
     if keras.backend.standardize_dtype(query.dtype) == "float16":
         # A product over H of numbers that fit float16 need not fit it.
         query, key = ops.cast(query, wide), ops.cast(key, wide)
+
+    if bias is not None:
+        # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
+        # it gets no NaN, and still nothing from a key that the mask forbids.
+        bias = ops.clip(ops.cast(bias, wide), -1e38, 1e38)
+    if key_heads is None and not return_scores and _is_long(query, key):
+        if fused_attention.supports(query, value, rule, bias, draw):
+            return fused_attention.fused_attention(query, key, value, rule), None
+        return blockwise_attention(query, key, value, rule, _four_axes(bias), draw), None
 
     batch, length, heads, size = ops.shape(query)
     if key_heads is None:
@@ -48,16 +65,16 @@ def dot_product_attention(query, key, value, mask=None, bias=None, dropout=None,
     scores = ops.einsum("xth,xsh->xts", query, key)
     scores = ops.cast(ops.reshape(scores, (batch, heads, length, num_keys)), wide)
     if bias is not None:
-        # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
-        # it gets no NaN, and still nothing from a key that the mask forbids.
-        scores = scores + ops.clip(ops.cast(bias, wide), -1e38, 1e38)
+        scores = scores + bias
+    mask = rule.whole(length, num_keys)
     if mask is not None:
         # Finite, so that a row without keys has finite gradients; exp() of it less any real score is exactly zero.
-        scores = ops.where(mask, scores, _lowest(wide))
+        scores = ops.where(mask, scores, ops.cast(LOWEST, wide))
     weights = _softmax(scores)
 
-    dropped = weights if dropout is None else dropout(weights)
-    dropped = ops.reshape(ops.cast(dropped, out_dtype), (*folded, num_keys))
+    dropped = ops.cast(weights, out_dtype)
+    dropped = dropped if draw is None else draw.apply(dropped)
+    dropped = ops.reshape(dropped, (*folded, num_keys))
     context = ops.reshape(ops.matmul(dropped, value), (batch, heads, length, value.shape[-1]))
     if mask is not None:
         some_key = ops.any(mask, axis=-1, keepdims=True)
@@ -86,10 +103,15 @@ def scores_spec(inputs, num_heads, num_keys, dtype):
     return keras.KerasTensor(shape, dtype=keras.backend.result_type(dtype, "float32"))
 
 
+def _is_long(query, key):
+    length, num_keys = query.shape[1], key.shape[1]
+    return None not in (length, num_keys) and query.shape[0] != 0 and length * num_keys >= LONG
+
+
+def _four_axes(pairs):
+    return None if pairs is None else ops.reshape(pairs, (*[1] * (4 - len(pairs.shape)), *ops.shape(pairs)))
+
+
 def _softmax(scores):
     # Keras warns of a softmax over one entry, which is what the first token of a sequence has. NaN must stay NaN.
     return ops.exp(scores - scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
-
-
-def _lowest(dtype):
-    return ops.cast(-3.4028234e38, dtype)

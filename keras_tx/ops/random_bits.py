@@ -5,6 +5,7 @@ computes the bits inside the loop that uses them.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -76,15 +77,20 @@ def random_bits(shape, seed):
         Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators", section 2, for streams that differ in
         their step.
     """
+    *axes, columns = shape or (1,)
+    rows = ops.arange(math.prod(axes), dtype="int32")
+    return ops.reshape(_bits_at(rows, ops.arange(columns, dtype="int32"), columns, seed), shape)
+
+
+def _bits_at(rows, columns, width, seed):
+    """Returns the words (..., C) of the elements in the given rows (...,) and columns (C,) of a matrix of that width."""
     dtype = _word_dtype()
     seed = ops.cast(seed, dtype)
     words = _mix(_mix(_words(_STEP, _START, _KEY) + seed[0]) + seed[1])
     step, start, key = ops.bitwise_or(words[0], _word(1)), words[1], words[2]
-    *axes, columns = shape or (1,)
     # start + i * step, where only the last sum has as many elements as the shape, whose count may exceed 32 bits
-    rows = ops.cast(ops.arange(math.prod(axes), dtype="int32"), dtype) * (step * ops.cast(columns, dtype))
-    columns = ops.cast(ops.arange(columns, dtype="int32"), dtype) * step
-    return ops.reshape(_mix((rows + start)[:, None] + columns, key=key), shape)
+    rows = ops.cast(rows, dtype) * (step * ops.cast(width, dtype))
+    return _mix((rows + start)[..., None] + ops.cast(columns, dtype) * step, key=key)
 
 
 def keep_mask(shape, seed, rate):
@@ -98,11 +104,42 @@ def keep_mask(shape, seed, rate):
     Returns:
         A boolean tensor of the given shape, equal on every backend for equal arguments.
     """
+    return _keep(random_bits(shape, seed), rate)
+
+
+def _keep(bits, rate):
     threshold = min(round(rate * 2**32), 2**32 - 1)
-    bits = random_bits(shape, seed)
     if _word_dtype() == "int32":  # order the signed words as the unsigned ones are ordered
         return ops.bitwise_xor(bits, _word(_SIGN_BIT)) >= threshold - _SIGN_BIT
     return bits >= np.uint32(threshold)
+
+
+class Draw(NamedTuple):
+    """What dropout does in one call: which weights it keeps is a function of their place and the seed.
+
+    Attributes:
+        rate: float in (0, 1).
+        seed: integer tensor of shape `(2,)`.
+    """
+
+    rate: float
+    seed: Any
+
+    def apply(self, x, rows=None, columns=None, width=None):
+        """Returns x with a fraction of its elements set to zero and the rest scaled by 1 / (1 - rate).
+
+        Args:
+            x: float tensor, the whole or a part of what is dropped from.
+            rows: int32 tensor with the part's shape less the last axis: the rows that it lies in, counted over all axes but
+                the last; `None` for the whole.
+            columns: int32 tensor, the places that the part has on the last axis.
+            width: int, the length of the last axis of the whole.
+        """
+        if rows is None:
+            keep = keep_mask(ops.shape(x), self.seed, self.rate)
+        else:
+            keep = _keep(_bits_at(rows, columns, width, self.seed), self.rate)
+        return ops.where(keep, x * ops.cast(1.0 / (1.0 - self.rate), x.dtype), ops.zeros((), dtype=x.dtype))
 
 
 def top_bits(shape, seed, count):

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_tx.ops import attention
 from keras_tx.ops.kv_cache import fold_heads
+from keras_tx.ops.random_bits import Draw
 
 
 def tensor(array, dtype="float32"):
@@ -200,9 +201,16 @@ def test_asking_for_the_scores_changes_no_bit_of_the_context():
 def test_dropout_applies_to_the_weights_that_the_context_is_made_of_and_not_to_those_returned():
     case = random_case(4) | {"mask": None, "bias": None}
     plain_context, plain_scores = attend(**case)
-    context, scores = attend(**case, dropout=lambda weights: weights * 2.0)
+    draw = Draw(0.5, tensor([3, 4], "uint32"))
+    operands = (tensor(case[name]) for name in ("query", "key", "value"))
+    context, scores = (
+        array(each) for each in attention.dot_product_attention(*operands, draw=draw, return_scores=True)
+    )
     np.testing.assert_array_equal(scores, plain_scores)
-    np.testing.assert_allclose(context, 2 * plain_context, rtol=1e-6)
+    value = np.repeat(case["value"], case["query"].shape[2] // case["value"].shape[2], axis=2)
+    expected = np.einsum("bnts,bsnh->btnh", array(draw.apply(tensor(plain_scores))), value)
+    np.testing.assert_allclose(context, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(context - plain_context).max() > 0.1
 
 
 def test_keys_and_values_as_a_cache_holds_them_change_nothing():

@@ -1,0 +1,97 @@
+"""The backend's own fused attention, for the cases that it supports: torch everywhere, JAX on a GPU."""
+
+import keras
+from keras import ops
+
+from .blockwise_attention import LOWEST
+
+_HALF_FLOATS = ("float16", "bfloat16")
+
+
+def supports(query, value, mask, bias, draw):
+    """Says whether the fused attention computes this case without writing out all pairs.
+
+    Dropout is not among them, as a library's drops other weights than ours would for the same seed.
+    """
+    if bias is not None or draw is not None or mask.pairs is not None:
+        return False
+    if mask.causal and (query.shape[1] != value.shape[1] or not (isinstance(mask.offset, int) and mask.offset == 0)):
+        return False
+    name = keras.backend.backend()
+    if name == "torch":
+        return not (mask.causal and mask.keys is not None)
+    return name == "jax" and mask.keys is None and _on_gpu() and _for_cudnn(query, value)
+
+
+def fused_attention(query, key, value, mask):
+    """softmax(Q K^T) V by the backend's own operation.
+
+    Args:
+        query: float tensor (B, T, N, H), scaled.
+        key: float tensor (B, S, M, H).
+        value: float tensor (B, S, M, H).
+        mask: `PairMask` that `supports` has agreed to.
+
+    Returns:
+        The context (B, T, N, H), zeros for a query without keys.
+    """
+    # The library adds minus infinity to what is masked out, and NaN stays NaN then. So what is not finite is taken out, and
+    # those that may attend to it are told so.
+    good = ops.all(ops.isfinite(key), axis=-1, keepdims=True) & ops.all(ops.isfinite(value), axis=-1, keepdims=True)
+    key, value = (ops.where(good, each, ops.zeros((), dtype=each.dtype)) for each in (key, value))
+    context = _BACKENDS[keras.backend.backend()](query, key, value, mask)
+
+    bad = ops.logical_not(good)  # (B, S, M, 1)
+    if mask.keys is not None:
+        bad = bad & mask.keys[..., None, None]
+    if mask.causal:
+        seen = ops.cumsum(ops.cast(bad, "int32"), axis=1) > 0
+    else:
+        seen = ops.any(bad, axis=1, keepdims=True)
+    seen = ops.repeat(seen, query.shape[2] // key.shape[2], axis=2)
+    seen = seen | ops.logical_not(ops.all(ops.isfinite(query), axis=-1, keepdims=True))
+    context = ops.where(seen, ops.cast(float("nan"), context.dtype), context)
+    found = mask.queries_with_keys(query.shape[1], key.shape[1])
+    return context if found is None else ops.where(found[..., None, None], context, ops.zeros((), dtype=context.dtype))
+
+
+def _torch(query, key, value, mask):
+    import torch
+
+    added, dtype = None, value.dtype
+    if mask.keys is not None:
+        # Finite, so that a query without keys has a gradient, and far below any score.
+        lowest = ops.cast(LOWEST / 2, query.dtype)
+        added = ops.where(mask.keys, ops.zeros((), dtype=query.dtype), lowest)[:, None, None]
+    value = ops.cast(value, query.dtype)
+    context = torch.nn.functional.scaled_dot_product_attention(
+        *(each.transpose(1, 2) for each in (query, key, value)),
+        attn_mask=added,
+        is_causal=mask.causal,
+        scale=1.0,
+        enable_gqa=query.shape[2] != key.shape[2],
+    )
+    return ops.cast(context.transpose(1, 2), dtype)
+
+
+def _jax(query, key, value, mask, implementation="cudnn"):
+    import jax
+
+    return jax.nn.dot_product_attention(
+        query, key, value, scale=1.0, is_causal=mask.causal, implementation=implementation
+    )
+
+
+def _on_gpu():
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
+def _for_cudnn(query, value):
+    sizes = query.shape[-1], value.shape[-1]
+    dtypes = {keras.backend.standardize_dtype(each.dtype) for each in (query, value)}
+    return len(dtypes) == 1 and dtypes <= set(_HALF_FLOATS) and sizes[0] == sizes[1] <= 128 and sizes[0] % 8 == 0
+
+
+_BACKENDS = {"torch": _torch, "jax": _jax}

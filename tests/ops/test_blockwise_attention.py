@@ -1,0 +1,182 @@
+"""Attention in blocks gives what attention as a whole gives: outputs, gradients, and what is dropped."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx.ops import attention, blockwise_attention, fused_attention, masks
+from keras_tx.ops.pair_mask import PairMask
+from keras_tx.ops.random_bits import Draw
+
+from ..layers.execution import array, compiled, gradients, tensor
+
+BLOCK = 4
+# name: (T, S, M, G), parts of the mask, axes of the bias that are 1, rate
+CASES = {
+    "one block holds all": ((3, 3, 2, 1), "", None, 0.0),
+    "blocks that divide nothing": ((9, 7, 1, 2), "", None, 0.0),
+    "padding": ((9, 11, 2, 1), "queries keys", None, 0.0),
+    "causal": ((10, 10, 2, 2), "causal", None, 0.0),
+    "causal after a past": ((6, 13, 1, 1), "causal keys offset", None, 0.0),
+    "pairs and a bias": ((8, 9, 2, 2), "pairs", (), 0.0),
+    "a bias that broadcasts": ((9, 6, 2, 2), "keys", (0, 1), 0.0),
+    "a bias over keys": ((5, 9, 1, 3), "", (0, 2), 0.0),
+    "dropout": ((9, 10, 2, 2), "causal keys pairs", (0,), 0.4),
+}
+WITHOUT_KEYS = 1  # the row of the batch whose keys are all padding
+
+
+def operands(name):
+    """Returns query, key, value and bias as variables, the mask and the dropout of a case."""
+    (length, num_keys, key_heads, groups), parts, ones, rate = CASES[name]
+    random = np.random.default_rng(len(name))
+    batch, heads, size = 3, key_heads * groups, 4
+
+    def variable(*shape):
+        return keras.Variable(random.normal(size=shape).astype("float32"))
+
+    floats = [
+        variable(batch, length, heads, size),
+        variable(batch, num_keys, key_heads, size),
+        variable(batch, num_keys, key_heads, size + 1),
+    ]
+    full = (batch, heads, length, num_keys)
+    if ones is not None:
+        floats.append(variable(*(1 if axis in ones else count for axis, count in enumerate(full))))
+    keys = random.random((batch, num_keys)) < 0.7
+    keys[WITHOUT_KEYS] = False
+    given = {
+        "queries": random.random((batch, length)) < 0.7,
+        "keys": keys,
+        "pairs": random.random((1, heads, length, num_keys)) < 0.7,
+    }
+    rule = {part: tensor(mask) for part, mask in given.items() if part in parts.split()}
+    if "causal" in parts:
+        rule["causal"] = True
+    if "offset" in parts:
+        rule["offset"] = tensor(7, "int32")
+    draw = Draw(rate, tensor(np.array([5, 6], "uint32"))) if rate else None
+    return floats, PairMask(**rule), draw
+
+
+def whole(query, key, value, bias=None, *, rule, draw):
+    context, _ = attention.dot_product_attention(query, key, value, rule, bias, draw)
+    return context
+
+
+def in_blocks(query, key, value, bias=None, *, rule, draw):
+    key, value = attention.confine(key, value)
+    query = query * (query.shape[-1] ** -0.5)
+    return blockwise_attention.blockwise_attention(query, key, value, rule, bias, draw, block=BLOCK)
+
+
+def real(context, rule):
+    """The context of the real queries: what the others hold is for the layer to clear."""
+    queries = None if rule.queries is None else rule.queries[..., None]
+    return masks.zero_padding(context, queries)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_and_gradients_are_those_of_the_whole(name):
+    floats, rule, draw = operands(name)
+    found = []
+    for attend in (whole, in_blocks):
+        attend = functools.partial(attend, rule=rule, draw=draw)
+
+        def loss(attend=attend):
+            context = real(attend(*(variable.value for variable in floats)), rule)
+            return ops.sum(ops.sin(3 * context))
+
+        outputs = array(real(compiled(attend)(*(variable.value for variable in floats)), rule))
+        found.append([outputs, *gradients(loss, floats)()])
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    if "keys" in CASES[name][1]:
+        np.testing.assert_array_equal(found[1][0][WITHOUT_KEYS], 0.0)
+
+
+@pytest.fixture(params=["full", "causal", "padding"])
+def fused(request, monkeypatch):
+    """A case that the backend's own operation takes: query, key and value with shared key heads, and the mask."""
+    backend = keras.backend.backend()
+    if backend == "jax":  # on a processor its other implementation stands for that of the GPU
+        on_processor = functools.partial(fused_attention._jax, implementation="xla")
+        monkeypatch.setitem(fused_attention._BACKENDS, "jax", on_processor)
+    if backend == "tensorflow" or (backend, request.param) == ("jax", "padding"):
+        pytest.skip("has no such operation")
+    random = np.random.default_rng(1)
+    floats = [keras.Variable(random.normal(size=(3, 9, heads, 8)).astype("float32")) for heads in (4, 2, 2)]
+    keys = random.random((3, 9)) < 0.7
+    keys[WITHOUT_KEYS] = False
+    rules = {"full": PairMask(), "causal": PairMask(causal=True), "padding": PairMask(keys=tensor(keys))}
+    return floats, rules[request.param]
+
+
+def by_the_backend(query, key, value, *, rule, draw=None):
+    assert keras.backend.backend() != "torch" or fused_attention.supports(query, value, rule, None, None)
+    key, value = attention.confine(key, value)
+    return fused_attention.fused_attention(query * query.shape[-1] ** -0.5, key, value, rule)
+
+
+def test_the_operation_of_the_backend_gives_the_same(fused):
+    floats, rule = fused
+    found = []
+    for attend in (whole, by_the_backend):
+
+        def loss(attend=attend):
+            return ops.sum(ops.sin(3 * attend(*(variable.value for variable in floats), rule=rule, draw=None)))
+
+        outputs = array(attend(*(variable.value for variable in floats), rule=rule, draw=None))
+        found.append([outputs, *gradients(loss, floats)()])
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_operation_of_the_backend_passes_nan_to_those_alone_that_attend_to_it(fused):
+    floats, rule = fused
+    query, key, value = (array(variable) for variable in floats)
+    key[0, 5, 0], value[2, 6, 1] = np.nan, np.inf
+    operands = [tensor(each) for each in (query, key, value)]
+    expected, got = (array(attend(*operands, rule=rule, draw=None)) for attend in (whole, by_the_backend))
+    assert rule.allows_all or np.isnan(expected).any() and np.isfinite(expected).any()
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5, atol=1e-5)
+    if not rule.allows_all:
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_masked_out_may_be_nan():
+    floats, rule, draw = operands("causal")
+    query, key, value = (array(variable) for variable in floats)
+    clean = in_blocks(tensor(query), tensor(key), tensor(value), rule=rule, draw=draw)
+    key[:, 6], value[:, 7] = np.nan, np.inf
+    dirty = in_blocks(tensor(query), tensor(key), tensor(value), rule=rule, draw=draw)
+    np.testing.assert_array_equal(array(dirty)[:, :6], array(clean)[:, :6])
+    assert np.isnan(array(dirty)[:, 6:]).all()
+
+
+def test_half_floats_keep_their_dtype_and_come_as_near_as_the_whole():
+    floats, rule, _ = operands("padding")
+    exact = array(real(whole(*(variable.value for variable in floats), rule=rule, draw=None), rule))
+    for dtype in ("float16", "bfloat16"):
+        halves = [ops.cast(variable.value, dtype) for variable in floats]
+        got = real(in_blocks(*halves, rule=rule, draw=None), rule)
+        near = array(real(whole(*halves, rule=rule, draw=None), rule))
+        assert keras.backend.standardize_dtype(got.dtype) == dtype
+        assert np.abs(array(got) - exact).max() <= 2 * np.abs(near - exact).max() + 1e-6
+
+
+def test_the_layer_takes_blocks_for_long_sequences_alone(monkeypatch):
+    taken = []
+    original = attention.blockwise_attention
+    monkeypatch.setattr(attention, "LONG", 36)
+    monkeypatch.setattr(fused_attention, "supports", lambda *args: False)
+    monkeypatch.setattr(attention, "blockwise_attention", lambda *args: taken.append(1) or original(*args))
+    for length, blocks in ((5, 0), (6, 1)):
+        x = tensor(np.random.default_rng(0).normal(size=(1, length, 2, 3)).astype("float32"))
+        attention.dot_product_attention(x, x, x)
+        assert len(taken) == blocks
+        attention.dot_product_attention(x, x, x, return_scores=True)
+        assert len(taken) == blocks
