@@ -49,6 +49,7 @@ def BERT(
     layer_norm_epsilon=1e-12,
     padding_id=0,
     pooler=True,
+    recompute=False,
     name="bert",
 ):
     """Builds the encoder of BERT.
@@ -66,6 +67,8 @@ def BERT(
         layer_norm_epsilon: float.
         padding_id: int, the token that is padding.
         pooler: bool, whether there is a pooled output.
+        recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
+            about a third more time.
         name: str, the model's name.
 
     Returns:
@@ -117,6 +120,7 @@ def BERT(
             activation=activation,
             layer_norm_epsilon=layer_norm_epsilon,
             kernel_initializer=initializer,
+            recompute=recompute,
             name=f"encoder_{index}",
         )
         x = block(x, mask=mask)  # (B, T, D)

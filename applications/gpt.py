@@ -39,6 +39,7 @@ def GPT(
     positions="learned",
     activation=gelu_tanh,
     layer_norm_epsilon=1e-5,
+    recompute=False,
     name="gpt",
 ):
     """Builds a GPT-2 style language model.
@@ -55,6 +56,8 @@ def GPT(
             have no table and take sequences of any length.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
+        recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
+            about a third more time.
         name: str, the model's name.
 
     Returns:
@@ -110,6 +113,7 @@ def GPT(
             layer_norm_epsilon=layer_norm_epsilon,
             attention=attention,
             kernel_initializer=initializer,
+            recompute=recompute,
             name=f"decoder_{index}",
         )(x)  # (B, T, D)
     x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)

@@ -48,6 +48,7 @@ def Swin(
     drop_path=0.0,
     activation="gelu",
     layer_norm_epsilon=1e-5,
+    recompute=False,
     name="swin",
 ):
     """Builds a Swin Transformer.
@@ -74,6 +75,8 @@ def Swin(
             from 0 in the first block of the first stage by equal steps.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
+        recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
+            about a third more time.
         name: str, the model's name.
 
     Returns:
@@ -144,6 +147,7 @@ def Swin(
                 drop_path=next(rates),
                 attention=attention,
                 kernel_initializer="glorot_uniform",
+                recompute=recompute,
                 name=f"stage_{stage}_block_{index}",
             )(x)
     x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)

@@ -24,6 +24,7 @@ def TextClassifier(
     num_heads=4,
     intermediate_dim=128,
     dropout=0.1,
+    recompute=False,
     name="text_classifier",
 ):
     """Builds a classifier of token ids.
@@ -37,6 +38,8 @@ def TextClassifier(
         num_heads: int.
         intermediate_dim: int, the width of the feed-forward networks.
         dropout: float in [0, 1), on the embeddings, in the blocks and on the pooled vector.
+        recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
+            about a third more time.
         name: str, the model's name.
 
     Returns:
@@ -69,6 +72,7 @@ def TextClassifier(
             dropout,
             activation="gelu",
             normalize_first=True,
+            recompute=recompute,
             name=f"encoder_{index}",
         )
         x = block(x, mask=mask)  # (B, T, D)

@@ -72,6 +72,7 @@ def Translator(
     logits_bias=False,
     layer_norm_epsilon=1e-5,
     padding_id=0,
+    recompute=False,
     name="translator",
 ):
     """Builds an encoder-decoder Transformer that is trained by teacher forcing.
@@ -99,6 +100,8 @@ def Translator(
         logits_bias: bool, whether each token of the target has a bias in its logit.
         layer_norm_epsilon: float.
         padding_id: int, the token of the source that is padding.
+        recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
+            about a third more time.
         name: str, the model's name.
 
     Returns:
@@ -155,6 +158,7 @@ def Translator(
         target_embedding = _table(target_vocabulary_size, hidden_dim, "target_embedding")
     attention = {"num_heads": num_heads, "dropout": dropout if attention_dropout is None else attention_dropout}
     block = {"dropout": dropout, "normalize_first": normalize_first, "layer_norm_epsilon": layer_norm_epsilon}
+    block["recompute"] = recompute
 
     def attend(causal=False):
         return MultiHeadSelfAttention(**attention, causal=causal, name="attention")

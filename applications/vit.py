@@ -56,6 +56,7 @@ def ViT(
     drop_path=0.0,
     activation="gelu",
     layer_norm_epsilon=1e-6,
+    recompute=False,
     name="vit",
 ):
     """Builds a Vision Transformer.
@@ -84,6 +85,8 @@ def ViT(
             from 0 in the first block by equal steps.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
+        recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
+            about a third more time.
         name: str, the model's name.
 
     Returns:
@@ -151,6 +154,7 @@ def ViT(
             layer_norm_epsilon=layer_norm_epsilon,
             drop_path=rate,
             kernel_initializer="glorot_uniform",
+            recompute=recompute,
             name=f"encoder_{index}",
         )(x)
     x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)

@@ -33,8 +33,8 @@ MAY_IMPORT = {
     "keras_tx.schedules": set(),
     "keras_tx.applications": {"keras_tx"},
 }
-# The two files that may know how Keras works inside.
-PRIVATE_KERAS = {"keras_tx/ops/masks.py", "keras_tx/graph.py"}
+# The files that may know how Keras works inside.
+PRIVATE_KERAS = {"keras_tx/ops/masks.py", "keras_tx/graph.py", "keras_tx/layers/recomputation.py"}
 PRIVATE_NAMES = re.compile(
     r"_keras_mask|_keras_history|_run_through_graph|_inbound_nodes|_outbound_nodes|_flatten_layers|_standardize_inputs"
     r"|_functional|_nodes_by_depth|_call_has_\w+|_call_signature|_tracker|_seed_generators"

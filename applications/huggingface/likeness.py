@@ -2,8 +2,20 @@
 
 import keras
 
-# What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, what was known of shapes.
-_FREE = {"name", "dtype", "trainable", "training", "seed", "batch_shape", "shape", "build_config", "compile_config"}
+# What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, what was known of shapes, how
+# memory is saved.
+_FREE = {
+    "name",
+    "dtype",
+    "trainable",
+    "training",
+    "seed",
+    "batch_shape",
+    "shape",
+    "build_config",
+    "compile_config",
+    "recompute",
+}
 _FREE_ENDINGS = ("initializer", "_regularizer", "_constraint")
 _TENSOR = "__keras_tensor__"
 _MODEL = "Functional"

@@ -255,6 +255,15 @@ ROWS = [
     ),
     Row(
         layers.TransformerEncoder,
+        lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, dropout=0.1, recompute=True, **kw),
+        trainable=16,
+        seeds=3,
+        inner=("attention/query",),
+        attentions=("attention",),
+        variant="recompute",
+    ),
+    Row(
+        layers.TransformerEncoder,
         lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, activation="gelu", normalize_first=True, **kw),
         trainable=16,
         inner=("attention/attention_output",),

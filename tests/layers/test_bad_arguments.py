@@ -61,7 +61,7 @@ KINDS = {
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path",
     "number": "max_wavelength layer_norm_epsilon",
-    "flag": "causal use_bias gated normalize_first mask_zero interleaved use_positions mask_padding",
+    "flag": "causal use_bias gated normalize_first recompute mask_zero interleaved use_positions mask_padding",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
     "slot": "attention cross_attention feed_forward rotary position_bias",

@@ -1,0 +1,137 @@
+"""`recompute=True` changes what training keeps in memory, and nothing that it computes."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx import layers
+
+from .execution import BACKEND, COMPILES, array, gradients, tensor, weighted_sum
+
+WIDTH, LENGTH = 16, 6
+
+
+def block(kind, recompute, **kwargs):
+    keras.utils.set_random_seed(3)
+    build = getattr(layers, kind)
+    made = build(32, 4, dropout=0.3, recompute=recompute, name="block", **kwargs)
+    context = [(2, LENGTH + 2, WIDTH)] if kind == "TransformerDecoder" else []
+    made.build((2, LENGTH, WIDTH), *context)
+    return made
+
+
+def operands(kind):
+    random = np.random.default_rng(0)
+    inputs = {"inputs": random.normal(size=(2, LENGTH, WIDTH)), "mask": random.random((2, LENGTH)) < 0.8}
+    if kind == "TransformerDecoder":
+        inputs["context"] = random.normal(size=(2, LENGTH + 2, WIDTH))
+        inputs["context_mask"] = random.random((2, LENGTH + 2)) < 0.8
+    return {name: tensor(each, "bool" if "mask" in name else "float32") for name, each in inputs.items()}
+
+
+@pytest.mark.parametrize("kind", ["TransformerEncoder", "TransformerDecoder"])
+def test_outputs_gradients_and_seeds_are_the_same(kind):
+    found = []
+    for recompute in (False, True):
+        made, given = block(kind, recompute), operands(kind)
+        variables = made.trainable_variables
+
+        def loss(made=made, given=given):
+            return weighted_sum(ops.sin(made(**given, training=True)))
+
+        first = gradients(loss, variables)()
+        with keras.StatelessScope():
+            outputs = array(made(**given, training=True))
+        state = [array(each) for each in made.variables if each.dtype in ("int32", "int64", "uint32")]
+        found.append([*first, outputs, *state])
+    assert len(found[0]) == len(found[1])
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def model(recompute, dtype="float32"):
+    """With masks that Keras carries, a layer of state in a slot, and a loss that a part of the block adds."""
+    keras.utils.set_random_seed(5)
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.TokenAndPositionEmbedding(20, LENGTH, WIDTH, mask_zero=True)(ids)
+    network = keras.Sequential(
+        [
+            keras.layers.Dense(24, "relu", activity_regularizer=keras.regularizers.L2(0.1)),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(WIDTH),
+        ]
+    )
+    x = layers.TransformerEncoder(num_heads=4, dropout=0.2, feed_forward=network, recompute=recompute, dtype=dtype)(x)
+    x = layers.TransformerDecoder(24, 4, dropout=0.2, recompute=recompute, dtype=dtype)(x, x)
+    return keras.Model(ids, keras.layers.Dense(20)(x))
+
+
+def losses(made, jit_compile, epochs=2):
+    ids = np.random.default_rng(1).integers(0, 20, (6, LENGTH))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made.compile(keras.optimizers.SGD(0.1), loss, jit_compile=jit_compile)
+    return made.fit(ids, ids, batch_size=3, epochs=epochs, shuffle=False, verbose=0).history["loss"]
+
+
+def test_fit_goes_the_same_way_with_state_and_added_losses_inside():
+    plain, saving = model(False), model(True)
+    expected, got = losses(plain, COMPILES), losses(saving, COMPILES)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    moved = [array(each) for each in saving.non_trainable_variables]
+    for one, other in zip(plain.variables, saving.variables, strict=True):
+        np.testing.assert_allclose(array(other), array(one), rtol=1e-4, atol=1e-5)
+    assert any(np.abs(each).max() > 0 and each.dtype == np.float32 for each in moved)
+
+
+def test_frozen_weights_stay_and_adapters_learn():
+    made = model(True)
+    made.layers[2].trainable = False
+    before = [array(each) for each in made.layers[2].weights]
+    losses(made, False, epochs=1)
+    moving = {each.path for each in made.layers[2].weights if "moving" in each.path}
+    for weight, old in zip(made.layers[2].weights, before, strict=True):
+        assert weight.path in moving or np.array_equal(array(weight), old), weight.path
+
+
+def test_an_application_takes_it_and_saves_it(tmp_path):
+    import keras_tx.applications as applications
+
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    built = applications.GPT(11, 8, **sizes, recompute=True)
+    built.save(tmp_path / "gpt.keras")
+    again = keras.saving.load_model(tmp_path / "gpt.keras")
+    assert again.get_layer("decoder_0").recompute
+    np.testing.assert_array_equal(array(again(tensor([[1, 2]]))), array(built(tensor([[1, 2]]))))
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch compiles no program to look at")
+def test_the_compiled_program_does_compute_again():
+    """A compiler that sees the same product twice would keep the first, and the memory with it."""
+    count = {}
+    for recompute in (False, True):
+        made, inputs = block("TransformerEncoder", recompute), operands("TransformerEncoder")["inputs"]
+        count[recompute] = compiled_step(made, inputs).count(" dot(")
+    assert count[True] > count[False]
+
+
+def compiled_step(made, inputs):
+    """The text of the program that gives a loss and its gradients."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(jit_compile=True, autograph=False)
+        def step(x):
+            with tf.GradientTape() as tape:
+                value = weighted_sum(ops.sin(made(x, training=False)))
+            return value, tape.gradient(value, made.trainable_variables)
+
+        return step.experimental_get_compiler_ir(inputs)(stage="optimized_hlo")
+    import jax
+
+    def value(weights, x):
+        with keras.StatelessScope(list(zip(made.trainable_variables, weights, strict=True))):
+            return weighted_sum(ops.sin(made(x, training=False)))
+
+    weights = [each.value for each in made.trainable_variables]
+    return jax.jit(jax.value_and_grad(value)).lower(weights, inputs).compile().as_text()
