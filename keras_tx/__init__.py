@@ -11,6 +11,7 @@ _SUBPACKAGES = (
     "applications",
     "checkpoints",
     "decoding",
+    "distribution",
     "export",
     "graph",
     "losses",

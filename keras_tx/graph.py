@@ -285,7 +285,12 @@ def fill(variable, value=None):
                 f"{variable.path} of shape {tuple(variable.shape)}."
             )
         variable._initializer = _Given(value)
-    variable._deferred_initialize()
+    if value is not None and keras.backend.backend() == "jax" and variable._value is None:
+        # Keras would compile the initializer of a large weight that is split, and no program may hold other hosts' parts.
+        variable._initialize(variable._initializer(variable.shape, variable.dtype))
+        variable._initializer = None
+    else:
+        variable._deferred_initialize()
 
 
 class _Given:

@@ -16,7 +16,7 @@ from keras_tx import layers
 
 SECTIONS = ["Args", "Call arguments", "Attributes", "Returns", "Yields", "Raises", "Example", "Reference"]
 # What only one backend can run.
-NEEDS = {"keras_tx.export": "tensorflow"}
+NEEDS = {"keras_tx.export": "tensorflow", "keras_tx.distribution": "jax"}
 
 
 def public_objects():

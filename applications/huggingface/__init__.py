@@ -26,7 +26,8 @@ def load_huggingface(folder, dtype=None):
     """Builds the model of a checkpoint folder, with its weights.
 
     Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is
-    checked against the headers before anything is allocated. Nothing is downloaded, no pickle is opened, and no code in
+    checked against the headers before anything is allocated. In the scope of a `keras.distribution` each device is sent its
+    part of each tensor. Nothing is downloaded, no pickle is opened, and no code in
     the folder is run.
 
     Args:

@@ -15,6 +15,8 @@ _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F
 def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
     """Sets weights from the tensors of a checkpoint, after accounting for every one of both.
 
+    Under a `keras.distribution` each device is sent its part of a tensor, and none the whole of one that is split.
+
     Args:
         weights: dict from path to `keras.Variable`, such as `{w.path: w for w in model.weights}`.
         checkpoint: a `Checkpoint`, or its folder.
@@ -48,7 +50,7 @@ def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
             variable = weights[path]
             _check_range(tensors[0], part, variable)
             # A copy: a backend may keep the array as the weight's memory, which must not be the mapped file.
-            value = np.array(part, dtype=np.promote_types(part.dtype, np.float32), order="C")
+            value = _placed(np.array(part, dtype=np.promote_types(part.dtype, np.float32), order="C"), variable)
             if assign is None:
                 variable.assign(value)
             else:
@@ -109,6 +111,14 @@ def _tensor(name, variables, rule, place):
         return rule.to_tensor([keras.ops.convert_to_numpy(variable) for variable in variables], place)
 
     return Tensor(name, _DTYPES[dtypes.pop()], shape, make)
+
+
+def _placed(array, variable):
+    """Returns the array, or a tensor of which each device was given its part alone where weights are distributed."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or keras.backend.backend() != "jax":
+        return array
+    return keras.distribution.distribute_tensor(array, distribution.get_variable_layout(variable))
 
 
 def _check_range(name, array, variable):

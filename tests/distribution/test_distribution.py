@@ -1,0 +1,40 @@
+"""Models on several devices of one machine give what they give on one; each set of devices is a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+HERE = Path(__file__).parent
+SECONDS = 240  # none of these waits for another process, but a hang must end
+
+
+def run_tests(name, **environment):
+    """Runs a file of tests in a fresh process, whose number of devices cannot change once the backend has started."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(HERE / name)],
+        env={**os.environ, **environment},
+        text=True,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="keras.distribution needs JAX")
+def test_four_jax_devices():
+    run_tests("on_four_devices.py", XLA_FLAGS="--xla_force_host_platform_device_count=4")
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX distributes")
+def test_a_backend_that_would_distribute_nothing_is_refused():
+    from keras_tx import distribution
+
+    with pytest.raises(ValueError, match="on JAX alone; on TensorFlow, .*MirroredStrategy.*Received: backend"):
+        distribution.layout_map(None)
