@@ -284,20 +284,10 @@ def fill(variable, value=None):
                 f"`value` must have the shape of the variable. Received: value of shape {tuple(value.shape)} for "
                 f"{variable.path} of shape {tuple(variable.shape)}."
             )
-        variable._initializer = _Given(value)
+        variable._initializer = lambda shape, dtype=None: keras.ops.convert_to_tensor(value, dtype)
     if value is not None and keras.backend.backend() == "jax" and variable._value is None:
         # Keras would compile the initializer of a large weight that is split, and no program may hold other hosts' parts.
         variable._initialize(variable._initializer(variable.shape, variable.dtype))
         variable._initializer = None
     else:
         variable._deferred_initialize()
-
-
-class _Given:
-    """An initializer that returns what it was given."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __call__(self, shape, dtype=None):
-        return keras.ops.convert_to_tensor(self.value, dtype)

@@ -96,7 +96,7 @@ def test_attention_and_feed_forward_weights_of_every_application_are_split(name)
     with shared.scope():
         model = built(build)
         outputs = model.predict(inputs, verbose=0)
-    found = {pattern: 0 for pattern in SPLIT}
+    found = dict.fromkeys(SPLIT, 0)
     for weight in model.weights:
         whole = int(np.prod(weight.shape)) * 4
         pattern = next((each for each in SPLIT if re.search(f"(^|/){each}$", weight.path)), None)
@@ -183,7 +183,9 @@ def test_grouped_key_heads_that_the_axis_does_not_divide_are_replicated():
         np.testing.assert_allclose(model.predict(IDS, verbose=0), wanted, atol=2e-5)
     weights = {weight.path: weight.value.sharding.is_fully_replicated for weight in model.weights}
     assert not weights["decoder/attention/query/kernel"]
-    assert all(weights[f"decoder/attention/{name}"] for name in ("key/kernel", "value/kernel", "key/bias", "value/bias"))
+    assert all(
+        weights[f"decoder/attention/{name}"] for name in ("key/kernel", "value/kernel", "key/bias", "value/bias")
+    )
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
@@ -234,7 +236,9 @@ def test_heads_that_the_axis_does_not_divide_are_refused_by_the_name_of_the_weig
 def test_columns_that_the_axis_does_not_divide_are_refused_by_the_name_of_the_weight():
     with (
         parallel(1, 4).scope(),
-        pytest.raises(ValueError, match=r"Received: feed_forward/intermediate/kernel of shape \(8, 6\), whose axis 1 has"),
+        pytest.raises(
+            ValueError, match=r"Received: feed_forward/intermediate/kernel of shape \(8, 6\), whose axis 1 has"
+        ),
     ):
         FeedForward(6, name="feed_forward").build((None, 8))
 

@@ -32,6 +32,12 @@ def test_four_jax_devices():
     run_tests("on_four_devices.py", XLA_FLAGS="--xla_force_host_platform_device_count=4")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow")
+def test_two_tensorflow_replicas():
+    run_tests("on_two_replicas.py")
+
+
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX distributes")
 def test_a_backend_that_would_distribute_nothing_is_refused():
     from keras_tx import distribution
