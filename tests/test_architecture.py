@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "keras_tx.ops": set(),
     "keras_tx.graph": set(),
     "keras_tx.layers": {"keras_tx.ops", "keras_tx.graph"},
+    "keras_tx.backup": set(),
     "keras_tx.distribution": set(),
     "keras_tx.decoding": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
     "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},

@@ -1,0 +1,124 @@
+"""Backups of a training that a kill at any moment leaves whole."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import keras
+
+_WHOLE = re.compile(r"epoch-(\d+)")
+
+
+class Backup(keras.callbacks.Callback):
+    """Backs up the state of a training after each epoch, and takes it up again when `fit` starts.
+
+    What is written is that of `keras.callbacks.BackupAndRestore`: weights, the optimizer's state, and the epoch. That callback
+    overwrites its files one after the other: a kill between them leaves the weights of one epoch beside the number of another,
+    and a kill inside one leaves no weights at all. Here each backup is a new folder beside the last one, named `epoch-N` only
+    when all of it has reached the disk, and the last one is removed after that.
+
+    Of several processes that train together the first writes, from its own memory, and all read: the folder must be one that all
+    see, and each process must hold all of each weight, as with `keras.distribution.DataParallel`. (Weights that are split over
+    processes are what `keras.callbacks.OrbaxCheckpoint` is for.) A process that has reached the end of an epoch does not wait
+    for the first one's backup.
+
+    The folder stays after the training, and a `fit` of no more epochs than it holds trains nothing.
+
+    Args:
+        folder: str or path, of one training; made if it is not there.
+
+    Raises:
+        ValueError: when `fit` starts, for a folder that is a file or holds a damaged backup; at the end of an epoch, for
+            weights that are split over processes.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.TextClassifier(100, sequence_length=8)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ids, labels = np.ones((8, 8), "int32"), np.ones((8,), "int32")
+    for epochs in (1, 3):  # the second trains two more
+        model.fit(ids, labels, epochs=epochs, verbose=0, callbacks=[keras_tx.backup.Backup(folder)])
+    ```
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = Path(folder)
+
+    def on_train_begin(self, logs=None):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"`folder` must be a folder. Received: folder={str(self.folder)!r}, which is a file.")
+        whole = self._whole()
+        if whole:
+            try:
+                self._keras(whole[-1]).on_train_begin()
+            except (OSError, KeyError) as error:
+                raise ValueError(
+                    f"A backup must be readable; without it the training starts at the one before, or anew. Received: "
+                    f"{whole[-1]}: {type(error).__name__}: {error}"
+                ) from error
+
+    def on_epoch_end(self, epoch, logs=None):
+        if _process() != 0:
+            return
+        split = [weight.path for weight in self.model.weights if not _is_here(weight)]
+        if split:
+            raise ValueError(
+                "Each process must hold all of each weight; take keras.callbacks.OrbaxCheckpoint for weights that are split over "
+                f"processes. Received: {split[0]}, of which this process holds a part."
+            )
+        earlier, path = self._whole(), self.folder / f"epoch-{epoch + 1}"
+        partial = self.folder / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        distribution = keras.distribution.distribution()
+        # Keras makes a variable when it saves an optimizer. Distributed, it would wait for the other processes to make theirs.
+        keras.distribution.set_distribution(None)
+        try:
+            self._keras(partial).on_epoch_end(epoch)
+        finally:
+            keras.distribution.set_distribution(distribution)
+        for place in (*partial.iterdir(), partial):
+            _to_disk(place)
+        shutil.rmtree(path, ignore_errors=True)  # one that a longer training left
+        partial.rename(path)
+        _to_disk(self.folder)
+        for each in earlier:
+            if each != path:
+                shutil.rmtree(each)
+
+    def _keras(self, folder):
+        callback = keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
+        callback.set_model(self.model)
+        return callback
+
+    def _whole(self):
+        """Returns the folders of whole backups, the newest last."""
+        found = self.folder.iterdir() if self.folder.exists() else ()
+        numbers = {path: int(hit[1]) for path in found if (hit := _WHOLE.fullmatch(path.name))}
+        return sorted(numbers, key=numbers.get)
+
+
+def _process():
+    if keras.backend.backend() != "jax":
+        return 0
+    import jax
+
+    return jax.process_index()
+
+
+def _is_here(weight):
+    value = weight.value
+    return keras.backend.backend() != "jax" or value.is_fully_addressable or value.is_fully_replicated
+
+
+def _to_disk(path):
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
