@@ -1,5 +1,6 @@
-"""Backups of a training that a kill at any moment leaves whole."""
+"""Saves of a training's state, and of anything else, that a kill at any moment leaves whole."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -61,30 +62,25 @@ class Backup(keras.callbacks.Callback):
                 ) from error
 
     def on_epoch_end(self, epoch, logs=None):
-        if _process() != 0:
-            return
         split = [weight.path for weight in self.model.weights if not _is_here(weight)]
         if split:
             raise ValueError(
                 "Each process must hold all of each weight; take keras.callbacks.OrbaxCheckpoint for weights that are split over "
                 f"processes. Received: {split[0]}, of which this process holds a part."
             )
+        if _process() != 0:
+            return
         earlier, path = self._whole(), self.folder / f"epoch-{epoch + 1}"
-        partial = self.folder / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        if path in earlier:  # that of a training that went on from elsewhere
+            shutil.rmtree(path)
         distribution = keras.distribution.distribution()
         # Keras makes a variable when it saves an optimizer. Distributed, it would wait for the other processes to make theirs.
         keras.distribution.set_distribution(None)
         try:
-            self._keras(partial).on_epoch_end(epoch)
+            with whole_folder(path) as beside:
+                self._keras(beside).on_epoch_end(epoch)
         finally:
             keras.distribution.set_distribution(distribution)
-        for place in (*partial.iterdir(), partial):
-            _to_disk(place)
-        shutil.rmtree(path, ignore_errors=True)  # one that a longer training left
-        partial.rename(path)
-        _to_disk(self.folder)
         for each in earlier:
             if each != path:
                 shutil.rmtree(each)
@@ -99,6 +95,43 @@ class Backup(keras.callbacks.Callback):
         found = self.folder.iterdir() if self.folder.exists() else ()
         numbers = {path: int(hit[1]) for path in found if (hit := _WHOLE.fullmatch(path.name))}
         return sorted(numbers, key=numbers.get)
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """Lets a folder be written beside its place, and gives it its name when all of it has reached the disk.
+
+    `model.save_weights` writes over what was there, one file after the other: a kill leaves neither the old nor the new.
+
+    Args:
+        path: str or path, where nothing is yet; the folder above it is made.
+
+    Yields:
+        The path to write into, of a folder that is empty. What an error or a kill leaves of it, the next call removes.
+
+    Raises:
+        ValueError: if there is something at `path`.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.TextClassifier(100, sequence_length=8)
+    with keras_tx.backup.whole_folder(f"{folder}/step-100") as beside:
+        model.save_weights(beside / "model.weights.json", max_shard_size=5)  # in files of 5 GB at most
+    model.load_weights(f"{folder}/step-100/model.weights.json")
+    ```
+    """
+    path = Path(path)
+    if path.exists():
+        raise ValueError(f"`path` must be a place where nothing is yet. Received: path={str(path)!r}, which exists.")
+    beside = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    yield beside
+    for place in (*beside.rglob("*"), beside):
+        _to_disk(place)
+    beside.rename(path)
+    _to_disk(path.parent)
 
 
 def _process():
