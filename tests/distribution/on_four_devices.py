@@ -21,6 +21,8 @@ from keras_tx.applications import (
 )
 from keras_tx.layers import FeedForward, MultiHeadSelfAttention, TransformerDecoder
 
+from .meshes import mesh, parallel
+
 SIZE = {"num_layers": 1, "num_heads": 4, "hidden_dim": 16, "intermediate_dim": 32}
 IDS = np.random.default_rng(0).integers(1, 12, (8, 6)).astype("int32")
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
@@ -45,15 +47,6 @@ SPLIT = {
     r"feed_forward/output_dense/kernel": 0,
 }
 every_application = pytest.mark.parametrize("name", APPLICATIONS)
-
-
-def mesh(*shape, axes=("batch", "model")):
-    devices = keras.distribution.list_devices()[: int(np.prod(shape))]
-    return keras.distribution.DeviceMesh(shape, axes, devices)
-
-
-def parallel(*shape, **options):
-    return distribution.ModelParallel(layout_map=distribution.layout_map(mesh(*shape), **options))
 
 
 def built(build):
@@ -219,89 +212,3 @@ def test_weights_that_are_there_are_given_their_parts_too(tmp_path, monkeypatch)
         keras_tx.checkpoints.load_weights({"query/kernel": variable.kernel}, tmp_path, rules)
     assert devices_bytes(variable.kernel) == [8 * 4 * 4] * 4
     assert float(keras.ops.sum(variable.kernel)) == 8 * 4 * 4
-
-
-def test_heads_that_the_axis_does_not_divide_are_refused_by_the_name_of_the_weight():
-    with (
-        parallel(1, 4).scope(),
-        pytest.raises(
-            ValueError,
-            match=r"must divide what it splits.*Received: decoder_0/attention/query/kernel of shape \(12, 3, 4\), whose axis 1 "
-            r"has size 3, and 4 devices on the axis 'model'",
-        ),
-    ):
-        GPT(12, 8, num_layers=1, num_heads=3, hidden_dim=12, intermediate_dim=32)
-
-
-def test_columns_that_the_axis_does_not_divide_are_refused_by_the_name_of_the_weight():
-    with (
-        parallel(1, 4).scope(),
-        pytest.raises(
-            ValueError, match=r"Received: feed_forward/intermediate/kernel of shape \(8, 6\), whose axis 1 has"
-        ),
-    ):
-        FeedForward(6, name="feed_forward").build((None, 8))
-
-
-def test_a_path_in_the_map_makes_an_exception():
-    layouts = distribution.layout_map(mesh(1, 4))
-    layouts["feed_forward/intermediate/kernel"] = (None, None)
-    layouts["feed_forward/intermediate/bias"] = (None,)
-    layouts["feed_forward/output_dense/kernel"] = (None, None)
-    with distribution.ModelParallel(layout_map=layouts).scope():
-        layer = FeedForward(6, name="feed_forward")
-        layer.build((None, 8))
-    assert layer.intermediate.kernel.value.sharding.is_fully_replicated
-
-
-def test_a_layout_of_another_rank_is_refused_by_the_name_of_the_weight():
-    layer = keras.layers.Dense(4, name="query")
-    with (
-        parallel(1, 4).scope(),
-        pytest.raises(ValueError, match=r"an axis for each of the weight's.*for query/kernel of shape \(8, 4\)"),
-    ):
-        layer.build((None, 8))
-
-
-@pytest.mark.parametrize("given", [None, "mesh"])
-def test_what_is_no_mesh_is_refused(given):
-    with pytest.raises(ValueError, match="must be a DeviceMesh with an axis 'model'. Received: device_mesh="):
-        distribution.layout_map(given)
-
-
-def test_a_mesh_without_a_model_axis_is_refused():
-    with pytest.raises(ValueError, match=r"with an axis 'model'. Received: a mesh with axes \('data', 'heads'\)"):
-        distribution.layout_map(mesh(2, 2, axes=("data", "heads")))
-
-
-def test_an_axis_of_no_mesh_is_refused():
-    layouts = distribution.layout_map(mesh(2, 2))
-    with pytest.raises(ValueError, match="Invalid axis names for Layout"):  # by Keras
-        layouts["logits/kernel"] = (None, "modell")
-
-
-def test_the_axis_for_batches_is_not_that_for_heads():
-    with pytest.raises(ValueError, match=r"an axis for batches beside 'model'.*Received: axis_names=\('model',\)"):
-        distribution.ModelParallel(layout_map=distribution.layout_map(mesh(4, axes=("model",))))
-    layouts = distribution.layout_map(mesh(2, 2, axes=("model", "data")))
-    assert distribution.ModelParallel(layout_map=layouts).batch_dim_name == "data"
-    with pytest.raises(ValueError, match="`batch_dim_name` must name it.*batch_dim_name='model'"):
-        distribution.ModelParallel(layout_map=layouts, batch_dim_name="model")
-
-
-def test_vocabularies_are_split_or_not():
-    with pytest.raises(ValueError, match="`shard_vocabulary` must be a bool. Received: shard_vocabulary=1"):
-        distribution.layout_map(mesh(1, 4), shard_vocabulary=1)
-
-
-@pytest.mark.parametrize(
-    ("rows", "size", "said"),
-    [(6, 6, "must divide each batch. Received: a batch of 6 rows, and 4 devices"), (10, 8, "dimension size is 2")],
-)
-def test_a_batch_that_the_devices_do_not_divide_is_refused(rows, size, said):
-    with parallel(4, 1).scope():
-        model = built(APPLICATIONS["gpt"][0])
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        ids = np.ones((rows, 4), "int32")
-        with pytest.raises(ValueError, match=said):
-            model.fit(ids, ids, batch_size=size, verbose=0)

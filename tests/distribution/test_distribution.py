@@ -12,10 +12,20 @@ HERE = Path(__file__).parent
 SECONDS = 560  # a minute where nothing else runs; none waits for another process, but a hang must end
 
 
-def run_tests(name, **environment):
-    """Runs a file of tests in a fresh process, whose number of devices cannot change once the backend has started."""
+def run_tests(*names, **environment):
+    """Runs files of tests in a fresh process, whose number of devices cannot change once the backend has started."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(HERE / name)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+            *[str(HERE / name) for name in names],
+        ],
         env={**os.environ, **environment},
         text=True,
         capture_output=True,
@@ -30,7 +40,7 @@ def run_tests(name, **environment):
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="keras.distribution needs JAX")
 def test_four_jax_devices():
-    run_tests("on_four_devices.py", XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    run_tests("on_four_devices.py", "refused_on_four_devices.py", XLA_FLAGS="--xla_force_host_platform_device_count=4")
 
 
 @pytest.mark.slow
