@@ -1,6 +1,9 @@
 """The README's quick start runs as it stands, and its tree names what is there."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -64,6 +67,17 @@ def test_the_pretraining_example_runs(tmp_path, monkeypatch):
     assert names["logits"].shape == (2, 3)
     assert names["model"].get_layer("bert") is names["classifier"].get_layer("bert") is names["encoder"]
     assert (tmp_path / "encoder" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="keras.distribution needs JAX")
+def test_the_distributed_example_runs_on_four_devices(tmp_path):
+    section = re.search(r"## When one machine is not enough\n(.*?)\n## ", README, re.DOTALL).group(1)
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    program = "\n".join([*blocks, "assert tokens.shape == (1, 8)"])
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=200)
+    assert (tmp_path / "run" / "step-100" / "model.weights.json").exists()
 
 
 @pytest.mark.once
