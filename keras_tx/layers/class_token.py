@@ -73,7 +73,7 @@ class ClassToken(keras.layers.Layer):
     def _read(self, inputs, mask):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
         _width(inputs.shape)
-        return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
+        return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the outputs carry theirs already

@@ -71,7 +71,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
             # Cut to the table, as in `TokenAndPositionEmbedding`.
             return inputs + self.position_embedding(positions.counted(length)[: self.sequence_length] + self.offset)
         decode_state.check_count(cache, inputs)
-        mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+        mask = masks.over_positions(inputs, mask)
         if mask is None:
             token_ids.check_length("inputs", length, self.sequence_length)
         where = positions.counted(length, mask, cache)

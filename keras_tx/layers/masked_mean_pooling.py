@@ -63,7 +63,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         if len(inputs.shape) < 3 or (self.skip and len(inputs.shape) > 3):
             axes = "3 axes where `skip` is set" if self.skip else "at least 3 axes"
             raise ValueError(f"`inputs` must have {axes}. Received: inputs of shape {tuple(inputs.shape)}.")
-        return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
+        return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
         return None

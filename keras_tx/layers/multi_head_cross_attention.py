@@ -154,7 +154,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         context_mask = masks.given_or_implicit(context_mask, context)
         if context_mask is None and context.shape[1] == 0:
             context_mask = ops.ones(ops.shape(context)[:2], dtype="bool")  # a mask of no keys says that there are none
-        return masks.check("context_mask", context_mask, tuple(context.shape[:2]))
+        return masks.over_positions(context, context_mask, "context_mask")
 
     def init_cache(self, batch_size, max_length, context=None, context_mask=None):
         """Returns a `KVCache` that holds the context's keys and values. The layer must be built.

@@ -138,7 +138,7 @@ class PatchEmbedding(keras.layers.Layer):
                     f"`patch_size` must divide the image, unless `padding` is 'keep' or 'mask'. Received: patch_size="
                     f"{self.patch_size}, inputs of shape {shape}."
                 )
-        return masks.check("mask", masks.given_or_implicit(mask, inputs), shape[:3])
+        return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the outputs carry theirs already

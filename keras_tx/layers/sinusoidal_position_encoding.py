@@ -57,7 +57,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
             where = positions.counted(length)
         else:
             decode_state.check_count(cache, inputs)
-            mask = masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:2]))
+            mask = masks.over_positions(inputs, mask)
             where = positions.counted(length, mask, cache)
         table = positions.sine_table(where, self.hidden_dim, self.max_wavelength, self.interleaved)
         outputs = inputs + ops.cast(table, inputs.dtype)

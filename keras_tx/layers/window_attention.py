@@ -151,7 +151,7 @@ class WindowAttention(keras.layers.Layer):
 
     def _read(self, inputs, mask):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
-        return masks.check("mask", masks.given_or_implicit(mask, inputs), tuple(inputs.shape[:3]))
+        return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
         return sublayers.inputs_mask_only(inputs, previous_mask)

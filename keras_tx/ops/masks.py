@@ -57,6 +57,24 @@ def check(name, mask, *shapes):
     return mask
 
 
+def over_positions(inputs, mask, name="mask"):
+    """Returns the mask over the positions of `inputs`, the one given or Keras' own, with an entry for each position.
+
+    Args:
+        inputs: tensor (B, ..., D), symbolic or not.
+        mask: boolean or integer tensor with the inputs' axes less the last; one of size 1 stands for any size.
+        name: the argument's name, for messages.
+
+    Returns:
+        A boolean tensor of the inputs' shape less the last axis (for symbolic inputs, as it came), or `None`.
+
+    Raises:
+        ValueError: if the mask is a float, or has another shape.
+    """
+    mask = check(name, given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
+    return mask if mask is None else _whole(mask, inputs)
+
+
 def check_shape(name, tensor, *shapes):
     """Raises `ValueError` unless the tensor's shape is one of the shapes, or broadcasts to one of the same rank."""
     shape = tuple(tensor.shape)
@@ -96,7 +114,7 @@ def read(inputs, mask, attention_mask, num_heads, num_keys):
     mask = check("mask", mask, (batch, length), *shapes[1:])
     if len(mask.shape) > 2:
         return None, combine(as_pairs(mask), attention_mask)
-    return mask, attention_mask
+    return _whole(mask, inputs), attention_mask
 
 
 def for_block(inputs, mask):
@@ -117,7 +135,7 @@ def for_block(inputs, mask):
         check_tensor("mask", mask)
     if mask is None or len(mask.shape) != len(inputs.shape) - 1:
         return mask, None
-    mask = check("mask", mask, tuple(inputs.shape[:-1]))
+    mask = over_positions(inputs, mask)
     return mask, mask
 
 
@@ -139,6 +157,17 @@ def as_pairs(attention_mask):
     if len(attention_mask.shape) == 3:
         return attention_mask[:, None]
     return attention_mask[None, None]
+
+
+def _whole(mask, inputs):
+    """Returns a mask over positions with the inputs' shape less the last axis, where sizes of 1 stood for others."""
+    if any(isinstance(each, keras.KerasTensor) for each in (mask, inputs)):
+        return mask
+    pairs = list(zip(mask.shape, inputs.shape, strict=False))
+    # A batch of a size that is known only when run is taken to be that of the inputs.
+    if all(own == size if own is not None else axis == 0 for axis, (own, size) in enumerate(pairs)):
+        return mask
+    return ops.broadcast_to(mask, ops.shape(inputs)[:-1])
 
 
 def _fits(shape, allowed):

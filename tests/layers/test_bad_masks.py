@@ -1,9 +1,11 @@
-"""Masks and biases that a layer cannot use: of another shape, additive, or no tensors at all."""
+"""Masks and biases that a layer cannot use: of another shape, additive, or no tensors at all; and sizes of 1, which it can."""
 
 import keras
+import numpy as np
 import pytest
 from keras import ops
 
+from keras_tx import layers
 from keras_tx.layers import (
     MaskedMeanPooling,
     MultiHeadCrossAttention,
@@ -11,6 +13,8 @@ from keras_tx.layers import (
     TransformerDecoder,
     TransformerEncoder,
 )
+
+from .execution import SeenMask, array, arrays, tensor
 
 BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
 SHAPE = (BATCH, LENGTH, WIDTH)
@@ -128,3 +132,51 @@ def test_a_bias_that_is_no_float_is_refused(make, dtype):
         ValueError, match=f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}"
     ):
         MultiHeadCrossAttention(HEADS)(make(SHAPE), make((2, 4, 6)), attention_bias=make((5, 4), dtype=dtype))
+
+
+MAP = np.random.default_rng(2).normal(size=(2, 4, 6, 3)).astype("float32")
+READERS = {
+    "windows": lambda: layers.WindowAttention(1, 2, shift_size=1),
+    "patches": lambda: layers.PatchEmbedding(2, 4),
+    "merging": layers.PatchMerging,
+    "tokens": layers.ClassToken,
+    "pooling": layers.MaskedMeanPooling,
+    "block": lambda: layers.TransformerEncoder(4, attention=layers.WindowAttention(1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("shape", [(2, 1, 6), (1, 4, 6), (2, 1, 1)], ids=str)
+def test_a_size_of_1_in_a_mask_stands_for_any_size(name, shape):
+    layer, mask, seen = READERS[name](), np.random.default_rng(3).random(shape) < 0.6, SeenMask()
+    whole = np.broadcast_to(mask, MAP.shape[:-1]).copy()
+    found, wanted = layer(MAP, mask=tensor(mask)), layer(MAP, mask=tensor(whole))
+    np.testing.assert_array_equal(array(found), array(wanted))
+    if name not in ("pooling", "windows", "block"):  # the last two leave it to Keras, which hands on what came
+        np.testing.assert_array_equal(array(found._keras_mask), array(wanted._keras_mask))
+    images, masks = keras.Input((None, None, 3)), keras.Input((None, None), dtype="bool")
+    model = keras.Model([images, masks], seen(layer(images, mask=masks)))
+    for run in (model, *([tf_function(model)] if keras.backend.backend() == "tensorflow" else [])):
+        np.testing.assert_allclose(array(run([tensor(MAP), tensor(mask)])), array(wanted), atol=1e-6)
+
+
+def tf_function(model):
+    """The model in a graph in which no size but that of the channels is known."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, None, None), tf.bool)]
+    return tf.function(model, input_signature=[signature])
+
+
+def test_a_size_of_1_in_a_mask_of_a_sequence_stands_for_any_length():
+    x, mask = MAP[:, 0], np.array([[True], [False]])
+    whole = tensor(np.repeat(mask, 6, axis=1))
+    for layer in (
+        layers.MaskedMeanPooling(skip=1),
+        layers.SinusoidalPositionEncoding(),
+        layers.MultiHeadSelfAttention(1),
+    ):
+        layer(x)
+        cached = {"cache": ops.zeros((2,), "int32")} if isinstance(layer, layers.SinusoidalPositionEncoding) else {}
+        found, wanted = (arrays(layer(tensor(x), mask=each, **cached)) for each in (tensor(mask), whole))
+        keras.tree.map_structure(np.testing.assert_array_equal, found, wanted)
