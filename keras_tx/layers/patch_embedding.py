@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import masks, windows
+from ..ops import masks, sizes_when_run, windows
 from . import arguments, sublayers
 from .dense import Dense
 
@@ -40,7 +40,9 @@ class PatchEmbedding(keras.layers.Layer):
 
     Raises:
         ValueError: for arguments out of range, images of another rank or another count of channels than built, with
-            integer pixels, smaller than a patch, or not divided by it where `padding` is "refuse".
+            integer pixels, smaller than a patch, or not divided by it where `padding` is "refuse". Where TensorFlow traces a
+            graph before sizes are known, as `predict` does after images of two sizes and in a served model, the graph raises
+            `tf.errors.InvalidArgumentError` when it runs; under XLA this names the rule, not the shape.
 
     Example:
 
@@ -94,6 +96,7 @@ class PatchEmbedding(keras.layers.Layer):
 
     def call(self, inputs, mask=None):
         mask = self._read(inputs, mask)
+        inputs = self._check_when_run(inputs)
         x = masks.zero_padding(ops.cast(inputs, self.compute_dtype), mask)
         x = windows.partition(x, self.patch_size)  # (B P, pixels of a patch, C)
         outputs = self.projection(ops.reshape(x, (*self._grid(inputs), x.shape[1] * x.shape[2])))
@@ -125,20 +128,40 @@ class PatchEmbedding(keras.layers.Layer):
                 f"of dtype {dtype}."
             )
         arguments.check_inputs("inputs", inputs, self.num_channels, rank=4)
-        for axis, size, patch, least in zip(
-            ("rows", "columns"), shape[1:3], self.patch_size, self.min_grid_size or (1, 1), strict=True
-        ):
-            if size is not None and size < patch * least:
-                raise ValueError(
-                    f"An image must have at least {patch * least} {axis} of pixels ({least} patches of {patch}). Received: "
-                    f"inputs of shape {shape}."
-                )
-            if size is not None and self.padding == "refuse" and size % patch:
-                raise ValueError(
-                    f"`patch_size` must divide the image, unless `padding` is 'keep' or 'mask'. Received: patch_size="
-                    f"{self.patch_size}, inputs of shape {shape}."
-                )
+        for count, _, _, message in self._rules(shape[1:3]):
+            if count:
+                raise ValueError(f"{message} {shape}.")
         return masks.over_positions(inputs, mask)
+
+    def _rules(self, sizes):
+        """Yields for each size that is not `None` how much breaks a rule, the names of both and the message."""
+        least_sizes = self.min_grid_size or (1, 1)
+        for axis, size, patch, least in zip(("rows", "columns"), sizes, self.patch_size, least_sizes, strict=True):
+            if size is None:
+                continue
+            missing = patch * least - size
+            yield (
+                max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0),
+                f"{axis}_missing",
+                "image_must_have_the_least_size",
+                f"An image must have at least {patch * least} {axis} of pixels ({least} patches of {patch}). Received: inputs "
+                "of shape",
+            )
+            if self.padding == "refuse":
+                yield (
+                    size % patch,
+                    f"{axis}_left_over",
+                    "patch_size_must_divide_the_image_unless_padding_is_keep_or_mask",
+                    "`patch_size` must divide the image, unless `padding` is 'keep' or 'mask'. Received: patch_size="
+                    f"{self.patch_size}, inputs of shape",
+                )
+
+    def _check_when_run(self, inputs):
+        """Returns the inputs; where a size is known only when a graph runs, so that nothing can be computed of a wrong one."""
+        if None not in inputs.shape[1:3]:
+            return inputs
+        unknown = [size if known is None else None for known, size in zip(inputs.shape, ops.shape(inputs), strict=True)]
+        return sizes_when_run.require_none(inputs, list(self._rules(unknown[1:3])))
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the outputs carry theirs already

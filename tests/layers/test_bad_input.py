@@ -1,6 +1,7 @@
 """Inputs that a layer cannot use: refused in eager calls and while a graph is built, by name and with what came."""
 
 import keras
+import numpy as np
 import pytest
 from keras import ops
 
@@ -29,6 +30,8 @@ from keras_tx.layers import (
     WindowAttention,
     WindowPositionBias,
 )
+
+from .execution import array
 
 BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
 SHAPE = (BATCH, LENGTH, WIDTH)
@@ -218,3 +221,51 @@ def test_a_block_asks_its_attention_for_nothing_that_it_cannot_do(block, make):
         (name,) = argument
         with pytest.raises(ValueError, match=f"`{name}` must be among the arguments .* Received: {name} for Dense"):
             layer(make(SHAPE), **argument)
+
+
+def drawn(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def patches(*args, **options):
+    layer = PatchEmbedding(*args, **options)
+    layer.build((None, None, None, 3))
+    return layer
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="elsewhere all sizes are known when a layer is called"
+)
+class TestSizesThatAreKnownOnlyWhenAGraphRuns:
+    @pytest.mark.parametrize("xla", [False, True])
+    def test_images_that_do_not_fit_are_refused(self, xla):
+        import tensorflow as tf
+
+        layer = patches(2, 5, min_grid_size=(2, 1))
+        for shape in [(None, None, None, 3), (2, None, 6, 3)]:
+            run = tf.function(layer, input_signature=[tf.TensorSpec(shape)], jit_compile=xla)
+            images = drawn(2, 4, 6, 3)
+            np.testing.assert_allclose(array(run(images)), array(layer(images)), atol=1e-6)
+            with pytest.raises(tf.errors.InvalidArgumentError) as error:
+                run(drawn(2, 5, 6, 3))
+            said = ["patch_size_must_divide_the_image_unless"] if xla else ["`patch_size` must divide the", "[2 5 6 3]"]
+            assert all(part in str(error.value) for part in said)
+            with pytest.raises(tf.errors.InvalidArgumentError, match="must_have_the_least|must have at least 4 rows"):
+                run(drawn(2, 2, 6, 3))
+        keeping = tf.function(patches(2, 5, "keep"), input_signature=run.input_signature)
+        assert keeping(drawn(2, 5, 6, 3)).shape == (2, 3, 3, 5)
+
+    def test_predict_refuses_after_two_sizes_and_so_does_a_saved_model(self, tmp_path):
+        import tensorflow as tf
+
+        images = keras.Input((None, None, 3))
+        model = keras.Model(images, PatchEmbedding(4, 5)(images))
+        for size in (8, 12):
+            assert model.predict(drawn(1, size, size, 3), verbose=0).shape == (1, size // 4, size // 4, 5)
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="must.divide.the.image"):
+            model.predict(drawn(1, 9, 8, 3), verbose=0)
+        model.export(tmp_path / "saved", verbose=False)
+        served = tf.saved_model.load(tmp_path / "saved")
+        assert served.serve(drawn(1, 4, 8, 3)).shape == (1, 1, 2, 5)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`patch_size` must divide the image"):
+            served.serve(drawn(1, 9, 8, 3))
