@@ -65,3 +65,48 @@ def test_what_has_no_windows_is_refused():
         resize_windows(layers.WindowAttention(2, 3), 3)
     with pytest.raises(ValueError, match="`window_size` must be a positive integer"):
         resize_windows(windowed(), 0)
+
+
+def test_no_shift_stays_none_along_each_axis():
+    attention = resize_windows(windowed((3, 1), (1, 0)), 4).get_layer("block").attention
+    assert (attention.window_size, attention.shift_size) == ((4, 4), (2, 0))
+
+
+@pytest.mark.parametrize(("least", "wanted"), [((3, 2), (5, 5)), ((2, 2), (2, 2)), (None, None)])
+def test_the_least_grid_of_patches_follows_the_windows_whose_size_it_has(least, wanted):
+    images = keras.Input((None, None, 3))
+    x = layers.PatchEmbedding(2, 8, min_grid_size=least, name="patches")(images)
+    model = keras.Model(images, layers.WindowAttention(2, (3, 2))(x))
+    assert resize_windows(model, 5).get_layer("patches").min_grid_size == wanted
+
+
+@keras.saving.register_keras_serializable(package="keras_tx_tests")
+class OtherWindows(layers.WindowAttention):
+    pass
+
+
+@keras.saving.register_keras_serializable(package="keras_tx_tests")
+class OwnWindows(keras.layers.Layer):
+    """A layer whose config does not tell of the windows in it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.windows = layers.WindowAttention(2, 3, name="windows")
+
+    def build(self, input_shape):
+        self.windows.build(input_shape)
+
+    def call(self, inputs):
+        return self.windows(inputs)
+
+
+def test_windows_that_no_config_gives_and_adapters_in_blocks_are_refused():
+    adapted = windowed()
+    adapted.get_layer("block").attention.attention.query.enable_lora(2)
+    with pytest.raises(ValueError, match="resize it before `enable_lora`.* does not give .*query/lora_kernel_a"):
+        resize_windows(adapted, 4)
+    inputs, fixed = keras.Input((None, None, 8)), keras.Input((4, 4, 8))
+    with pytest.raises(ValueError, match="not in a layer of your own.* does not give .*bias_table"):
+        resize_windows(keras.Model(fixed, OwnWindows()(fixed)), 4)
+    with pytest.raises(ValueError, match="not of a subclass.* in which .*other is of class OtherWindows"):
+        resize_windows(keras.Model(inputs, OtherWindows(2, 3, name="other")(inputs)), 4)
