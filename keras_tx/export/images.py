@@ -1,5 +1,7 @@
 """Image files, as bytes, made the pixels that a model takes, by TensorFlow's own operations."""
 
+import numbers
+
 _CHANNELS = (1, 3)
 
 
@@ -11,7 +13,7 @@ def check(model, image_size, tokenizer=None, generate=None):
             f"image_size={image_size!r}, tokenizer={tokenizer!r}, generate={generate!r}."
         )
     is_size = isinstance(image_size, (list, tuple)) and len(image_size) == 2
-    if not is_size or any(type(size) is not int or size < 1 for size in image_size):
+    if not is_size or not all(_is_count(size) for size in image_size):
         raise ValueError(
             f"`image_size` must be (rows, columns), two positive integers. Received: image_size={image_size!r}."
         )
@@ -22,7 +24,11 @@ def check(model, image_size, tokenizer=None, generate=None):
             "`image_size` must be that of the model's images (B, rows, columns, channels), with 1 or 3 channels. Received: "
             f"image_size={image_size!r}, a model with inputs of shape {shapes}."
         )
-    return tuple(image_size)
+    return tuple(int(size) for size in image_size)
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
 
 
 def decoder(tf, image_size, target):
@@ -40,9 +46,11 @@ def decoder(tf, image_size, target):
         is_png = tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
         known = is_png | (tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff")
         message = [
-            "A file must be a JPEG or a PNG. Received: at this place of the batch, and beginning with these bytes:"
+            "A file must be a JPEG or a PNG. Received: at this place of the batch, and beginning with these bytes, as numbers:"
         ]
-        with tf.control_dependencies([tf.Assert(known, [*message, index, tf.strings.substr(contents, 0, 16)])]):
+        # As numbers: a message that is no UTF-8 text cannot be read by whoever asked.
+        start = tf.io.decode_raw(tf.strings.substr(contents, 0, 16), tf.uint8)
+        with tf.control_dependencies([tf.debugging.Assert(known, [*message, index, start], summarize=16)]):
             pixels = tf.io.decode_image(tf.identity(contents), channels=channels, expand_animations=False)
         pixels.set_shape((None, None, channels))
         return tf.image.resize(pixels, image_size, antialias=True)

@@ -60,7 +60,7 @@ def test_a_file_of_the_models_size_arrives_pixel_by_pixel(served):
 def test_files_of_any_size_and_kind_are_resized(served):
     image = pixels(9, 11)
     jpeg = tf.io.encode_jpeg(image, quality=95).numpy()
-    serve = served(as_it_came(None, None), (4, 6)).serve
+    serve = served(as_it_came(None, None), (np.int64(4), np.int32(6))).serve
     outputs = serve(tf.constant([jpeg, png(image), png(pixels(2, 3))]))
     decoded = tf.io.decode_jpeg(jpeg)
     for output, original in zip(outputs, (decoded, image, pixels(2, 3)), strict=True):
@@ -101,9 +101,12 @@ def test_an_empty_batch_gives_no_outputs(served, kind):
     assert loaded.serve(tf.constant([png(pixels(8, 8))])).shape == (1, 5)
 
 
-@pytest.mark.parametrize("contents", [b"GIF89a and more", b"", b"text"])
+@pytest.mark.parametrize("contents", [b"GIF89a and more", b"", b"text", b"BM\x86\xff\x00\x80"])
 def test_what_is_no_image_is_named_by_its_place(served, contents):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)must be a JPEG or a PNG.*\[1\]"):
+    start = " ".join(str(byte) for byte in contents[:16])
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=rf"(?s)must be a JPEG or a PNG.* as numbers:\] \[1\] \[{start}\]"
+    ):
         served(as_it_came(), (4, 6)).serve(tf.constant([png(pixels(4, 6)), contents]))
 
 
@@ -137,7 +140,7 @@ def test_a_process_with_tensorflow_alone_gives_the_same_probabilities(tmp_path):
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("size", [32, (4,), (4, 0), (4.0, 6), "46"])
+    @pytest.mark.parametrize("size", [32, (4,), (4, 0), (4.0, 6), (True, 6), "46"])
     def test_a_size_that_is_none(self, tmp_path, size):
         with pytest.raises(
             ValueError, match=r"`image_size` must be \(rows, columns\), two positive integers. Received"
