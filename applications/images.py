@@ -19,12 +19,12 @@ def image_input(input_shape):
     """
     is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
     sizes = [size for size in input_shape if size is not None] if is_shape else []
-    if not is_shape or input_shape[-1] is None or any(type(size) is not int or size < 1 for size in sizes):
+    if not is_shape or input_shape[-1] is None or not all(arguments.is_integer(size) and size > 0 for size in sizes):
         raise ValueError(
             "`input_shape` must be (rows, columns, channels), rows and columns positive integers or None, channels a positive "
             f"integer. Received: input_shape={input_shape!r}."
         )
-    return keras.Input(tuple(input_shape), name="images")
+    return keras.Input(tuple(size if size is None else int(size) for size in input_shape), name="images")
 
 
 def check_head(include_top, num_classes, pooling, poolings):

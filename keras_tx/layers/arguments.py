@@ -23,11 +23,16 @@ def positive_int(name, value, optional=False):
     return number
 
 
+def is_integer(value):
+    """Returns whether a value is an integer of Python or numpy, and no truth value."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def size(name, value):
-    """Returns the value; raises `ValueError` unless it is an integer of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    """Returns the value as an int; raises `ValueError` unless it is an integer of at least 0."""
+    if not is_integer(value) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0. Received: {name}={value!r}.")
-    return value
+    return int(value)
 
 
 def extent(name, value, least=1):
@@ -41,9 +46,9 @@ def extent(name, value, least=1):
 
 def seed(name, value):
     """Returns the value; raises `ValueError` unless it is `None` or an integer that the seed's state holds on every backend."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31):
+    if value is not None and (not is_integer(value) or not 0 <= value < 2**31):
         raise ValueError(f"`{name}` must be an integer in [0, 2**31) or None. Received: {name}={value!r}.")
-    return value
+    return value if value is None else int(value)
 
 
 def rate(name, value):

@@ -51,7 +51,7 @@ class Dropout(keras.layers.Layer):
         self.noise_shape = None if noise_shape is None else _noise_axes(noise_shape)
         self.supports_masking = True
         if self.rate > 0:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.built = True
 
     def call(self, inputs, training=False):

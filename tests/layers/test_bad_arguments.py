@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tx import layers
+from keras_tx.applications.images import image_input
 from keras_tx.layers import (
     ClassToken,
     Dropout,
@@ -182,3 +183,20 @@ def test_tied_logits_refuse_a_flag_that_is_none():
 def test_an_argument_that_the_layer_does_not_have_is_refused(layer):
     with pytest.raises((TypeError, ValueError), match="no_such_argument"):
         layer(**GOOD.get(layer, {}), no_such_argument=1)
+
+
+@pytest.mark.once
+def test_integers_of_numpy_are_integers_and_are_kept_as_those_of_python():
+    found = [
+        layers.MaskedMeanPooling(skip=np.int64(1)).skip,
+        layers.WindowAttention(2, np.int32(3), shift_size=(np.int64(1), 0)).shift_size[0],
+        layers.Dropout(0.1, seed=np.uint8(5)).seed,
+        image_input((np.int64(8), None, np.int32(3))).shape[1],
+    ]
+    assert found == [1, 1, 5, 8]
+    assert {type(number) for number in found} == {int}
+    for truth in (True, np.bool_(True)):
+        with pytest.raises(ValueError, match="`skip` must be an integer of at least 0. Received: skip="):
+            layers.MaskedMeanPooling(skip=truth)
+        with pytest.raises(ValueError, match=r"`input_shape` must be \(rows, columns, channels\)"):
+            image_input((truth, 8, 3))
