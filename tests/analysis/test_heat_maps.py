@@ -45,6 +45,14 @@ def test_scores_without_a_row_for_each_token_are_refused(shape):
         plots.plot_attention(np.zeros(shape), TOKENS)
 
 
+@pytest.mark.parametrize(
+    ("shape", "tokens", "keys"), [((0, 3, 3), TOKENS, None), ((2, 3, 3), [], None), ((2, 3, 3), TOKENS, [])]
+)
+def test_nothing_to_draw_is_refused(shape, tokens, keys):
+    with pytest.raises(ValueError, match=r"`scores` must have a head, .* Received: scores of shape .* key tokens"):
+        plots.plot_attention(np.zeros(shape), tokens, key_tokens=keys)
+
+
 def test_a_missing_matplotlib_is_answered_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'keras-tx\[plots\]'"):

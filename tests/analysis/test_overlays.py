@@ -46,6 +46,14 @@ def test_images_and_weights_that_do_not_belong_together_are_refused(images, weig
         plots.plot_overlay(np.zeros(images), np.zeros(weights))
 
 
+@pytest.mark.parametrize("weights", [[[0.5, -0.1]], [[np.nan, 1.0]], [[]]])
+def test_weights_that_no_scale_from_zero_holds_are_refused(weights):
+    with pytest.raises(
+        ValueError, match="`weights` must have at least one place, and be finite and not negative.*Received"
+    ):
+        plots.plot_overlay(np.zeros((1, 4, 4)), [weights])
+
+
 def test_titles_are_one_for_each_image():
     with pytest.raises(ValueError, match="Received: 1 for 2 images"):
         plots.plot_overlay(np.zeros((2, 4, 4)), np.zeros((2, 2, 2)), titles=["a"])

@@ -21,7 +21,7 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if the scores have another rank or there are more tokens than rows.
+        ValueError: if the scores have another rank, there are more tokens than rows, or there is no head or no token.
         ImportError: if matplotlib is missing, with the command that installs it.
 
     Example:
@@ -39,6 +39,11 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
     if scores.ndim != 3 or len(tokens) > scores.shape[1] or len(key_tokens) > scores.shape[2]:
         raise ValueError(
             "`scores` must have shape (heads, queries, keys), with a row for each token. Received: scores of shape "
+            f"{scores.shape}, {len(tokens)} tokens, {len(key_tokens)} key tokens."
+        )
+    if not len(scores) or not tokens or not key_tokens:
+        raise ValueError(
+            "`scores` must have a head, and `tokens` and `key_tokens` a token, to be drawn. Received: scores of shape "
             f"{scores.shape}, {len(tokens)} tokens, {len(key_tokens)} key tokens."
         )
     scores = scores[:, : len(tokens), : len(key_tokens)]

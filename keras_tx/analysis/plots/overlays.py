@@ -15,7 +15,7 @@ def plot_overlay(images, weights, titles=None, title=None, path=None):
     Args:
         images: array (B, Y, X, C) of 1 or 3 channels, or (B, Y, X): integers 0 to 255, or floats, taken for 0 to 255 if any
             is above 1 and for 0 to 1 else.
-        weights: float array (B, rows, columns), such as a row of `attention_rollout` on the grid of its patches.
+        weights: float array (B, rows, columns), none below zero, such as a row of `attention_rollout` on the grid of its patches.
         titles: B strings, one over each image, or `None`.
         title: str over the whole picture, or `None`.
         path: file to write, PNG by its ending, or `None`.
@@ -24,7 +24,8 @@ def plot_overlay(images, weights, titles=None, title=None, path=None):
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if images or weights have another rank or are not equally many, or there are no images.
+        ValueError: if images or weights have another rank or are not equally many, there are no images, or a weight is
+            negative or no number.
         ImportError: if matplotlib is missing, with the command that installs it.
 
     Example:
@@ -40,6 +41,11 @@ def plot_overlay(images, weights, titles=None, title=None, path=None):
         raise ValueError(
             "`images` must have shape (B, Y, X, 1 or 3) or (B, Y, X), and `weights` (B, rows, columns). Received: images of "
             f"shape {images.shape}, weights of shape {weights.shape}."
+        )
+    if weights.size == 0 or not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise ValueError(
+            "`weights` must have at least one place, and be finite and not negative, for a scale from zero. Received: "
+            f"weights of shape {weights.shape} from {weights.min(initial=np.inf)} to {weights.max(initial=-np.inf)}."
         )
     titles = [""] * len(images) if titles is None else list(titles)
     if len(titles) != len(images):
