@@ -97,7 +97,7 @@ def save_huggingface(model, folder, max_shard_bytes=None):
             `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that wires the
             same layers in the same way under names of its own. A classifier of one input is saved as one of two. A model of
             images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that does
-            the same.
+            the same; for one that does not rescale, a `preprocessor_config.json` that the folder has already stays as it is.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 
