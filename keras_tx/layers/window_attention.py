@@ -15,8 +15,12 @@ class WindowAttention(keras.layers.Layer):
 
     The map is cut into windows of the given size; with a shift, windows lie that much lower and further right, and hold no
     pairs that are no neighbours. A map that the window does not divide is filled up below and to the right, and the filling
-    is masked out: what real positions get does not depend on it, and a window larger than the map is attention over the
-    whole map. Where a window covers a whole axis nothing is shifted along it.
+    is masked out: what real positions get does not depend on what it holds, and a window larger than the map is attention over
+    the whole map. Where a window covers a whole axis of the map nothing is shifted along it.
+
+    The size of the map decides that, not its mask. So maps of different sizes, filled up to one and masked, get what each gets
+    alone only if the window covers an axis of the filled map where it covers that of the real one: a real part of 3 rows in a
+    window of 3 is shifted in a map of 5, and alone is not.
 
     Stands in the `attention` slot of `TransformerEncoder`.
 

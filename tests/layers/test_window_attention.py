@@ -178,3 +178,12 @@ def test_a_mask_of_another_shape_is_refused():
 def test_a_bias_for_other_heads_is_refused():
     with pytest.raises(ValueError, match="as many heads"):
         layers.MultiHeadSelfAttention(4, position_bias=layers.WindowPositionBias(2, 3))
+
+
+@pytest.mark.parametrize(("size", "alike"), [((4, 5), True), ((3, 3), False)])
+def test_the_size_of_the_map_decides_the_shift_and_not_its_mask(size, alike):
+    layer, x = made(3, 1), drawn(1, *size)
+    filled, real = np.full((1, 6, 5, WIDTH), np.nan, "float32"), np.zeros((1, 6, 5), bool)
+    filled[:, : size[0], : size[1]], real[:, : size[0], : size[1]] = x, True
+    found = array(layer(filled, mask=ops.convert_to_tensor(real)))[:, : size[0], : size[1]]
+    assert np.allclose(found, array(layer(x)), atol=1e-5) == alike
