@@ -37,18 +37,20 @@ def follow(model, inputs, attend, merge=None):
     Args:
         model: a functional `keras.Model` or a built `keras.Sequential`, which passed `check_chain`.
         inputs: a tensor or array, or several in the structure of the model's inputs.
-        attend: function `(path, scores, grid)`, called with the scores (B, N, T, T) of each attention as a numpy array, and
-            the `Grid`, or `None` where no layer has told of one.
+        attend: function `(path, scores, grid, moved)`, called with the scores (B, N, T, T) of each attention as a numpy array,
+            the `Grid`, or `None` where no layer has told of one, and the path of the last layer before this attention and
+            after the one before that moved positions and tells of nothing, or `None`: a Permute, or before there is a grid
+            one that changes the size of a map.
         merge: function `(path, weights)`, called where positions are merged after a layer attended to them: weights (B, T',
             T) say how much of each new position an old one is.
 
     Raises:
         ValueError: for a model in which a layer attends to another sequence than its own.
     """
-    grid, attended = None, False
+    grid, attended, moved = None, False, None
 
     def call_layer(layer, path, args, kwargs):
-        nonlocal grid
+        nonlocal grid, moved
         if attends(layer):
             return attention(layer, path, args, kwargs)
         outputs = layer(*args, **kwargs)
@@ -62,18 +64,20 @@ def follow(model, inputs, attend, merge=None):
             grid = Grid(*outputs.shape[1:3], stride, 0)
         elif grid is not None and isinstance(getattr(layer, "num_tokens", None), int):
             grid = grid._replace(num_tokens=grid.num_tokens + layer.num_tokens)
+        elif _moves(layer, shape, outputs, grid):
+            moved = path
         return outputs
 
     def attention(layer, path, args, kwargs):
-        nonlocal attended
+        nonlocal attended, moved
         asked = kwargs.get("return_attention_scores", False)
         outputs, scores = layer(*args, **{**kwargs, "return_attention_scores": True})
         if isinstance(scores, (tuple, list)) or _crosses(layer, args, kwargs):
             raise ValueError(
                 f"Every layer must attend to its own sequence. Received: {path}, which attends to another one as well."
             )
-        attend(path, ops.convert_to_numpy(scores), grid)
-        attended = True
+        attend(path, ops.convert_to_numpy(scores), grid, moved)
+        attended, moved = True, None
         return (outputs, scores) if asked else outputs
 
     walk(model, inputs, call_layer)
@@ -134,6 +138,15 @@ def merging_weights(batch, sizes, stride, mask=None):
         real = covered * ops.convert_to_numpy(mask).reshape(batch, 1, -1)
         covered = np.where(real.sum(-1, keepdims=True) > 0, real, covered)
     return covered / covered.sum(-1, keepdims=True)
+
+
+def _moves(layer, shape, outputs, grid):
+    """Returns whether a layer, which tells of nothing, gives positions another order, or the pixels of images another size."""
+    if isinstance(layer, keras.layers.Permute):
+        return tuple(layer.dims) != tuple(sorted(layer.dims))
+    after = tuple(getattr(outputs, "shape", ()))
+    same_pixels = isinstance(layer, (keras.layers.Cropping2D, keras.layers.ZeroPadding2D))
+    return grid is None and len(shape) == len(after) == 4 and shape[1:3] != after[1:3] and not same_pixels
 
 
 def _crosses(layer, args, kwargs):

@@ -14,7 +14,9 @@ def attention_distances(model, images):
 
     Args:
         model: functional `keras.Model` or built `keras.Sequential` of images (B, Y, X, C). `PatchEmbedding` must make its
-            positions, and `PatchMerging` alone may merge them; or any layers that tell of it by `position_stride`.
+            positions, and `PatchMerging` alone may merge them; or any layers that tell of it by `position_stride`. No layer
+            may give images another size before, as pooling does: their pixels would be others. Operations of `keras.ops`
+            between layers are not seen, and must leave positions where they are.
         images: tensor or array (B, Y, X, C).
 
     Returns:
@@ -22,7 +24,8 @@ def attention_distances(model, images):
 
     Raises:
         ValueError: if the model is a subclassed one, has no attention, attends in branches or to another sequence than its
-            own, or to positions that are on no grid.
+            own, or to positions that are on no grid, or that a layer moved which does not tell of it (Permute, or pooling before
+            there are patches).
 
     Example:
 
@@ -41,7 +44,12 @@ def attention_distances(model, images):
     attention_chain.check_chain(model)
     found, between = {}, {}
 
-    def attend(path, scores, grid):
+    def attend(path, scores, grid, moved):
+        if moved is not None:
+            raise ValueError(
+                "`model` must not move positions, or resize images, before it attends, but by layers with `position_stride`. "
+                f"Received: {path}, after {moved} did."
+            )
         if grid is None or scores.shape[-1] != grid.num_tokens + grid.rows * grid.columns:
             raise ValueError(
                 "`model` must attend to patches on a grid, as PatchEmbedding makes them. Received: "

@@ -24,7 +24,8 @@ def attention_rollout(model, inputs):
 
     Raises:
         ValueError: if the model is a subclassed one, has no attention, attends in branches or to another sequence than its
-            own, or changes its positions between two layers that attend in a way that no layer tells of.
+            own, or changes the count of its positions between two layers that attend in a way that no layer tells of, or
+            their order by a Permute. Operations of `keras.ops` between layers are not seen, and must keep the order.
 
     Example:
 
@@ -56,7 +57,12 @@ def _rollout(model, example):
             )
         total = weights @ total
 
-    def attend(path, scores, grid):
+    def attend(path, scores, grid, moved):
+        if moved is not None and total is not None:
+            raise ValueError(
+                "The positions that a layer attends to must stand in the order of the layer before. Received: "
+                f"{path}, after {moved} moved them."
+            )
         mean = scores[0].astype("float32").mean(axis=0)
         mean += np.eye(len(mean), dtype="float32")
         join(path, mean / mean.sum(axis=1, keepdims=True))

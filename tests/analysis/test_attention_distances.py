@@ -75,3 +75,28 @@ def test_a_grid_that_another_layer_changed_is_refused():
     model = keras.Model(images, layers.TransformerEncoder(8, attention=layers.WindowAttention(2, 2), name="block")(x))
     with pytest.raises(ValueError, match=r"block, which attends to 4 positions, on Grid\(rows=4, columns=4"):
         attention_distances(model, random(1, 8, 8, 3))
+
+
+@pytest.mark.parametrize("where", ["pooling", "convolution", "permute"])
+def test_a_layer_that_moves_pixels_or_patches_and_does_not_tell_is_refused(where):
+    images = keras.Input((8, 12, 3))
+    x = images
+    if where == "pooling":
+        x = keras.layers.AveragePooling2D(2, name="pooling")(x)
+    if where == "convolution":
+        x = keras.layers.Conv2D(3, 3, strides=2, padding="same", name="convolution")(x)
+    x = layers.PatchEmbedding(2, 8)(x)
+    if where == "permute":
+        x = keras.layers.Permute((2, 1, 3), name="permute")(x)
+    model = keras.Model(images, layers.TransformerEncoder(8, attention=layers.WindowAttention(2, 2), name="block")(x))
+    with pytest.raises(ValueError, match=f"must not move positions.* Received: block, after {where} did"):
+        attention_distances(model, random(1, 8, 12, 3))
+
+
+def test_layers_that_leave_positions_where_they_are_are_followed():
+    images = keras.Input((6, 4, 3))
+    x = keras.layers.Conv2D(3, 3, padding="same")(keras.layers.ZeroPadding2D(((0, 2), (0, 0)))(images))
+    x = keras.layers.Reshape((-1, 8))(layers.PatchEmbedding(2, 8)(x))
+    model = keras.Model(images, keras.layers.Flatten()(layers.MultiHeadSelfAttention(2, name="attention")(x)))
+    found, maps = attention_distances(model, random(1, 6, 4, 3)), attention_maps(model, random(1, 6, 4, 3))
+    np.testing.assert_allclose(found["attention"][0], from_definition(maps["attention"][0], (4, 2), (2, 2)), rtol=1e-5)

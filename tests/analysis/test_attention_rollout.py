@@ -118,6 +118,15 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"Received: later on 2 positions after 4"):
             attention_rollout(model, random(1, 4, 8))
 
+    def test_positions_in_another_order(self):
+        x = keras.Input((2, 2, 8))
+        y = keras.layers.Permute((2, 1, 3), name="turned")(layers.WindowAttention(2, 2)(x))
+        model = keras.Model(x, layers.WindowAttention(2, 2, name="later")(y))
+        with pytest.raises(
+            ValueError, match="in the order of the layer before. Received: later, after turned moved them"
+        ):
+            attention_rollout(model, random(1, 2, 2, 8))
+
     def test_no_attention_at_all(self):
         x = keras.Input((4,))
         with pytest.raises(ValueError, match=r"must have a layer that attends.*'only'"):
