@@ -86,7 +86,8 @@ def Swin(
     Raises:
         ValueError: for `num_layers` and `num_heads` that are no tuples of positive integers of one length, a `pooling` that
             is unknown or beside a head, an `input_shape` of another rank, or with other than three channels where pixels are
-            rescaled, and from the layers.
+            rescaled, and from the layers. A model that rescales refuses images of other channels when called, but a copy, or one
+            loaded from a file, takes one channel for three equal ones.
 
     Example:
 
@@ -182,4 +183,7 @@ def _rescaling(num_channels):
     scale = [1 / (255 * std) for std in _STD]
     offset = [-mean / std for mean, std in zip(_MEAN, _STD, strict=True)]
     # Of three axes, so that a global `image_data_format` of "channels_first" does not turn them.
-    return keras.layers.Rescaling([[scale]], offset=[[offset]], name="rescaling")
+    layer = keras.layers.Rescaling([[scale]], offset=[[offset]], name="rescaling")
+    # One channel would broadcast to three. A config holds no such rule: a copy or a loaded model has it no more.
+    layer.input_spec = keras.InputSpec(ndim=4, axes={-1: len(_MEAN)})
+    return layer
