@@ -15,7 +15,7 @@ def attention_distances(model, images):
     Args:
         model: functional `keras.Model` or built `keras.Sequential` of images (B, Y, X, C). `PatchEmbedding` must make its
             positions, and `PatchMerging` alone may merge them; or any layers that tell of it by `position_stride`. No layer
-            may give images another size before, as pooling does: their pixels would be others. Operations of `keras.ops`
+            may give images another size before, as pooling does; their pixels would be others. Operations of `keras.ops`
             between layers are not seen, and must leave positions where they are.
         images: tensor or array (B, Y, X, C).
 
