@@ -5,9 +5,8 @@
 
 A stack of encoder blocks (pre-norm) over one sequence of vectors, loss and gradients of all weights, each candidate and length
 in a process of its own. The peak is the most that the process held during a step after the first, less what it held before
-the model was made. Where all pairs would not fit the machine, a candidate is left out and the table says so. XLA's CPU
-compiler gives back what `recompute` saves with its memory scheduler alone, so the program sets
-`--xla_cpu_enable_concurrency_optimized_scheduler=false` for every candidate. Prints a table, and JSON last.
+the model was made. Where all pairs would not fit the machine, a candidate is left out and the table says so.
+Prints a table, and JSON last.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import time
 
 from timing import machine
 
-SCHEDULER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 CANDIDATES = {
     "keras": "keras.layers.MultiHeadAttention, all pairs at once",
     "whole": "keras_tx, all pairs at once",
@@ -96,8 +94,7 @@ def work(candidate, settings):
 
 def run(candidate, length, settings):
     """Returns peak bytes and seconds of a step, measured in a new process, or `None` where that did not run."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {SCHEDULER}".strip()
-    environment = {**os.environ, "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     options = [f"--{name}={getattr(settings, name)}" for name in ("layers", "width", "heads", "jit")]
     options += ["--causal"] if settings.causal else []
     command = [sys.executable, __file__, "--work", candidate, "--length", str(length), *options]
