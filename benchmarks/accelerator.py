@@ -22,6 +22,8 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import keras
 import numpy as np
+from bert_pretraining import bert_config
+from generate import gpt2_config
 from timing import alternate, machine, ratio
 
 from keras_tx import applications, decoding
@@ -105,32 +107,11 @@ def train(name, settings):
     if "transformers" in settings.peers:
         import transformers
 
-        shared = {"vocab_size": size["vocabulary_size"]}
         if name == "gpt":
-            config = transformers.GPT2Config(
-                **shared,
-                n_positions=size["sequence_length"],
-                n_embd=size["hidden_dim"],
-                n_layer=size["num_layers"],
-                n_head=size["num_heads"],
-                n_inner=size["intermediate_dim"],
-                resid_pdrop=0.0,
-                embd_pdrop=0.0,
-                attn_pdrop=0.0,
-            )
+            config = gpt2_config(size, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
             peer = transformers.GPT2LMHeadModel(config)
         else:
-            config = transformers.BertConfig(
-                **shared,
-                max_position_embeddings=size["sequence_length"],
-                hidden_size=size["hidden_dim"],
-                num_hidden_layers=size["num_layers"],
-                num_attention_heads=size["num_heads"],
-                intermediate_size=size["intermediate_dim"],
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-            )
-            peer = transformers.BertForSequenceClassification(config)
+            peer = transformers.BertForSequenceClassification(bert_config(size, 0.0))
         runs["transformers"] = torch_trainer(torch_model(peer), inputs, lambda outputs: outputs.logits, labels)
     seconds = alternate(runs, settings.rounds, warm_up=3)
     flops = train_flops(model, batch, length, size["num_layers"], size["hidden_dim"], name == "gpt")
@@ -153,15 +134,7 @@ def generate(settings):
             import torch
             import transformers
 
-            config = transformers.GPT2Config(
-                vocab_size=size["vocabulary_size"],
-                n_positions=size["sequence_length"],
-                n_embd=size["hidden_dim"],
-                n_layer=size["num_layers"],
-                n_head=size["num_heads"],
-                n_inner=size["intermediate_dim"],
-            )
-            peer = transformers.GPT2LMHeadModel(config).to(torch_device(), torch.bfloat16).eval()
+            peer = transformers.GPT2LMHeadModel(gpt2_config(size)).to(torch_device(), torch.bfloat16).eval()
             ids = torch.from_numpy(prompts).long().to(torch_device())
             options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "pad_token_id": 0}
             runs["transformers"] = lambda peer=peer, ids=ids, options=options: peer.generate(ids, **options).cpu()

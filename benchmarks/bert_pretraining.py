@@ -74,11 +74,11 @@ def _keras_step(model, inputs, labels, weights, jit):
     return lambda: float(np.ravel(model.train_on_batch(inputs, labels, weights))[0])
 
 
-def transformers(size, dropout, jit):
-    import torch
+def bert_config(size, dropout):
+    """The configuration by which transformers makes the BERT of a table of sizes."""
     import transformers
 
-    config = transformers.BertConfig(
+    return transformers.BertConfig(
         vocab_size=size["vocabulary_size"],
         num_hidden_layers=size["num_layers"],
         num_attention_heads=size["num_heads"],
@@ -88,7 +88,13 @@ def transformers(size, dropout, jit):
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
-    model = transformers.BertForPreTraining(config).train()
+
+
+def transformers(size, dropout, jit):
+    import torch
+    import transformers
+
+    model = transformers.BertForPreTraining(bert_config(size, dropout)).train()
     optimizer = torch.optim.AdamW(model.parameters(), RATE)
     inputs, labels, _ = (
         {name: torch.tensor(value.astype("int64")) for name, value in part.items()} for part in batch(size)

@@ -67,19 +67,26 @@ def keras_hub(size, new):
     return model, run
 
 
-def transformers(size, new):
-    import torch
+def gpt2_config(size, **options):
+    """The configuration by which transformers makes the GPT-2 of a table of sizes."""
     import transformers
 
-    config = transformers.GPT2Config(
+    return transformers.GPT2Config(
         vocab_size=size["vocabulary_size"],
         n_positions=size["sequence_length"],
         n_embd=size["hidden_dim"],
         n_layer=size["num_layers"],
         n_head=size["num_heads"],
         n_inner=size["intermediate_dim"],
+        **options,
     )
-    model = transformers.GPT2LMHeadModel(config).eval()
+
+
+def transformers(size, new):
+    import torch
+    import transformers
+
+    model = transformers.GPT2LMHeadModel(gpt2_config(size)).eval()
 
     def run(prompts):
         ids = torch.tensor(prompts)

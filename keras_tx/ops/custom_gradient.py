@@ -16,12 +16,12 @@ def custom_gradient(forward, backward):
         A function `(*tensors) -> outputs`.
 
     Raises:
-        NotImplementedError: on a backend that has no such thing.
+        ValueError: on a backend that has no such thing.
     """
     name = keras.backend.backend()
     if name not in _BACKENDS:
-        raise NotImplementedError(
-            f"Attention in blocks needs one of the backends {', '.join(sorted(_BACKENDS))}. Received: backend {name}."
+        raise ValueError(
+            f"The backend must be one of {', '.join(sorted(_BACKENDS))} for attention in blocks. Received: backend {name}."
         )
     return _BACKENDS[name](forward, backward)
 
