@@ -18,7 +18,9 @@ def recompute(function, *tensors):
     Reference:
         Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 3.
     """
-    return _BACKENDS[keras.backend.backend()](function, tensors)
+    # A backend that has no gradients keeps nothing anyway.
+    run = _BACKENDS.get(keras.backend.backend(), lambda function, tensors: function(*tensors))
+    return run(function, tensors)
 
 
 def _tensorflow(function, tensors):
@@ -56,8 +58,9 @@ def _after(upstream, floats, zero):
     A barrier says so too, but XLA takes it out before it decides on an order, and would then compute all again at once, before
     the backward pass begins. What is NaN or infinite above makes all NaN.
     """
-    none = ops.cast(zero, "float32") * ops.cast(ops.reshape(upstream, (-1,))[:1], "float32")
-    return [each + ops.reshape(ops.cast(none, each.dtype), (1,) * len(each.shape)) for each in floats]
+    first = ops.sum(ops.reshape(upstream, (-1,))[:1])  # a scalar for an empty batch too
+    none = ops.cast(zero, "float32") * ops.cast(first, "float32")
+    return [each + ops.cast(none, each.dtype) for each in floats]
 
 
 def _jax(function, tensors):

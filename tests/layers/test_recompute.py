@@ -50,6 +50,12 @@ def test_outputs_gradients_and_seeds_are_the_same(kind):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_an_empty_batch_has_gradients_of_zero():
+    made, inputs = block("TransformerEncoder", True), tensor(np.zeros((0, LENGTH, WIDTH)), "float32")
+    found = gradients(lambda: ops.sum(made(inputs, training=True)), made.trainable_variables)()
+    assert all(each is not None and np.abs(each).max() == 0 for each in found)
+
+
 def model(recompute, dtype="float32"):
     """With masks that Keras carries, a layer of state in a slot, and a loss that a part of the block adds."""
     keras.utils.set_random_seed(5)
