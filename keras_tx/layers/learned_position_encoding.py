@@ -67,13 +67,13 @@ class LearnedPositionEncoding(keras.layers.Layer):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         length = ops.shape(inputs)[1]
         if cache is None:
-            token_ids.check_length("inputs", length, self.sequence_length)
+            length = token_ids.check_length("inputs", length, self.sequence_length)
             # Cut to the table, as in `TokenAndPositionEmbedding`.
             return inputs + self.position_embedding(positions.counted(length)[: self.sequence_length] + self.offset)
         decode_state.check_count(cache, inputs)
         mask = masks.over_positions(inputs, mask)
         if mask is None:
-            token_ids.check_length("inputs", length, self.sequence_length)
+            length = token_ids.check_length("inputs", length, self.sequence_length)
         where = positions.counted(length, mask, cache)
         token_ids.check_positions(where, self.sequence_length)
         # Padding after the last place of the table has no position of its own.

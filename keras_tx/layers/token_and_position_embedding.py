@@ -92,14 +92,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         length = ops.shape(inputs)[1]
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
         if cache is None:
-            token_ids.check_length("inputs", length, self.sequence_length)
+            length = token_ids.check_length("inputs", length, self.sequence_length)
             # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
             return self._add_positions(outputs, positions.counted(length)[: self.sequence_length])
         decode_state.check_count(cache, inputs)
         if mask is None:
             mask = self.compute_mask(inputs)
         if mask is None:
-            token_ids.check_length("inputs", length, self.sequence_length)
+            length = token_ids.check_length("inputs", length, self.sequence_length)
         where = positions.counted(length, mask, cache)
         return self._add_positions(outputs, where), positions.advanced(cache, length, mask)
 

@@ -43,9 +43,12 @@ def check_length(name, length, sequence_length):
         name: the argument's name.
         length: T, an integer, or a scalar tensor where a graph was traced for any length.
         sequence_length: int, the length of the table, or `None` where there is none.
+
+    Returns:
+        The length. What is made of it in a graph waits for the check, and so raises no error of its own before.
     """
     if sequence_length is None:
-        return
+        return length
     message = f"`{name}` must not be longer than the position table. Received: length %s with sequence_length={sequence_length}."
     if isinstance(length, int):
         if length > sequence_length:
@@ -54,7 +57,10 @@ def check_length(name, length, sequence_length):
         import tensorflow as tf
 
         if tf.is_tensor(length):
-            tf.debugging.assert_less_equal(length, sequence_length, message=message % "of the batch")
+            said = tf.debugging.assert_less_equal(length, sequence_length, message=message % "of the batch")
+            with tf.control_dependencies([] if said is None else [said]):
+                return tf.identity(length)
+    return length
 
 
 def check_positions(where, sequence_length):
