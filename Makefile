@@ -10,7 +10,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := tensorflow,jax,text,plots,checkpoints,examples,test
+EXTRAS := tensorflow,jax,text,plots,checkpoints,distribution,examples,test
 
 # TensorFlow's notes on the processor.
 export TF_CPP_MIN_LOG_LEVEL ?= 2

@@ -9,8 +9,11 @@ one, and a folder that all of them see (a number on each host, and one process a
 
 On TPU hosts and under Slurm JAX finds the address and the numbers itself: `--coordinator auto` on each host.
 
-All weights are on every device, and each process reads its rows of each batch alone. A process that is lost ends the others
-within the timeout and a few seconds; the same line started again goes on from the last whole epoch.
+All weights are on every device, and each process reads its rows of each batch alone. `--model-axis N` splits heads and
+feed-forward columns over N devices instead, which then read the same rows (if these are devices of several processes, the backup
+needs `pip install orbax-checkpoint`). A process that is lost ends the others within the timeout and a few seconds; the same line
+started again, with as many processes or another number, goes on from the last whole epoch. (The others end by an error of
+JAX's runtime, which prints much; the last line says which process was lost.)
 """
 
 import argparse
@@ -31,6 +34,7 @@ import keras
 import numpy as np
 import python_text
 
+from keras_tx import distribution
 from keras_tx.applications import GPT
 from keras_tx.backup import Backup
 
@@ -47,19 +51,19 @@ class Windows(keras.utils.PyDataset):
     Args:
         tokens: integer array (N,).
         batch: int, rows of all processes together.
-        process: int, the number of this process.
-        processes: int, how many there are.
+        part: int, which part of the rows this process reads.
+        parts: int, how many there are.
         seed: int.
     """
 
-    def __init__(self, tokens, batch, process, processes, seed=0):
+    def __init__(self, tokens, batch, part, parts, seed=0):
         super().__init__()
-        if batch % processes:
+        if batch % parts:
             raise ValueError(
-                f"The processes must divide the batch. Received: a batch of {batch} rows, {processes} processes."
+                f"The processes must divide the batch. Received: a batch of {batch} rows for {parts} processes."
             )
-        share = batch // processes
-        self.rows = slice(process * share, (process + 1) * share)
+        share = batch // parts
+        self.rows = slice(part * share, (part + 1) * share)
         self.tokens, self.batch, self.seed, self.epoch = tokens, batch, seed, 0
 
     def follow(self):
@@ -107,18 +111,38 @@ def check_agreement(settings):
         ) from None
 
 
+def spread(model_axis):
+    """Sets how weights and batches lie on the devices of all processes, and returns which part of how many this one reads."""
+    devices, processes = keras.distribution.list_devices(), jax.process_count()
+    replicas, left = divmod(len(devices), model_axis)
+    if left or not replicas or max(replicas, processes) % min(replicas, processes):
+        raise ValueError(
+            "The model axis must divide the devices, and lie in one process or fill several. Received: "
+            f"--model-axis {model_axis}, {len(devices)} devices of {processes} processes."
+        )
+    if model_axis == 1:
+        how = keras.distribution.DataParallel(auto_shard_dataset=False)
+    else:
+        mesh = keras.distribution.DeviceMesh((replicas, model_axis), ("batch", "model"), devices)
+        how = distribution.ModelParallel(layout_map=distribution.layout_map(mesh), auto_shard_dataset=False)
+    keras.distribution.set_distribution(how)
+    parts = min(replicas, processes)
+    return jax.process_index() * parts // processes, parts
+
+
 def train(options):
     """Trains in one of the processes, and has the first write the losses."""
     if options.processes > 1 or options.coordinator:
         connect(options)
     text = "\0".join(python_text.load_topics().values()).encode()
     settings = {"size": {**SIZE, "hidden_dim": options.hidden_dim}, "batch": options.batch, "epochs": options.epochs}
+    settings["model_axis"] = options.model_axis
     check_agreement({**settings, "text": hashlib.sha256(text).hexdigest(), "processes": jax.process_count()})
     keras.utils.set_random_seed(0)
-    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    part, parts = spread(options.model_axis)
     model = GPT(256, LENGTH, **settings["size"])
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    windows = Windows(np.frombuffer(text, "uint8"), options.batch, jax.process_index(), jax.process_count())
+    windows = Windows(np.frombuffer(text, "uint8"), options.batch, part, parts)
     first = jax.process_index() == 0
     history = model.fit(
         windows,
@@ -169,15 +193,18 @@ def start(options):
 
 def main():
     """Starts the processes, or is one of them."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--processes", type=int, default=2)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=2, help="of all hosts together (default 2)")
     parser.add_argument("--process", type=int, help="the number of this one; without it all are started here")
     parser.add_argument("--coordinator", help="host:port of process 0, or auto")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=16, help="rows of all processes together")
-    parser.add_argument("--hidden-dim", type=int, default=SIZE["hidden_dim"])
-    parser.add_argument("--timeout", type=int, default=60, help="seconds without a sign of life")
-    parser.add_argument("--output", type=Path, default=Path("outputs/distributed_gpt"))
+    parser.add_argument("--epochs", type=int, default=10, help=f"of {STEPS} steps each (default 10)")
+    parser.add_argument("--batch", type=int, default=16, help="rows of all processes together (default 16)")
+    parser.add_argument("--model-axis", type=int, default=1, help="devices that split the weights (default 1: none)")
+    parser.add_argument("--hidden-dim", type=int, default=SIZE["hidden_dim"], help="width of the model (default 32)")
+    parser.add_argument("--timeout", type=int, default=60, help="seconds without a sign of life (default 60)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/distributed_gpt"), help="folder of backup and losses"
+    )
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.process is None and options.coordinator is None and options.processes > 1:

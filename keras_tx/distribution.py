@@ -79,8 +79,9 @@ class ModelParallel(keras.distribution.ModelParallel):
 
     Raises:
         ValueError: as `layout_map`; for a mesh without an axis for batches; when a model is built, for a weight that its axis
-            does not divide or whose layout is of another rank; when it is fed, for a first batch that is not divided (of a
-            later one, such as a smaller last one, JAX says the same in its words: `IndivisibleError`, a `ValueError`).
+            does not divide or whose layout is of another rank; when it is fed, for a first batch that is not divided. (Of a
+            later one, such as a smaller last one, JAX says the same in its words: `IndivisibleError`, a `ValueError`.) A model
+            whose first batch was refused has lost its weights, as with all distributions of Keras: load them again.
 
     Example:
 
@@ -96,7 +97,12 @@ class ModelParallel(keras.distribution.ModelParallel):
     """
 
     def __init__(self, *, layout_map, batch_dim_name=None, auto_shard_dataset=True):
-        mesh = getattr(layout_map, "device_mesh", None)
+        if not isinstance(layout_map, keras.distribution.LayoutMap):
+            raise ValueError(
+                "`layout_map` must be a keras.distribution.LayoutMap, such as keras_tx.distribution.layout_map(mesh) makes. "
+                f"Received: layout_map={layout_map!r}."
+            )
+        mesh = layout_map.device_mesh
         _check_mesh(mesh)
         batch_axes = [axis for axis in mesh.axis_names if axis != _MODEL]
         if not batch_axes or batch_dim_name not in (None, *batch_axes):
@@ -138,7 +144,8 @@ class ModelParallel(keras.distribution.ModelParallel):
         if len(data_shape) and data_shape[0] % parts:
             raise ValueError(
                 "The devices on the batch axis of the mesh must divide each batch. Received: a batch of "
-                f"{data_shape[0]} rows, and {parts} devices of this process on the axis {self.batch_dim_name!r}."
+                f"{data_shape[0]} rows, and {parts} devices of this process on the axis {self.batch_dim_name!r}. Keras has taken "
+                "the weights out of the model for the step: load them again before another call."
             )
         return super().get_data_layout(data_shape)
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -39,7 +40,10 @@ def test_a_training_goes_on_from_its_backup_with_the_state_of_its_optimizer(tmp_
     assert int(model.optimizer.iterations) == 8
     assert model.history.epoch == [2, 3]
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-4"]
-    again, model = fitted(4, Backup(tmp_path))
+    with pytest.warns(
+        UserWarning, match="holds 4 epochs of training, and `fit` was asked for no more than 4: .*nothing"
+    ):
+        again, model = fitted(4, Backup(tmp_path))
     same(again, wanted)
     assert model.history.epoch == []
 
@@ -76,12 +80,42 @@ def test_a_process_killed_inside_a_backup_leaves_the_one_before(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-4"]
 
 
-@pytest.mark.parametrize("size", [0, 1000])
-def test_a_damaged_backup_is_named(tmp_path, size):
+def cut(file):
+    os.truncate(file, 1000)
+
+
+def alter(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+
+
+def damaged(folder, file, damage):
+    """Damages a file of a backup, and asserts that `fit` says so."""
+    kept = file.read_bytes()
+    damage(file)
+    wrong = "is missing" if damage is Path.unlink else "was cut off or altered"
+    name = file.relative_to(folder).as_posix()
+    with pytest.raises(ValueError, match=f"A backup must be whole, .*{folder.name}: .*: .* in which {name} {wrong}"):
+        fitted(9, Backup(folder.parent))
+    file.write_bytes(kept)
+
+
+every_damage = pytest.mark.parametrize("damage", [cut, alter, Path.unlink])
+
+
+@every_damage
+def test_a_damaged_backup_is_named(tmp_path, damage):
     fitted(1, Backup(tmp_path))
-    os.truncate(tmp_path / "epoch-1" / "latest.weights.h5", size)
-    with pytest.raises(ValueError, match="A backup must be readable; .*epoch-1: OSError: .*"):
-        fitted(2, Backup(tmp_path))
+    damaged(tmp_path / "epoch-1", tmp_path / "epoch-1" / "latest.weights.h5", damage)
+
+
+def test_a_backup_of_another_model_is_named(tmp_path):
+    fitted(1, Backup(tmp_path))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="(?s)A backup must be whole, and of this model.*epoch-1: ValueError: .*shape"):
+        model.fit(ROWS, ROWS[:, :1], callbacks=[Backup(tmp_path)], verbose=0)
 
 
 def test_a_file_is_no_folder_of_backups(tmp_path):
@@ -90,12 +124,45 @@ def test_a_file_is_no_folder_of_backups(tmp_path):
         fitted(1, Backup(tmp_path / "file"))
 
 
-def test_weights_that_are_split_over_processes_are_refused_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(backup, "_is_here", lambda weight: not weight.path.endswith("dense_1/kernel"))
-    with pytest.raises(
-        ValueError, match="must hold all of each weight; take .*OrbaxCheckpoint .*Received: .*dense_1/kernel"
-    ):
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="weights are split over processes on JAX")
+def test_weights_that_are_split_over_processes_are_written_by_all_through_orbax(tmp_path, monkeypatch):
+    wanted, _ = fitted(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "_is_here", lambda weight: not weight.path.endswith("dense_1/kernel"))
         fitted(1, Backup(tmp_path))
+        fitted(2, Backup(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-2"]
+    assert (tmp_path / "epoch-2" / "parts").is_dir()
+    files = [path for path in (tmp_path / "epoch-2" / "parts").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    for damage in (cut, alter, Path.unlink):
+        damaged(tmp_path / "epoch-2", largest, damage)
+    (tmp_path / "epoch-3.partial" / "parts.orbax-checkpoint-tmp").mkdir(parents=True)  # as a kill leaves it
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(1)])
+    other.compile(keras.optimizers.Adam(), "mse")
+    with pytest.raises(
+        ValueError, match="A backup must be whole, .*epoch-2: ValueError: the shapes of its variables are"
+    ):
+        other.fit(ROWS, ROWS[:, :1], callbacks=[Backup(tmp_path)], verbose=0)
+    resumed, model = fitted(4, Backup(tmp_path))
+    same(resumed, wanted)
+    assert model.history.epoch == [2, 3]
+    assert int(model.optimizer.iterations) == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-4"]
+
+
+def test_without_orbax_split_weights_ask_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(backup, "_is_here", lambda weight: False)
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with pytest.raises(ImportError, match="needs Orbax: pip install orbax-checkpoint"):
+        fitted(1, Backup(tmp_path))
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX reads it")
+def test_a_backup_split_over_processes_is_refused_where_nothing_reads_it(tmp_path):
+    (tmp_path / "epoch-2" / "parts").mkdir(parents=True)
+    with pytest.raises(ValueError, match="A backup must be whole, .*it was split over processes, which is read on JAX"):
+        fitted(4, Backup(tmp_path))
 
 
 def test_a_whole_folder_has_its_name_when_all_is_written(tmp_path):
@@ -113,7 +180,26 @@ def test_a_whole_folder_has_its_name_when_all_is_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name != "runs"] == ["c.partial"]
     with backup.whole_folder(tmp_path / "c"):
         pass
-    assert [*(tmp_path / "c").iterdir()] == []
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["SHA256SUMS"]
+
+
+@every_damage
+def test_a_damaged_folder_names_the_file(tmp_path, damage):
+    with backup.whole_folder(tmp_path / "a") as beside:
+        (beside / "b").mkdir()
+        (beside / "b" / "c.bin").write_bytes(bytes(3000))
+    backup.check_folder(tmp_path / "a")
+    assert "  b/c.bin\n" in (tmp_path / "a" / "SHA256SUMS").read_text()
+    damage(tmp_path / "a" / "b" / "c.bin")
+    with pytest.raises(ValueError, match="Each file must be as it was saved. Received: .*, in which b/c.bin (is|was)"):
+        backup.check_folder(str(tmp_path / "a"))
+
+
+def test_a_folder_without_sums_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match="must be a folder that `whole_folder` wrote. Received: .*, without SHA256SUMS"
+    ):
+        backup.check_folder(tmp_path)
 
 
 def wide():

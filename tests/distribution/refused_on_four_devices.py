@@ -59,6 +59,12 @@ def test_what_is_no_mesh_is_refused(given):
         distribution.layout_map(given)
 
 
+@pytest.mark.parametrize("given", [None, mesh(2, 2)])
+def test_what_is_no_layout_map_is_refused(given):
+    with pytest.raises(ValueError, match="`layout_map` must be a keras.distribution.LayoutMap.* Received: layout_map="):
+        distribution.ModelParallel(layout_map=given)
+
+
 def test_a_mesh_without_a_model_axis_is_refused():
     with pytest.raises(ValueError, match=r"with an axis 'model'. Received: a mesh with axes \('data', 'heads'\)"):
         distribution.layout_map(mesh(2, 2, axes=("data", "heads")))
