@@ -1,28 +1,39 @@
-"""Saves of a training's state, and of anything else, that a kill at any moment leaves whole."""
+"""A training's state, backed up so that a kill at any moment leaves it whole."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
 import keras
+import numpy as np
 
-_SUMS = "SHA256SUMS"
+from .whole_folders import check_files, check_folder, partial, whole_folder
+
+__all__ = ["Backup", "check_folder", "whole_folder"]
+
+_EPOCH = "training_metadata.json"  # by Keras, like the next
+_WEIGHTS = "latest.weights.h5"
 _PARTS = "parts"
-_WHOLE = re.compile(r"epoch-(\d+)")
+_SEEDS = "seeds.npz"
+_NAME = re.compile(r"epoch-([1-9]\d*)")
 
 
 class Backup(keras.callbacks.Callback):
     """Backs up the state of a training after each epoch, and takes it up again when `fit` starts.
 
-    What is written is that of `keras.callbacks.BackupAndRestore`: weights, the optimizer's state, and the epoch. That callback
-    overwrites its files one after the other: a kill between them leaves the weights of one epoch beside the number of another,
-    and a kill inside one leaves no weights at all. Here each backup is a new folder beside the last one, named `epoch-N` only
-    when all of it has reached the disk, and the last one is removed after that.
+    What is written is that of `keras.callbacks.BackupAndRestore`: weights, the optimizer's state, and the epoch; and the state of
+    seeds, which that leaves out. That callback overwrites its files one after the other: a kill between them leaves the weights
+    of one epoch beside the number of another, and a kill inside one leaves no weights at all. Here each backup is a new folder
+    beside the last one, named `epoch-N` only when all of it has reached the disk, and the last one is removed after that.
+
+    The order in which `fit` shuffles arrays is not part of the state: for the very steps of an undisturbed training take
+    `shuffle=False`, or a dataset whose order depends on the epoch. (Nor is torch's own generator, from which
+    `keras.layers.Dropout` draws there without a seed.)
 
     Of several processes that train together the first writes, from its own memory, and all read: the folder must be one that all
     see. A process that has reached the end of an epoch does not wait for the first one's backup. Weights of which each process
@@ -35,8 +46,9 @@ class Backup(keras.callbacks.Callback):
         folder: str or path, of one training; made if it is not there.
 
     Raises:
-        ValueError: when `fit` starts, for a folder that is a file, or whose backup is damaged, named with the file in it, or is
-            that of another model or optimizer.
+        ValueError: for no path; when `fit` starts, for a place that no folder can be made or written in, for a backup that is
+            damaged (named, with the file in it) or that of another model or optimizer, and for processes that see different
+            backups; at the end of an epoch, for a backup of it that something else has written meanwhile.
         ImportError: at the end of an epoch, if weights are split over processes and `orbax-checkpoint` is not installed.
 
     Example:
@@ -52,169 +64,130 @@ class Backup(keras.callbacks.Callback):
 
     def __init__(self, folder):
         super().__init__()
+        if not folder or not isinstance(folder, (str, os.PathLike)):
+            raise ValueError(f"`folder` must be the path of a folder. Received: folder={folder!r}.")
         self.folder = Path(folder)
 
     def on_train_begin(self, logs=None):
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"`folder` must be a folder. Received: folder={str(self.folder)!r}, which is a file.")
-        whole = self._whole()
-        if whole:
-            try:
-                self._restore(whole[-1])
-            except Exception as error:  # of HDF5, of Orbax or of Keras, by what is wrong
-                raise ValueError(
-                    "A backup must be whole, and of this model and optimizer; remove it to start anew. Received: "
-                    f"{whole[-1]}: {type(error).__name__}: {error}"
-                ) from error
-            done, asked = _number(whole[-1]), self.params.get("epochs")
-            if asked is not None and asked <= done:
-                warnings.warn(
-                    f"{self.folder} holds {done} epochs of training, and `fit` was asked for no more than {asked}: it trains "
-                    "nothing.",
-                    stacklevel=2,
-                )
+        if _process()[0] == 0:
+            _check_place(self.folder)
+        found = self._found()
+        _check_agreement(self.folder, _number(found[-1]) if found else None)
+        if not found:
+            return
+        try:
+            self._restore(found[-1])
+        except Exception as error:  # of HDF5, of Orbax or of Keras, by what is wrong
+            raise ValueError(
+                "A backup must be whole, and of this model and optimizer; remove it to start anew. Received: "
+                f"{found[-1]}: {type(error).__name__}: {error}"
+            ) from error
+        done, asked = _number(found[-1]), self.params.get("epochs")
+        if asked is not None and asked <= done:
+            warnings.warn(
+                f"{self.folder} holds {done} epochs of training, and `fit` was asked for no more than {asked}: it trains "
+                "nothing.",
+                stacklevel=2,
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         split = not all(_is_here(weight) for weight in self.model.weights)
-        first, path = _process()[0] == 0, self.folder / f"epoch-{epoch + 1}"
-        if not first:
+        path = self.folder / f"epoch-{epoch + 1}"
+        if _process()[0] != 0:
             if split:
-                _write_parts(_partial(path), self.model)
+                _write_parts(partial(path), self.model)
             return
-        earlier = self._whole()
-        if path in earlier:  # that of a training that went on from elsewhere
-            shutil.rmtree(path)
+        earlier = self._found()
+        if path.exists():
+            raise ValueError(
+                f"Each training must have a folder of its own. Received: {path}, which something else has written meanwhile."
+            )
         with whole_folder(path) as beside:
             if split:
-                (beside / "training_metadata.json").write_text(json.dumps({"epoch": epoch + 1}))  # as Keras reads it
+                (beside / _EPOCH).write_text(json.dumps({"epoch": epoch + 1}))
                 _write_parts(beside, self.model)
             else:
-                # Keras makes a variable when it saves an optimizer; distributed, it would wait for the other processes' own.
-                distribution = keras.distribution.distribution()
-                keras.distribution.set_distribution(None)
-                try:
+                with _not_distributed():
                     self._keras(beside).on_epoch_end(epoch)
-                finally:
-                    keras.distribution.set_distribution(distribution)
+                np.savez(beside / _SEEDS, *[keras.ops.convert_to_numpy(each) for each in _seeds(self.model)])
         for each in earlier:
-            if each != path:
+            if (each / _EPOCH).exists():  # else it is somebody else's
                 shutil.rmtree(each)
 
     def _restore(self, path):
-        _check_files(path, *_process())
-        if (path / _PARTS).exists():
-            _read_parts(path, self.model)
+        check_files(path, *_process())
+        split = (path / _PARTS).exists()
+        for name in (_EPOCH, *([] if split else [_WEIGHTS])):
+            if not (path / name).is_file():
+                raise ValueError(f"{name} is missing")
+        epoch = json.loads((path / _EPOCH).read_text())["epoch"]
+        if epoch != _number(path):
+            raise ValueError(f"{_EPOCH} says epoch {epoch}")
         with warnings.catch_warnings():  # with another optimizer Keras goes on, and only warns
             warnings.filterwarnings("error", "Skipping variable loading")
             self._keras(path).on_train_begin()
+        if split:
+            _read_parts(path, self.model)
+        elif (path / _SEEDS).exists():
+            with np.load(path / _SEEDS) as saved:
+                for variable, value in zip(_seeds(self.model), saved.values(), strict=True):
+                    variable.assign(value)
 
     def _keras(self, folder):
         callback = keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
         callback.set_model(self.model)
         return callback
 
-    def _whole(self):
-        """Returns the folders of whole backups, the newest last."""
+    def _found(self):
+        """Returns the folders of backups, the newest last."""
         found = self.folder.iterdir() if self.folder.exists() else ()
-        return sorted((path for path in found if _WHOLE.fullmatch(path.name)), key=_number)
-
-
-@contextlib.contextmanager
-def whole_folder(path):
-    """Lets a folder be written beside its place, and gives it its name when all of it has reached the disk.
-
-    `model.save_weights` writes over what was there, one file after the other: a kill leaves neither the old nor the new.
-    The sums of all files are written beside them, into a file `SHA256SUMS`, for `check_folder` or `sha256sum --check`.
-
-    Args:
-        path: str or path, where nothing is yet; the folder above it is made.
-
-    Yields:
-        The path to write into, of a folder that is empty. What an error or a kill leaves of it, the next call removes.
-
-    Raises:
-        ValueError: if there is something at `path`.
-
-    Example:
-
-    ```python
-    model = keras_tx.applications.TextClassifier(100, sequence_length=8)
-    with keras_tx.backup.whole_folder(f"{folder}/step-100") as beside:
-        model.save_weights(beside / "model.weights.json", max_shard_size=5)  # in files of 5 GB at most
-    keras_tx.backup.check_folder(f"{folder}/step-100")
-    model.load_weights(f"{folder}/step-100/model.weights.json")
-    ```
-    """
-    path = Path(path)
-    if path.exists():
-        raise ValueError(f"`path` must be a place where nothing is yet. Received: path={str(path)!r}, which exists.")
-    beside = _partial(path)
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    yield beside
-    _write_sums(beside)
-    for place in (*beside.rglob("*"), beside):
-        _to_disk(place)
-    beside.rename(path)
-    _to_disk(path.parent)
-
-
-def check_folder(path):
-    """Checks that each file is there as `whole_folder` left it, before its weights are loaded.
-
-    The format of Keras' weights has no sums: a flipped bit is loaded as another number. All files are read once.
-
-    Args:
-        path: str or path, of a folder that `whole_folder` wrote.
-
-    Raises:
-        ValueError: for a folder without sums; for a file that is missing, cut off or altered, by its name.
-
-    Example:
-
-    ```python
-    with keras_tx.backup.whole_folder(f"{folder}/notes") as beside:
-        (beside / "notes.txt").write_text("all is well")
-    keras_tx.backup.check_folder(f"{folder}/notes")
-    ```
-    """
-    if not (Path(path) / _SUMS).is_file():
-        raise ValueError(
-            f"`path` must be a folder that `whole_folder` wrote. Received: path={str(path)!r}, without {_SUMS}."
-        )
-    _check_files(path)
+        return sorted((path for path in found if _NAME.fullmatch(path.name) and path.is_dir()), key=_number)
 
 
 def _number(path):
-    return int(_WHOLE.fullmatch(path.name)[1])
+    return int(_NAME.fullmatch(path.name)[1])
 
 
-def _partial(path):
-    return path.with_name(f"{path.name}.partial")
+def _check_place(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"`folder` must be a folder that can be made and written in. Received: folder={str(folder)!r}: {error}"
+        ) from error
 
 
-def _write_sums(folder):
-    files = sorted(place for place in folder.rglob("*") if place.is_file())
-    lines = [f"{_sum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
-    (folder / _SUMS).write_text("".join(lines))
+def _check_agreement(folder, newest):
+    """Raises `ValueError` on every process if they do not see the same backup."""
+    if _process()[1] == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    seen = multihost_utils.process_allgather(np.array(newest or 0)).tolist()
+    if len(set(seen)) > 1:
+        raise ValueError(
+            f"`folder` must be one that all processes see. Received: folder={str(folder)!r}, in which the newest backup is, by "
+            f"process, that of epoch {seen} (0 is none)."
+        )
 
 
-def _check_files(folder, part=0, parts=1):
-    """Raises `ValueError` for a file that is not as its sum says; of several processes each reads some of the files."""
-    sums = Path(folder) / _SUMS
-    for line in sums.read_text().splitlines()[part::parts] if sums.is_file() else ():
-        wanted, _, name = line.partition("  ")
-        file = Path(folder) / name
-        wrong = "is missing" if not file.is_file() else "was cut off or altered" if _sum(file) != wanted else None
-        if wrong:
-            raise ValueError(
-                f"Each file must be as it was saved. Received: path={str(folder)!r}, in which {name} {wrong}."
-            )
+def _seeds(model):
+    """The state of seeds, which Keras saves for no layer of its own."""
+    others = {id(each) for each in (*model.weights, *model.metrics_variables)}
+    return [each for each in model.variables if id(each) not in others]
 
 
-def _sum(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextlib.contextmanager
+def _not_distributed():
+    # Keras makes a variable when it saves an optimizer. Distributed, it would wait for the other processes to make theirs.
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
 
 
 def _state(model):
@@ -268,13 +241,3 @@ def _process():
 def _is_here(weight):
     value = weight.value
     return keras.backend.backend() != "jax" or value.is_fully_addressable or value.is_fully_replicated
-
-
-def _to_disk(path):
-    if path.is_dir() and os.name == "nt":  # Windows opens no folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

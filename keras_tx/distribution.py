@@ -69,7 +69,8 @@ class ModelParallel(keras.distribution.ModelParallel):
     """Keras' `ModelParallel`, which also says by name what does not fit the mesh, and takes grouped key heads.
 
     A weight that its axis does not divide is refused before it is made, by its path; Keras leaves this to JAX, which knows no
-    paths. Key and value heads that the axis does not divide, fewer than query heads because these share them, are replicated.
+    paths. Key and value heads that the axis does not divide, fewer than query heads because these share them, are replicated, and
+    so are kernels that are packed because they were quantized to int4.
 
     Args:
         layout_map: what `layout_map` returned, or any `keras.distribution.LayoutMap`.
@@ -122,6 +123,8 @@ class ModelParallel(keras.distribution.ModelParallel):
         layout = super().get_variable_layout(variable)
         axes, shape = getattr(layout, "axes", ()), tuple(variable.shape)  # a layout of the backend has no axes
         if axes and len(axes) != len(shape):
+            if "int" in str(variable.dtype):  # quantized to int4, a kernel is packed into another shape
+                return self._replicated(shape)
             raise ValueError(
                 f"A layout must have an axis for each of the weight's. Received: layout {axes} for {variable.path} of shape "
                 f"{shape}."
@@ -130,7 +133,7 @@ class ModelParallel(keras.distribution.ModelParallel):
             parts = self._parts(axis)
             if size % parts:
                 if _WHOLE_HEADS.fullmatch(variable.path):
-                    return keras.distribution.TensorLayout([None] * len(shape), self.device_mesh)
+                    return self._replicated(shape)
                 raise ValueError(
                     "An axis of the mesh must divide what it splits: take a mesh with fewer devices on it, or set the path of "
                     f"the weight in the layout map to {(None,) * len(shape)}. Received: {variable.path} of shape {shape}, whose "
@@ -148,6 +151,9 @@ class ModelParallel(keras.distribution.ModelParallel):
                 "the weights out of the model for the step: load them again before another call."
             )
         return super().get_data_layout(data_shape)
+
+    def _replicated(self, shape):
+        return keras.distribution.TensorLayout([None] * len(shape), self.device_mesh)
 
     def _parts(self, axis):
         return 1 if axis is None else self.device_mesh.shape[list(self.device_mesh.axis_names).index(axis)]

@@ -104,6 +104,7 @@ def damaged(folder, file, damage):
 every_damage = pytest.mark.parametrize("damage", [cut, alter, Path.unlink])
 
 
+@pytest.mark.once
 @every_damage
 def test_a_damaged_backup_is_named(tmp_path, damage):
     fitted(1, Backup(tmp_path))
@@ -118,10 +119,70 @@ def test_a_backup_of_another_model_is_named(tmp_path):
         model.fit(ROWS, ROWS[:, :1], callbacks=[Backup(tmp_path)], verbose=0)
 
 
-def test_a_file_is_no_folder_of_backups(tmp_path):
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("latest.weights.h5", None, "latest.weights.h5 is missing"),
+        ("training_metadata.json", None, "training_metadata.json is missing"),
+        ("training_metadata.json", '{"epoch": 7, "batch": 0}', "training_metadata.json says epoch 7"),
+        ("training_metadata.json", "{", "JSONDecodeError"),
+    ],
+)
+def test_a_backup_that_lacks_something_is_named_without_sums_too(tmp_path, name, text, said):
+    fitted(2, Backup(tmp_path))
+    (tmp_path / "epoch-2" / "SHA256SUMS").unlink()
+    (tmp_path / "epoch-2" / name).unlink()
+    if text is not None:
+        (tmp_path / "epoch-2" / name).write_text(text)
+    with pytest.raises(ValueError, match=f"A backup must be whole, .*epoch-2: .*{said}"):
+        fitted(4, Backup(tmp_path))
+
+
+@pytest.mark.once
+def test_what_others_keep_beside_the_backups_stays(tmp_path):
+    (tmp_path / "epoch-01").mkdir()
+    (tmp_path / "epoch-9").write_text("a file")
+    fitted(1, Backup(tmp_path))
+    (tmp_path / "epoch-1.partial").write_text("a file in the way of the next")
+    (tmp_path / "epoch-1").rename(tmp_path / "kept")
+    fitted(1, Backup(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-01", "epoch-1", "epoch-9", "kept"]
+
+
+@pytest.mark.once
+def test_two_trainings_in_one_folder_are_told_so(tmp_path):
+    with pytest.raises(
+        ValueError, match="must have a folder of its own. Received: .*epoch-1, which something else has"
+    ):
+        fitted(2, Backup(tmp_path), Backup(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-1"]
+
+
+@pytest.mark.once
+def test_a_place_that_no_backup_can_be_written_in_is_refused_before_the_training(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="`folder` must be a folder. Received: .*file', which is a file"):
-        fitted(1, Backup(tmp_path / "file"))
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link"):
+        with pytest.raises(ValueError, match="`folder` must be a folder that can be made and written in. Received: .*"):
+            fitted(1, Backup(place))
+    for nothing in ("", None, 3):
+        with pytest.raises(ValueError, match="`folder` must be the path of a folder. Received: folder="):
+            Backup(nothing)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras draws from torch's own generator")
+def test_seeds_of_the_layers_of_keras_go_on(tmp_path):
+    def trained(epochs, *callbacks):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1, name="dense")])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.fit(ROWS, ROWS[:, :1], epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks])
+        return [keras.ops.convert_to_numpy(each) for each in model.weights]
+
+    wanted = trained(4)
+    trained(2, Backup(tmp_path))
+    same(trained(4, Backup(tmp_path)), wanted)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="weights are split over processes on JAX")
@@ -161,10 +222,12 @@ def test_without_orbax_split_weights_ask_for_it(tmp_path, monkeypatch):
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX reads it")
 def test_a_backup_split_over_processes_is_refused_where_nothing_reads_it(tmp_path):
     (tmp_path / "epoch-2" / "parts").mkdir(parents=True)
+    (tmp_path / "epoch-2" / "training_metadata.json").write_text('{"epoch": 2}')
     with pytest.raises(ValueError, match="A backup must be whole, .*it was split over processes, which is read on JAX"):
         fitted(4, Backup(tmp_path))
 
 
+@pytest.mark.once
 def test_a_whole_folder_has_its_name_when_all_is_written(tmp_path):
     with backup.whole_folder(tmp_path / "runs" / "a") as beside:
         (beside / "b.txt").write_text("b")
@@ -183,6 +246,7 @@ def test_a_whole_folder_has_its_name_when_all_is_written(tmp_path):
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["SHA256SUMS"]
 
 
+@pytest.mark.once
 @every_damage
 def test_a_damaged_folder_names_the_file(tmp_path, damage):
     with backup.whole_folder(tmp_path / "a") as beside:
@@ -195,6 +259,7 @@ def test_a_damaged_folder_names_the_file(tmp_path, damage):
         backup.check_folder(str(tmp_path / "a"))
 
 
+@pytest.mark.once
 def test_a_folder_without_sums_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match="must be a folder that `whole_folder` wrote. Received: .*, without SHA256SUMS"

@@ -1,8 +1,9 @@
 """Exact attention in blocks of queries and keys, whose memory grows with T and not with T S.
 
 The weights of one block at a time are held: the softmax runs along with its maximum and its sum (Rabe and Staats 2021,
-"Self-attention Does Not Need O(n^2) Memory"), and the backward pass computes each block's weights again from the logarithm of
-that sum (Dao et al. 2022, "FlashAttention", algorithms 1 and 4).
+"Self-attention Does Not Need O(n^2) Memory"), and the backward pass computes each block's weights again from both (Dao et al.
+2022, "FlashAttention", algorithms 1 and 4). Not from the logarithm of the sum: beside a large maximum, such as that of a bias of
+-1e9, it would be rounded away.
 """
 
 import keras
@@ -43,9 +44,9 @@ def blockwise_attention(query, key, value, mask=None, bias=None, draw=None, bloc
         return _forward(blocks, dict(zip(names, tensors, strict=True)))
 
     def backward(residuals, upstream):
-        *tensors, outputs, norms = residuals
+        *tensors, outputs, tops, masses = residuals
         given = dict(zip(names, tensors, strict=True))
-        gradients = _backward(blocks, given, outputs, norms, upstream[0])
+        gradients = _backward(blocks, given, outputs, tops, masses, upstream[0])
         return [ops.cast(gradients[name], given[name].dtype) if name in gradients else None for name in names]
 
     context, found = custom_gradient(forward, backward)(*tensors.values())
@@ -159,6 +160,9 @@ class _Blocks:
         return ops.reshape(x, (*self.folded, x.shape[-1]))
 
     def product(self, x, y):
+        if keras.backend.standardize_dtype(x.dtype) == "float16":
+            # A sum over a block of weights that are not normalised yet may pass the largest float16.
+            x, y = ops.cast(x, self.wide), ops.cast(y, self.wide)
         return ops.cast(ops.matmul(x, y), self.wide)
 
     def merge(self, x):
@@ -173,7 +177,7 @@ def _forward(blocks, given):
     wide, shape = blocks.wide, blocks.folded
     lowest = ops.cast(LOWEST, wide)
 
-    def row(i, outputs, norms):
+    def row(i, outputs, tops, masses):
         query = _at(given["query"], i)
 
         def column(j, total, top, mass):
@@ -192,20 +196,21 @@ def _forward(blocks, given):
             ops.zeros((*shape, 1), dtype=wide),
         )
         _, total, top, mass = ops.while_loop(lambda j, *_: j < limit, column, start)
-        # The lowest number stays what it is: it marks a query without keys, which gets no gradient from above.
-        norm = top + ops.log(mass)
-        return i + 1, _put(outputs, i, ops.cast(total / mass, blocks.out_dtype)), _put(norms, i, norm)
+        outputs = _put(outputs, i, ops.cast(total / mass, blocks.out_dtype))
+        return i + 1, outputs, _put(tops, i, top), _put(masses, i, mass)
 
     start = (
         ops.zeros((), dtype="int32"),
         ops.zeros((blocks.row_blocks, *shape, blocks.value_size), dtype=blocks.out_dtype),
         ops.zeros((blocks.row_blocks, *shape, 1), dtype=wide),
+        ops.zeros((blocks.row_blocks, *shape, 1), dtype=wide),
     )
-    _, outputs, norms = ops.while_loop(lambda i, *_: i < blocks.row_blocks, row, start)
-    return (outputs, ops.not_equal(norms, lowest)), (*given.values(), outputs, norms)
+    _, outputs, tops, masses = ops.while_loop(lambda i, *_: i < blocks.row_blocks, row, start)
+    # The lowest number marks a query without keys, which gets no gradient from above.
+    return (outputs, ops.not_equal(tops, lowest)), (*given.values(), outputs, tops, masses)
 
 
-def _backward(blocks, given, outputs, norms, upstream):
+def _backward(blocks, given, outputs, tops, masses, upstream):
     """Returns the gradients by name: dV = P^T dO, dS = P o (dO V^T - rows of dO o O), dQ = dS K, dK = dS^T Q."""
     wide = blocks.wide
     common = ops.sum(ops.cast(outputs, wide) * ops.cast(upstream, wide), axis=-1, keepdims=True)
@@ -213,12 +218,12 @@ def _backward(blocks, given, outputs, norms, upstream):
     names = [name for name in ("query", "key", "value", "bias") if name in given]
 
     def row(i, *sums):
-        query, down, norm, shared = (_at(each, i) for each in (given["query"], upstream, norms, common))
+        query, down, top, mass, shared = (_at(x, i) for x in (given["query"], upstream, tops, masses, common))
 
         def column(j, into_query, *sums):
             sums = dict(zip(names[1:], sums, strict=True))
             key, value = _at(given["key"], j), _at(given["value"], j)
-            weights = ops.exp(blocks.scores(given, i, j, query, key) - norm)
+            weights = ops.exp(blocks.scores(given, i, j, query, key) - top) / mass
             dropped = blocks.drop(ops.cast(weights, blocks.out_dtype), given, i, j)
             sums["value"] = _add(sums["value"], j, blocks.product(_turn(dropped), down))
             slopes = blocks.drop(blocks.product(down, _turn(value)), given, i, j)

@@ -13,7 +13,8 @@ def custom_gradient(forward, backward):
             is returned for each tensor, `None` for one that has none, such as integers.
 
     Returns:
-        A function `(*tensors) -> outputs`. On a backend that has no gradients it computes the outputs alone.
+        A function `(*tensors) -> outputs`, which has first derivatives alone. On a backend that has no gradients it computes the
+        outputs alone.
     """
     return _BACKENDS.get(keras.backend.backend(), _outputs)(forward, backward)
 
@@ -52,6 +53,7 @@ def _torch(forward, backward):
             return tuple(outputs)
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx, *upstream):
             with torch.no_grad():
                 return tuple(backward(ctx.saved_tensors, upstream))

@@ -99,8 +99,8 @@ def _torch(function, tensors):
 
     # State, such as a seed, is changed in place before the backward pass: it gets what there was.
     tensors = [tensor if tensor.requires_grad else tensor.clone() for tensor in tensors]
-    # The seeds are among the tensors: torch's own generator has no part in what is computed.
-    return checkpoint.checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)
+    # Our seeds are among the tensors; what Keras' layers draw without a seed is of torch's own generator, which is put back.
+    return checkpoint.checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=True)
 
 
 _BACKENDS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

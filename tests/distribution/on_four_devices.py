@@ -181,6 +181,17 @@ def test_grouped_key_heads_that_the_axis_does_not_divide_are_replicated():
     )
 
 
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantized_weights_are_split_or_replicated(mode):
+    model = built(APPLICATIONS["gpt"][0])
+    model.quantize(mode)
+    wanted = model.predict(IDS, verbose=0)
+    with parallel(2, 2).scope():
+        model = built(APPLICATIONS["gpt"][0])
+        model.quantize(mode)
+        np.testing.assert_allclose(model.predict(IDS, verbose=0), wanted, atol=2e-5)
+
+
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_a_folder_is_loaded_with_each_device_given_its_part(dtype, tmp_path, monkeypatch):
     save_huggingface(built(lambda: GPT(64, 32, **{**SIZE, "hidden_dim": 64, "intermediate_dim": 256})), tmp_path)

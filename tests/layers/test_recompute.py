@@ -50,6 +50,23 @@ def test_outputs_gradients_and_seeds_are_the_same(kind):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_what_a_layer_in_a_slot_drops_is_dropped_again():
+    found = []
+    for recompute in (False, True):
+        keras.utils.set_random_seed(3)
+        slot = keras.Sequential([keras.layers.Dense(32), keras.layers.Dropout(0.5), keras.layers.Dense(WIDTH)])
+        made = layers.TransformerEncoder(num_heads=4, feed_forward=slot, recompute=recompute)
+        made.build((2, LENGTH, WIDTH))
+        keras.utils.set_random_seed(4)
+
+        def loss(made=made):
+            return weighted_sum(ops.sin(made(**operands("TransformerEncoder"), training=True)))
+
+        found.append(gradients(loss, made.trainable_variables)())
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_an_empty_batch_has_gradients_of_zero():
     made, inputs = block("TransformerEncoder", True), tensor(np.zeros((0, LENGTH, WIDTH)), "float32")
     found = gradients(lambda: ops.sum(made(inputs, training=True)), made.trainable_variables)()

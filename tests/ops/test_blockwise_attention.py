@@ -98,6 +98,34 @@ def test_outputs_and_gradients_are_those_of_the_whole(name):
         np.testing.assert_array_equal(found[1][0][WITHOUT_KEYS], 0.0)
 
 
+@pytest.mark.parametrize("large", ["bias", "scores"])
+def test_gradients_beside_large_numbers_are_those_of_the_whole(large):
+    floats, rule, _ = operands("pairs and a bias")
+    query, key, value, bias = map(array, floats)
+    if large == "bias":  # of an additive mask that leaves rows without a key, some with one
+        bias[:, :, 3:], bias[:, :, 5, 2] = -1e9, 0.0
+    else:
+        bias[:], key[:], query[:] = 0.0, 1.0, 1e8
+    floats = [keras.Variable(each) for each in (query, key, value, bias)]
+    found = []
+    for attend in (whole, in_blocks):
+
+        def loss(attend=attend):
+            values = [variable.value for variable in floats]
+            return ops.sum(ops.sin(real(attend(*values, rule=PairMask(), draw=None), rule)))
+
+        found.append(gradients(loss, floats)())
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+def test_float16_does_not_overflow_before_the_weights_are_normalised():
+    query, key = tensor(np.zeros((1, 600, 1, 2)), "float16"), tensor(np.zeros((1, 600, 1, 2)), "float16")
+    value = tensor(np.full((1, 600, 1, 2), 150.0), "float16")
+    got = blockwise_attention.blockwise_attention(query, key, value)
+    np.testing.assert_array_equal(array(got), 150.0)
+
+
 @pytest.fixture(params=["full", "causal", "padding"])
 def fused(request, monkeypatch):
     """A case that the backend's own operation takes: query, key and value with shared key heads, and the mask."""
