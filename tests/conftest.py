@@ -1,9 +1,20 @@
 """What all tests need: the installed checkout, and each backend its tests."""
 
 import importlib.util
+import os
 import sys
 
 import pytest
+
+# The tests compile many small programs and run each of them a few times: what LLVM would win is less than it takes. XLA's own
+# passes, which decide on fusions, memory and order, all run.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
+).strip()
 
 
 def pytest_configure():
@@ -16,7 +27,7 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves tests marked `once` to TensorFlow: they run no operation of the backend, and would say three times the same."""
+    """Leaves tests marked `once` to TensorFlow: they would say three times the same."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

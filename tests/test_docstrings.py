@@ -17,6 +17,11 @@ from keras_tx import layers
 SECTIONS = ["Args", "Call arguments", "Attributes", "Returns", "Yields", "Raises", "Example", "Reference"]
 # What only one backend can run.
 NEEDS = {"keras_tx.export": "tensorflow", "keras_tx.distribution": "jax"}
+# What wires layers or trains: its code is the same on each backend and takes long to compile. What it shows has tests of its own
+# there.
+COMPOSED = tuple(
+    f"keras_tx.{part}." for part in ("applications", "decoding", "backup", "resizing", "analysis", "pretraining")
+)
 
 
 def public_objects():
@@ -109,7 +114,8 @@ def returns_something(function):
 def examples():
     for name, value in OBJECTS.items():
         for number, code in enumerate(re.findall(r"```python\n(.*?)```", documentation(value), flags=re.DOTALL)):
-            yield pytest.param(name, code, id=f"{name}-{number}")
+            marks = [pytest.mark.once] if name.startswith(COMPOSED) else []
+            yield pytest.param(name, code, id=f"{name}-{number}", marks=marks)
 
 
 @pytest.mark.once

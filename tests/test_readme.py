@@ -34,6 +34,7 @@ def test_quick_start_runs_and_what_it_exports_answers(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_generating_examples_run(tmp_path, monkeypatch):
     import keras_tx
 
@@ -59,6 +60,7 @@ def test_the_generating_examples_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_pretraining_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     section = re.search(r"## Pretraining and fine-tuning\n(.*?)\n## ", README, re.DOTALL).group(1)
@@ -74,7 +76,7 @@ def test_the_pretraining_example_runs(tmp_path, monkeypatch):
 def test_the_distributed_example_runs_on_four_devices(tmp_path):
     section = re.search(r"## When one machine is not enough\n(.*?)\n## ", README, re.DOTALL).group(1)
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"}
     program = "\n".join([*blocks, "assert tokens.shape == (1, 8)"])
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=200)
     assert (tmp_path / "run" / "step-100" / "model.weights.json").exists()
