@@ -16,6 +16,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 ).strip()
 
+# Without AVX-512 TensorFlow leaves oneDNN off, and with it what it fuses: the tests look at the same graphs on every processor.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 
 def pytest_configure():
     # Looked for by hand, because importlib.util.find_spec would import Keras and its backend here, beside the workers.

@@ -11,7 +11,8 @@ _HALF_FLOATS = ("float16", "bfloat16")
 def supports(query, value, mask, bias, draw):
     """Says whether the fused attention computes this case without writing out all pairs.
 
-    Dropout is not among them, as a library's drops other weights than ours would for the same seed.
+    Dropout is not among them, as a library's drops other weights than ours would for the same seed. (Beside scores of 1e7 and
+    more torch's gradients are off: its kernel keeps the logarithm of the sum added to the maximum, which rounds it away.)
     """
     if bias is not None or draw is not None or mask.pairs is not None:
         return False
