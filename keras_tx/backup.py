@@ -123,12 +123,12 @@ class Backup(keras.callbacks.Callback):
         epoch = json.loads((path / _EPOCH).read_text())["epoch"]
         if epoch != _number(path):
             raise ValueError(f"{_EPOCH} says epoch {epoch}")
+        if split:  # before Keras takes up the epoch, which a refusal must leave as it was
+            _read_parts(path, self.model)
         with warnings.catch_warnings():  # with another optimizer Keras goes on, and only warns
             warnings.filterwarnings("error", "Skipping variable loading")
             self._keras(path).on_train_begin()
-        if split:
-            _read_parts(path, self.model)
-        elif (path / _SEEDS).exists():
+        if not split and (path / _SEEDS).exists():
             with np.load(path / _SEEDS) as saved:
                 for variable, value in zip(_seeds(self.model), saved.values(), strict=True):
                     variable.assign(value)
