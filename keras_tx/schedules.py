@@ -1,9 +1,12 @@
 """Learning rates that warm up before they fall; Keras has no such schedule but cosine decay."""
 
 import math
+import numbers
 
 import keras
 from keras import ops
+
+_SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # of float32's normal numbers
 
 
 class _WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -54,7 +57,7 @@ class LinearWarmUpDecay(_WarmUp):
                 "`warm_up_steps` must be less than `total_steps`. Received: "
                 f"warm_up_steps={warm_up_steps}, total_steps={total_steps}."
             )
-        if not isinstance(end, (int, float)) or not 0 <= end <= self.peak:
+        if isinstance(end, bool) or not isinstance(end, numbers.Real) or not 0 <= end <= self.peak:
             raise ValueError(f"`end` must lie between 0 and the peak. Received: end={end!r}, peak={peak}.")
         self.end, self.name = float(end), name
 
@@ -139,12 +142,13 @@ class InverseSquareRoot(_WarmUp):
 
 
 def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"`{name}` must be a number above 0. Received: {name}={value!r}.")
+    # Below the smallest normal float32 XLA takes a number for 0.
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _SMALLEST <= value <= _LARGEST:
+        raise ValueError(f"`{name}` must be a number above 0 that float32 holds. Received: {name}={value!r}.")
     return float(value)
 
 
 def _steps(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}.")
-    return value
+    return int(value)

@@ -1,5 +1,6 @@
 """Learning rates by their formulas, in an optimizer and out of a saved one."""
 
+import json
 import math
 
 import keras
@@ -45,6 +46,13 @@ def test_a_schedule_comes_back_from_its_config_and_from_a_saved_optimizer(name):
     assert rates(optimizer._learning_rate) == rates(schedule)
 
 
+def test_numbers_of_numpy_are_taken_and_serialized():
+    schedule = LinearWarmUpDecay(np.float32(1e-3), np.int64(10), np.int32(2), end=np.float64(1e-4))
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(schedule))))
+    assert rates(again) == rates(LinearWarmUpDecay(float(np.float32(1e-3)), 10, 2, end=1e-4))
+    assert rates(Noam(np.int64(8), np.int16(10))) == rates(Noam(8, 10))
+
+
 def test_a_compiled_fit_takes_the_rate_of_each_step():
     # Plain descent on a mean whose gradient is 1 moves the weight by the sum of the rates.
     schedule = LinearWarmUpDecay(0.1, 6, 2)
@@ -59,8 +67,8 @@ def test_a_compiled_fit_takes_the_rate_of_each_step():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: LinearWarmUpDecay(0.0, 10), "`peak` must be a number above 0. Received: peak=0.0"),
-        (lambda: LinearWarmUpDecay("1", 10), "`peak` must be a number above 0. Received: peak='1'"),
+        (lambda: LinearWarmUpDecay(0.0, 10), "`peak` must be a number above 0 that float32 holds. Received: peak=0.0"),
+        (lambda: LinearWarmUpDecay("1", 10), "`peak` must be a number above 0 that float32 holds. Received: peak='1'"),
         (
             lambda: LinearWarmUpDecay(1.0, 10, 10),
             "`warm_up_steps` must be less than `total_steps`. Received: warm_up_st",
@@ -76,8 +84,13 @@ def test_a_compiled_fit_takes_the_rate_of_each_step():
         ),
         (lambda: Noam(0), "`hidden_dim` must be an integer of at least 1. Received: hidden_dim=0"),
         (lambda: Noam(8, 0), "`warm_up_steps` must be an integer of at least 1. Received: warm_up_steps=0"),
-        (lambda: Noam(8, factor=math.inf), "`factor` must be a number above 0. Received: factor=inf"),
-        (lambda: InverseSquareRoot(-1e-3), "`peak` must be a number above 0. Received: peak=-0.001"),
+        (
+            lambda: Noam(8, factor=math.inf),
+            "`factor` must be a number above 0 that float32 holds. Received: factor=inf",
+        ),
+        (lambda: InverseSquareRoot(1e-39), "`peak` must be a number above 0 that float32 holds. Received: peak=1e-39"),
+        (lambda: Noam(8, factor=1e39), "`factor` must be a number above 0 that float32 holds. Received: factor=1e.39"),
+        (lambda: InverseSquareRoot(-1e-3), "`peak` must be a number above 0 that float32 holds. Received: peak=-0.001"),
     ],
 )
 def test_values_out_of_range_are_named(make, said):

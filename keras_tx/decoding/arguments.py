@@ -1,5 +1,6 @@
 """What generation is given, checked, and rounded up to the few sizes that programs are compiled for."""
 
+import numbers
 import operator
 
 import numpy as np
@@ -10,12 +11,17 @@ _STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a pro
 _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
 
-def check_prompts(prompts, model, name):
-    """Returns the prompts as a list of int32 arrays; raises `ValueError` for an empty one and ids that are none."""
+def check_prompts(prompts, model, name, may_be_empty=False):
+    """Returns the prompts as a list of int32 arrays; raises `ValueError` for ids that are none, and for an empty prompt
+    unless it may be.
+    """
     size, reserved = vocabulary_size(model, name), reserves_zero(model, name)
     checked = []
     for index, row in enumerate(prompts):
         ids = np.asarray(row)
+        if ids.shape == (0,) and may_be_empty:
+            checked.append(ids.astype("int32"))
+            continue
         if ids.ndim != 1 or ids.size == 0:
             raise ValueError(f"`prompts` must be rows of at least one token id. Received: {row!r} in row {index}.")
         if ids.dtype.kind not in "iu":
@@ -45,6 +51,25 @@ def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
             "`max_new_tokens` and the longest prompt together must not exceed the model's position table. Received: "
             f"max_new_tokens={max_new_tokens}, a prompt of {longest_prompt} tokens, sequence_length={longest_sequence}."
         )
+
+
+def check_positive(name, value, optional=False):
+    """Returns the value as an int; raises `ValueError` unless it is an integer of at least 1 (or `None`, where optional)."""
+    if optional and value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        either = " or None" if optional else ""
+        raise ValueError(f"`{name}` must be a positive integer{either}. Received: {name}={value!r}.")
+    return int(value)
+
+
+def check_number(name, value, rule, fits, optional=False):
+    """Returns the value as a float; raises `ValueError` with the rule unless it is a number that fits (or `None`)."""
+    if optional and value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not fits(value):
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
+    return float(value)
 
 
 def check_seed(seed):

@@ -1,18 +1,24 @@
 """Beam search with a finished set: a sequence that has stopped is set aside with its score and collects nothing more."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
+from .arguments import check_number, check_positive
 from .loop import PADDING, flat, like, stopped
+from .sampling import Sampler
 from .step import step
 
 NONE = -1e30
+_LARGEST_DIVISOR = 1e30  # a score divided by more may be 0 in float32, and equal to any other
 
 
+@keras.saving.register_keras_serializable(package="keras_tx")
 @dataclasses.dataclass(frozen=True)
-class Beam:
+class Beam(Sampler):
     """Keeps the `width` likeliest sequences at each step, and returns the best that have finished.
 
     The score of a sequence of l generated tokens (its stop included) is log P / ((o + l) / (o + 1))^length_penalty with o
@@ -22,9 +28,9 @@ class Beam:
 
     Args:
         width: int, how many sequences are kept for each row.
-        length_penalty: float of at least 0; above 0 favours longer sequences.
+        length_penalty: float from 0 to 1e30; above 0 favours longer sequences. It may divide no score by more than 1e30.
         num_return: int, how many sequences to return for each row, at most `width`.
-        length_offset: float of at least 0; 0 divides log P by l^length_penalty, as `transformers` does.
+        length_offset: float from 0 to 1e30; 0 divides log P by l^length_penalty, as `transformers` does.
 
     Raises:
         ValueError: naming the argument that is out of range.
@@ -46,22 +52,29 @@ class Beam:
     length_offset: float = 5.0
 
     def __post_init__(self):
-        for name in ("width", "num_return"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
+        self._keep(**{name: check_positive(name, getattr(self, name)) for name in ("width", "num_return")})
         if self.num_return > self.width:
             raise ValueError(
                 f"`num_return` must not exceed `width`. Received: num_return={self.num_return}, width={self.width}."
             )
         for name in ("length_penalty", "length_offset"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise ValueError(f"`{name}` must be a number of at least 0. Received: {name}={value!r}.")
+            rule = "a number from 0 to 1e30", lambda x: 0 <= x <= 1e30
+            self._keep(**{name: check_number(name, getattr(self, name), *rule)})
+
+    def check_limit(self, max_new_tokens):
+        """Raises `ValueError` if the scores of the longest sequences are too small for float32 to tell them apart."""
+        exponent = self.length_penalty * math.log10(
+            max((self.length_offset + max_new_tokens) / (self.length_offset + 1), 1)
+        )
+        if exponent > math.log10(_LARGEST_DIVISOR):
+            raise ValueError(
+                "`length_penalty` must not divide a score by more than 1e30. Received: "
+                f"length_penalty={self.length_penalty}, length_offset={self.length_offset}, max_new_tokens={max_new_tokens}."
+            )
 
     def settings(self):
         """Returns the numbers that a compiled search takes as tensors."""
-        return {"length_penalty": float(self.length_penalty), "length_offset": float(self.length_offset)}
+        return {"length_penalty": self.length_penalty, "length_offset": self.length_offset}
 
 
 class BeamState(NamedTuple):

@@ -38,7 +38,8 @@ def generate(
         model: functional `keras.Model` from token ids (B, T), and inputs (B, ...) beside them if it has any, to logits
             (B, T, V).
         prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one
-            token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings.
+            token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings; one without
+            a token has nothing that can be continued, and gives an empty string.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
@@ -87,15 +88,17 @@ def generate(
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
         prompts = [ids_of(text, tokenizer) for text in prompts]
-    prompts = check_prompts(prompts, model, decoded_input(model, context))
+    prompts = check_prompts(prompts, model, decoded_input(model, context), may_be_empty=tokenizer is not None)
     lengths = np.array([len(row) for row in prompts], "int32")
     check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context))
+    if isinstance(sampler, Beam):
+        sampler.check_limit(max_new_tokens)
     stops = check_stops(stop_ids)
     seed = check_seed(seed)
     context = check_context(model, context, len(prompts), pad_id)
-    if not prompts or max_new_tokens == 0:
+    if not lengths.any() or max_new_tokens == 0:
         new = np.zeros((len(prompts), num_return, 0), "int32")
-        scores = np.zeros((len(prompts), num_return), "float32")
+        scores = np.repeat(np.where(lengths > 0, 0.0, -np.inf).astype("float32")[:, None], num_return, axis=1)
     else:
         check_decodable(model, context)
         new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed, context)
@@ -141,7 +144,8 @@ def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context)
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
     new = ops.convert_to_numpy(tokens)[: len(prompts), :num_return, :max_new_tokens]
     scores = ops.convert_to_numpy(scores)[: len(prompts), :num_return]
-    return new, np.where(scores <= beam.NONE / 2, -np.inf, scores)
+    begun = (lengths > 0)[:, None]
+    return np.where(begun[..., None], new, loop.PADDING), np.where(begun & (scores > beam.NONE / 2), scores, -np.inf)
 
 
 def program_of(sampler, capacity, chunk):
@@ -207,4 +211,5 @@ def _text(prompt, new, stops, tokenizer):
     single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
     if len(new) and new[-1] in single:
         new = new[:-1]
-    return text_of(np.concatenate([prompt, new]), tokenizer)
+    ids = np.concatenate([prompt, new])
+    return text_of(ids, tokenizer) if len(ids) else ""  # some tokenizers spell no empty list

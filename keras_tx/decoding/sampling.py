@@ -2,18 +2,25 @@
 
 import dataclasses
 
-import numpy as np
+import keras
 from keras import ops
 
 from ..ops import random_bits
+from .arguments import check_number, check_positive
 
-_EXCLUDED = -3.4028234e38
+_EXCLUDED = -3.4028234e38  # the lowest float32
+# XLA takes what is below the smallest normal float32 (1.2e-38) for 0, and what is above the largest is infinite.
+_LEAST, _MOST = 1e-30, 1e30
 
 
 def temperature(logits, value):
-    """Divides the logits (B, V) by a temperature above 0: below 1 the likely tokens gain, above 1 the others."""
+    """Divides the logits (B, V) by a temperature above 0: below 1 the likely tokens gain, above 1 the others.
+
+    A temperature outside [1e-30, 1e30] works as the nearest of these.
+    """
     logits = ops.convert_to_tensor(logits)
-    return logits / ops.cast(value, logits.dtype)
+    value = ops.clip(ops.cast(value, "float32"), _LEAST, _MOST)
+    return ops.cast(ops.cast(logits, "float32") / value, logits.dtype)
 
 
 def top_k(logits, k):
@@ -34,7 +41,10 @@ def top_p(logits, p):
     descending = -ops.sort(-logits, axis=-1)
     probabilities = ops.softmax(descending, axis=-1)
     before = ops.cumsum(probabilities, axis=-1) - probabilities  # the mass of the tokens ahead of each
-    kept = ops.where(before < p, descending, -_EXCLUDED)
+    # The first whatever p rounds to, and with p = 1 all whatever their sum rounds to.
+    first = ops.arange(logits.shape[-1]) == 0
+    keeps = ops.logical_or(ops.logical_or(before < p, first), ops.cast(p, "float32") >= 1.0)
+    kept = ops.where(keeps, descending, -_EXCLUDED)
     return ops.where(logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED)
 
 
@@ -56,24 +66,45 @@ def repetition_penalty(logits, seen, penalty):
     Args:
         logits: float (B, V).
         seen: boolean (B, V), the tokens in the prompt and in what was generated.
-        penalty: float above 0; 1 changes nothing.
+        penalty: float above 0; 1 changes nothing. One outside [1e-30, 1e30] works as the nearest of these.
 
     Reference:
         Keskar et al. 2019, "CTRL", section 4.1.
     """
     logits = ops.convert_to_tensor(logits)
+    penalty = ops.cast(ops.clip(ops.cast(penalty, "float32"), _LEAST, _MOST), logits.dtype)
     return ops.where(seen, ops.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def draw(logits, seed):
     """Draws a token of each row (B, V) from softmax(logits), by the Gumbel trick; equal seeds give equal tokens everywhere."""
     bits = ops.cast(random_bits.top_bits(ops.shape(logits), seed, 24), "float32")
-    uniform = (bits + 0.5) * 2.0**-24
+    # Below 1, to which the largest would round: its token would be drawn whatever its logit, even one that was excluded.
+    uniform = ops.minimum((bits + 0.5) * 2.0**-24, 1.0 - 2.0**-24)
     return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
 
 
+class Sampler:
+    """What samplers share: they are values of Python numbers, which Keras can serialize."""
+
+    def get_config(self):
+        """Returns the arguments that make an equal sampler."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        """Returns the sampler of a config."""
+        return cls(**config)
+
+    def _keep(self, **values):
+        """Sets fields of the frozen value to what they were checked to be."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
 @dataclasses.dataclass(frozen=True)
-class Greedy:
+class Greedy(Sampler):
     """Takes the likeliest token at each step.
 
     Example:
@@ -96,8 +127,9 @@ class Greedy:
         return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
 
+@keras.saving.register_keras_serializable(package="keras_tx")
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class Sample(Sampler):
     """Draws each token from the distribution that the model predicts, after the rules that are set, in this order.
 
     Args:
@@ -124,27 +156,21 @@ class Sample:
     repetition_penalty: float | None = None
 
     def __post_init__(self):
-        _check("temperature", self.temperature, "a number of at least 0", lambda x: 0 <= x < float("inf"))
-        _check("top_p", self.top_p, "a number in (0, 1] or None", lambda x: 0 < x <= 1, optional=True)
-        _check("min_p", self.min_p, "a number in [0, 1] or None", lambda x: 0 <= x <= 1, optional=True)
-        _check(
-            "repetition_penalty",
-            self.repetition_penalty,
-            "a number above 0 or None",
-            lambda x: 0 < x < float("inf"),
-            optional=True,
-        )
-        if self.top_k is not None and (
-            isinstance(self.top_k, bool) or not isinstance(self.top_k, (int, np.integer)) or self.top_k < 1
-        ):
-            raise ValueError(f"`top_k` must be a positive integer or None. Received: top_k={self.top_k!r}.")
+        rules = {
+            "temperature": ("a number of at least 0", lambda x: 0 <= x < float("inf"), False),
+            "top_p": ("a number in (0, 1] or None", lambda x: 0 < x <= 1, True),
+            "min_p": ("a number in [0, 1] or None", lambda x: 0 <= x <= 1, True),
+            "repetition_penalty": ("a number above 0 or None", lambda x: 0 < x < float("inf"), True),
+        }
+        self._keep(**{name: check_number(name, getattr(self, name), *rule) for name, rule in rules.items()})
+        self._keep(top_k=check_positive("top_k", self.top_k, optional=True))
 
     def settings(self):
         """Returns the numbers that a compiled loop takes as tensors, so that other values need no other compilation."""
         values = {name: getattr(self, name) for name in ("temperature", "top_p", "min_p", "repetition_penalty")}
         if self.temperature == 0:
             values = {"repetition_penalty": self.repetition_penalty}
-        return {name: float(value) for name, value in values.items() if value is not None}
+        return {name: min(value, _MOST) for name, value in values.items() if value is not None}
 
     def needs_seen(self):
         """Returns whether the rules ask which tokens were seen."""
@@ -156,9 +182,10 @@ class Sample:
             logits = repetition_penalty(logits, seen, settings["repetition_penalty"])
         if "temperature" not in settings:
             return Greedy().choose(logits, settings, seen, seed)
-        # The largest at 0, and no temperature that XLA rounds to 0: with the coldest the largest alone is left.
-        logits = logits - ops.max(logits, axis=-1, keepdims=True)
-        logits = temperature(logits, ops.maximum(settings["temperature"], 1e-30))
+        # The largest at 0, however large: with the coldest temperature it alone is left.
+        logits = ops.minimum(logits, -_EXCLUDED)
+        logits = logits - ops.maximum(ops.max(logits, axis=-1, keepdims=True), _EXCLUDED)
+        logits = temperature(logits, settings["temperature"])
         if self.top_k is not None:
             logits = top_k(logits, min(self.top_k, logits.shape[-1]))
         if "top_p" in settings:
@@ -166,10 +193,3 @@ class Sample:
         if "min_p" in settings:
             logits = min_p(logits, settings["min_p"])
         return draw(logits, seed)
-
-
-def _check(name, value, rule, fits, optional=False):
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not fits(value):
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tx.decoding import Greedy, Sample, generate, trace_report
+from keras_tx.decoding import Beam, Greedy, Sample, generate, trace_report
 
 PROMPTS = [[3, 4, 5], [6, 7, 8, 9, 10, 1, 2], [5] * 40]
 
@@ -113,3 +113,28 @@ def test_a_model_that_was_changed_after_it_generated_is_compiled_anew(make_own, 
 def test_the_smallest_temperature_takes_the_likeliest_tokens(own):
     coldest = generate(own, [[1, 2]], 6, Sample(temperature=1e-38))
     np.testing.assert_array_equal(coldest, generate(own, [[1, 2]], 6))
+
+
+class Letters:
+    """A tokenizer of letters, 'a' to 'k', that spells no empty list, as some of keras-hub's."""
+
+    def tokenize(self, text):
+        return [ord(letter) - 97 for letter in text if letter != " "]
+
+    def detokenize(self, ids):
+        assert len(ids)
+        return "".join(chr(97 + int(i)) for i in ids)
+
+
+@pytest.mark.parametrize("sampler", [Greedy(), Beam(4, num_return=2)], ids=["greedy", "beam"])
+def test_a_text_without_tokens_stays_empty_beside_others(own, sampler):
+    full = generate(own, ["bc", "defg"], 4, sampler, tokenizer=Letters())
+    none = ["", ""] if isinstance(sampler, Beam) else ""
+    texts = generate(own, ["bc", "", "defg", " "], 4, sampler, tokenizer=Letters())
+    assert texts == [full[0], none, full[1], none]
+    assert generate(own, ["", " "], 4, sampler, tokenizer=Letters()) == [none, none]
+    assert generate(own, ["", "b"], 0, sampler, tokenizer=Letters())[0] == none
+    if isinstance(sampler, Beam):
+        _, scores = generate(own, ["bc", ""], 4, sampler, tokenizer=Letters(), return_scores=True)
+        assert np.all(np.isfinite(scores[0]))
+        assert np.all(scores[1] == -np.inf)
