@@ -1,15 +1,39 @@
 """Streaming: tokens or text as they are made, and a cache that lives on between turns."""
 
+from typing import Any, NamedTuple
+
 import keras
 import numpy as np
 from keras import ops
 
 from . import loop, programs
-from .arguments import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
+from .arguments import check_lengths, check_positive, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .check import check_decodable, input_tensors, longest_sequence
 from .sampling import Greedy, Sample
 from .step import init_caches
-from .text import ids_of, text_of
+from .text import ids_of, text_pieces
+
+
+class Turns(NamedTuple):
+    """What a session knows of its turns. One value: a session goes from one to the next in a single assignment.
+
+    Attributes:
+        ids: tuple of ints, the tokens of all turns.
+        seen: boolean array (1, V), which tokens those are.
+        caches: the model's caches, which hold the same tokens.
+        slots: int, how much of the caches is in use, padding included.
+    """
+
+    ids: tuple
+    seen: Any
+    caches: Any
+    slots: int
+
+    def followed_by(self, ids, caches, slots):
+        """Returns what is known when the tokens `ids` have followed, `caches` hold them, and `slots` more are in use."""
+        seen = self.seen.copy()
+        seen[0, ids] = True
+        return Turns((*self.ids, *ids), seen, caches, self.slots + slots)
 
 
 class Session:
@@ -19,6 +43,10 @@ class Session:
     The cache is a value that the session replaces after each turn; the model holds nothing of it, and many sessions may
     share one model. A turn's prompt takes whole chunks of the cache; when many short turns have used it up, all tokens so
     far are read again, once, without the gaps.
+
+    A turn, its prompt and its answer, is taken up whole or not at all: when its last piece is made, just before that is
+    handed out. Until then `ids`, `num_tokens` and the cache are those of the turns before, and they stay so whatever ends
+    the turn: an interrupt, an error of the model or of whoever takes the pieces, or a stream that is closed or dropped.
 
     Args:
         model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
@@ -49,8 +77,7 @@ class Session:
         self.model = model
         table = longest_sequence(model)
         self.max_length = max_length if max_length is not None else (table or 1024)
-        if isinstance(self.max_length, bool) or not isinstance(self.max_length, int) or self.max_length < 1:
-            raise ValueError(f"`max_length` must be a positive integer. Received: max_length={max_length!r}.")
+        self.max_length = check_positive("max_length", self.max_length)
         if table is not None and self.max_length > table:
             raise ValueError(
                 "`max_length` must not exceed the model's position table. Received: "
@@ -61,22 +88,36 @@ class Session:
         self.reset()
 
     @property
+    def ids(self):
+        """The tokens of all turns that were taken up, a list of ints."""
+        return list(self.turns.ids)
+
+    @property
     def num_tokens(self):
-        """How many tokens all turns have together, an int."""
-        return len(self.ids)
+        """How many tokens those turns have together, an int."""
+        return len(self.turns.ids)
+
+    @property
+    def slots(self):
+        """How much of the cache they take, an int: prompts are rounded up to whole chunks."""
+        return self.turns.slots
 
     def reset(self):
         """Forgets all turns."""
-        self.ids, self.slots, self.turn = [], 0, None
-        self.caches = init_caches(self.model, 1, self.capacity)
-        self.seen = np.zeros((1, self.model.output_shape[-1]), "bool")
+        self.turn, self.turns = None, self.no_turns()
+
+    def no_turns(self):
+        """Returns what is known before the first turn."""
+        seen = np.zeros((1, self.model.output_shape[-1]), "bool")
+        return Turns((), seen, init_caches(self.model, 1, self.capacity), 0)
 
 
 def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, tokenizer=None, tokens_per_step=8):
     """Yields a continuation piece by piece, from a compiled step of several tokens.
 
     Args:
-        model: functional `keras.Model`, or a `Session` that goes on from its earlier turns.
+        model: functional `keras.Model`, or a `Session` that goes on from its earlier turns, and takes this one up when its
+            last piece is made.
         prompt: list of token ids, or a string where a tokenizer is given; at least one token.
         max_new_tokens: int of at least 0.
         sampler: `Greedy()` (the default) or `Sample(...)`.
@@ -104,10 +145,7 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample)):
         raise ValueError(f"`sampler` must be Greedy or Sample to stream. Received: sampler={sampler!r}.")
-    if isinstance(tokens_per_step, bool) or not isinstance(tokens_per_step, int) or tokens_per_step < 1:
-        raise ValueError(
-            f"`tokens_per_step` must be a positive integer. Received: tokens_per_step={tokens_per_step!r}."
-        )
+    tokens_per_step = check_positive("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
         prompt = ids_of(prompt, tokenizer)
     (prompt,) = check_prompts([prompt], session.model, *input_tensors(session.model))
@@ -115,7 +153,7 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
     _check_room(session, len(prompt), max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)
     ids = _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_step)
-    return ids if tokenizer is None else _texts(ids, tokenizer)
+    return ids if tokenizer is None else text_pieces(ids, tokenizer)
 
 
 def _check_room(session, length, max_new_tokens):
@@ -131,26 +169,26 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
     model, settings = session.model, sampler.settings()
     _check_room(session, len(prompt), max_new_tokens)  # again: another turn may have come in between
     session.turn = turn = object()
-    if session.slots + _slots(prompt) + max_new_tokens > session.capacity:
-        session.caches, session.slots = init_caches(model, 1, session.capacity), 0
-        _, session.caches = _read(session, session.ids)
-    structure = session.caches
-    logits, caches = _read(session, prompt)
-    session.ids.extend(prompt.tolist())
-    session.seen[0, prompt] = True
+    before = session.turns
+    if before.slots + _slots(prompt) + max_new_tokens > session.capacity:
+        _, before = _read(session, session.no_turns(), before.ids)
+    logits, read = _read(session, before, prompt.tolist())
+    if max_new_tokens == 0:
+        session.turns = read
+    structure = read.caches
     state = loop.begin(
         logits,
-        caches,
+        read.caches,
         session.capacity,
         stops.shape[1],
         ops.convert_to_tensor(np.array([len(prompt)], "int32")),
-        ops.convert_to_tensor(session.seen if sampler.needs_seen() else session.seen[:, :0]),
+        ops.convert_to_tensor(read.seen if sampler.needs_seen() else read.seen[:, :0]),
     )
     key = (("cache", session.capacity), ("sampler", type(sampler).__name__), ("rules", tuple(sorted(settings))))
     key += (("top_k", getattr(sampler, "top_k", None)), ("stops", stops.shape))
     settings = {name: np.float32(value) for name, value in settings.items()}
-    made = 0
-    while made < max_new_tokens:
+    made, ended = 0, max_new_tokens == 0
+    while not ended:
         if session.turn is not turn:
             raise ValueError(
                 "`model`, a session, must finish or drop one stream before it begins the next. Received: a stream that goes "
@@ -159,37 +197,30 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
         limit = np.int32(min(made + tokens_per_step, max_new_tokens))
         state = programs.run(model, "advance", key, _advance(sampler), tuple(state), settings, limit, stops, seed)
         state = loop.State(*state)
-        session.caches = loop.like(structure, state.caches)
         if bool(ops.convert_to_numpy(state.failed)):
             raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
         count = int(ops.convert_to_numpy(state.count))
-        piece = ops.convert_to_numpy(state.tokens)[0, made:count].tolist()
-        session.ids.extend(piece)
-        session.seen[0, piece] = True
-        session.slots += len(piece)
+        new = ops.convert_to_numpy(state.tokens)[0, :count].tolist()
+        ended = count == max_new_tokens or bool(ops.convert_to_numpy(state.done)[0])
+        if ended:
+            session.turns = read.followed_by(new, loop.like(structure, state.caches), count)
+        yield new[made:]
         made = count
-        if piece:
-            yield piece
-        if bool(ops.convert_to_numpy(state.done)[0]):
-            break
-    if session.turn is turn:
-        session.caches = loop.like(structure, state.caches)
 
 
 def _slots(ids):
     return -(-len(ids) // loop.CHUNK) * loop.CHUNK
 
 
-def _read(session, ids):
-    """Returns the logits after the last of these ids, and the session's caches with them appended."""
+def _read(session, turns, ids):
+    """Returns the logits after the last of these ids, and the turns that they follow with them."""
     end = _slots(ids)
-    session.slots += end
     row = cut_batch([ids], 1, session.capacity, end)
     arguments = (row, np.array([len(ids)], "int32"), np.int32(end // loop.CHUNK))
     logits, leaves = programs.run(
-        session.model, "append", (("cache", session.capacity),), _append, loop.flat(session.caches), *arguments
+        session.model, "append", (("cache", session.capacity),), _append, loop.flat(turns.caches), *arguments
     )
-    return logits, loop.like(session.caches, leaves)
+    return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), end)
 
 
 def _append(model, leaves, prompt, length, chunks):
@@ -213,19 +244,3 @@ def _advance(sampler):
 def init_caches_like(model):
     """Returns the structure of a model's caches, with the smallest tensors in it."""
     return init_caches(model, 1, 1)
-
-
-def _texts(pieces, tokenizer):
-    """Yields the text of the ids so far, less what was yielded before."""
-    ids, given = [], ""
-    for piece in pieces:
-        ids.extend(piece)
-        text = text_of(ids, tokenizer)
-        # U+FFFD at the end: the bytes of a character that is not whole yet.
-        whole = text.rstrip("\ufffd")
-        if whole.startswith(given) and len(whole) > len(given):
-            yield whole[len(given) :]
-            given = whole
-    text = text_of(ids, tokenizer)
-    if len(text) > len(given):
-        yield text[len(given) :]

@@ -32,3 +32,19 @@ def text_of(ids, tokenizer):
     if hasattr(text, "numpy"):
         text = text.numpy()
     return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)
+
+
+def text_pieces(pieces, tokenizer):
+    """Yields the text of lists of ids, piece by piece: the text of all so far, less what was yielded before."""
+    ids, given = [], ""
+    for piece in pieces:
+        ids.extend(piece)
+        text = text_of(ids, tokenizer)
+        # U+FFFD at the end: the bytes of a character that is not whole yet.
+        whole = text.rstrip("\ufffd")
+        if whole.startswith(given) and len(whole) > len(given):
+            yield whole[len(given) :]
+            given = whole
+    text = text_of(ids, tokenizer)
+    if len(text) > len(given):
+        yield text[len(given) :]

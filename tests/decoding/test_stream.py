@@ -1,5 +1,7 @@
 """Streams give what generate gives, piece by piece, and a session does not forget."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_text_comes_in_pieces_that_make_the_whole(own):
 
 
 def test_streams_of_one_session_take_turns(own):
-    session = Session(own, max_length=40)
+    session = Session(own, max_length=32)
     first, second = (stream(session, [1, 2, 3], 15, tokens_per_step=5) for _ in range(2))
     next(first)
     next(second)
@@ -69,7 +71,7 @@ def test_streams_of_one_session_take_turns(own):
     list(second)
     with pytest.raises(ValueError, match="must fit into what the session has left"):
         list(third)  # it fitted when it was made
-    assert session.num_tokens <= 40
+    assert session.num_tokens == 18  # the first was dropped
 
 
 def test_many_short_turns_fit_as_far_as_their_tokens_do(own, naive):
@@ -83,3 +85,151 @@ def test_many_short_turns_fit_as_far_as_their_tokens_do(own, naive):
     assert session.num_tokens == 40
     with pytest.raises(ValueError, match="40 of 40 tokens in use"):
         next(stream(session, [1], 0), None)
+
+
+class TestATurnIsTakenUpWholeOrNotAtAll:
+    """Whatever ends a turn, and wherever: the next answer is that of `generate` on what the session says it has read."""
+
+    STREAM = sys.modules["keras_tx.decoding.stream"]
+    AGAIN = ((4, KeyboardInterrupt), (2, RuntimeError))
+
+    @pytest.fixture
+    def session(self, own):
+        session = Session(own, max_length=64)
+        joined(stream(session, [3, 4, 5], 4))
+        return session
+
+    @staticmethod
+    def goes_on(session, expected):
+        """Asserts that the session has read these tokens, and goes on from them as `generate` does."""
+        assert session.ids == expected
+        assert session.num_tokens == len(expected)
+        sampler = Sample(0, repetition_penalty=1.5)  # which asks for the tokens that were seen
+        asked = [*expected, 8]
+        assert joined(stream(session, [8], 5, sampler)) == generate(session.model, [asked], 5, sampler)[0, -5:].tolist()
+
+    @pytest.mark.parametrize(
+        ("place", "error"),
+        [
+            *((place, KeyboardInterrupt) for place in range(4)),
+            *(pytest.param(*x, marks=pytest.mark.once) for x in AGAIN),
+        ],
+    )
+    def test_when_a_program_fails(self, session, monkeypatch, place, error):
+        told, calls, run = session.ids, [], self.STREAM.programs.run
+        if place == 4:  # after many short turns all is read again: one program more
+            while session.slots + 32 + 3 <= session.capacity:
+                joined(stream(session, [1], 1))
+            told = session.ids
+
+        def failing(model, name, *rest):
+            calls.append(name)
+            if len(calls) > place % 4:
+                raise error
+            return run(model, name, *rest)
+
+        monkeypatch.setattr(self.STREAM.programs, "run", failing)
+        with pytest.raises(error):
+            joined(stream(session, [6, 7], 3, tokens_per_step=1))
+        monkeypatch.undo()
+        assert calls[0] == "append"
+        assert len(calls) == place % 4 + 1
+        self.goes_on(session, told)
+
+    @pytest.mark.once
+    def test_at_every_line_that_an_interrupt_can_hit(self, session):
+        told, whole, hit = session.turns, [*session.ids, 6, 7], 0
+        taken = set()
+        while True:
+            session.turns, lines = told, [0]
+
+            def interrupt(frame, event, _, lines=lines, place=hit):
+                if frame.f_code.co_filename != self.STREAM.__file__:
+                    return None
+                if event == "line":
+                    lines[0] += 1
+                    if lines[0] == place + 1:
+                        raise KeyboardInterrupt
+                return interrupt
+
+            before = sys.gettrace()
+            try:
+                sys.settrace(interrupt)
+                joined(stream(session, [6, 7], 2, tokens_per_step=1))
+            except KeyboardInterrupt:
+                sys.settrace(before)
+            else:
+                break
+            finally:
+                sys.settrace(before)
+            taken.add(session.turns is not told)
+            assert session.turns is told or session.ids[:-2] == whole
+            hit += 1
+        assert hit > 50
+        assert taken == {True, False}
+        self.goes_on(session, session.ids)
+
+    @pytest.mark.parametrize("end", ["close", "drop", "throw", "break"])
+    def test_when_whoever_takes_the_pieces_ends_it(self, session, end):
+        told, pieces = session.ids, stream(session, [6, 7], 6, tokens_per_step=2)
+        assert len(next(pieces)) == 2
+        assert session.ids == told  # nothing is taken up yet
+        if end == "close":
+            pieces.close()
+        elif end == "throw":
+            with pytest.raises(OSError, match="socket"):
+                pieces.throw(OSError("socket"))
+        elif end == "break":
+            for _ in pieces:
+                break
+        del pieces
+        self.goes_on(session, told)
+
+    def test_when_its_last_piece_was_handed_out_it_is_taken_up(self, session):
+        told, pieces = session.ids, stream(session, [6, 7], 4, tokens_per_step=2)
+        new = [*next(pieces), *next(pieces)]
+        pieces.close()
+        self.goes_on(session, [*told, 6, 7, *new])
+
+    def test_when_its_prompt_alone_is_read(self, session):
+        told = session.ids
+        assert joined(stream(session, [6, 7], 0)) == []
+        self.goes_on(session, [*told, 6, 7])
+
+    @pytest.mark.once
+    def test_when_it_is_never_begun_or_does_not_fit(self, session):
+        told = session.ids
+        stream(session, [6, 7], 4)
+        with pytest.raises(ValueError, match="must fit into what the session has left"):
+            stream(session, [6, 7], 64)
+        self.goes_on(session, told)
+
+    def test_when_a_logit_is_nan(self, make_own, shake):
+        model = shake(make_own())
+        session = Session(model, max_length=64)
+        joined(stream(session, [3, 4, 5], 4))
+        told, bias = session.ids, np.array(model.get_layer("head").bias)
+        model.get_layer("head").bias.assign(np.full(11, np.nan))
+        with pytest.raises(ValueError, match="must give logits that are numbers"):
+            joined(stream(session, [6, 7], 4))
+        model.get_layer("head").bias.assign(bias)
+        self.goes_on(session, told)
+
+    @pytest.mark.once
+    def test_when_its_text_cannot_be_spelled(self, session):
+        class Mute(Letters):
+            def detokenize(self, ids):
+                raise RuntimeError("no such letter")
+
+        told = session.ids
+        with pytest.raises(RuntimeError, match="no such letter"):
+            list(stream(session, "bc", 4, tokenizer=Mute(), tokens_per_step=2))
+        self.goes_on(session, told)
+
+
+def test_numbers_of_numpy_are_taken(own):
+    assert Session(own, np.int64(40)).max_length == 40
+    assert [len(piece) for piece in stream(own, [3], np.int32(4), tokens_per_step=np.int64(2))] == [2, 2]
+    for name, value in (("tokens_per_step", 0), ("tokens_per_step", True), ("max_length", 2.0)):
+        with pytest.raises(ValueError, match=f"`{name}` must be a positive integer. Received: {name}={value}"):
+            Session(own, value) if name == "max_length" else stream(own, [3], 4, tokens_per_step=value)
