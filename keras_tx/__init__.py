@@ -30,3 +30,8 @@ def __getattr__(name):
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    # What editors and notebooks offer: the subpackages too, before one is asked for.
+    return sorted({*globals(), *__all__})

@@ -43,8 +43,12 @@ IMPORT_AFTER_KERAS = """
 import json, sys
 import keras
 before = {name.partition(".")[0] for name in sys.modules}
-import keras_tx, keras_tx.analysis, keras_tx.applications, keras_tx.layers, keras_tx.ops
-print(json.dumps([name.partition(".")[0] for name in sys.modules if name.partition(".")[0] not in before]))
+import keras_tx
+unseen = sorted(set(keras_tx.__all__) - set(dir(keras_tx)))
+loaded = [name for name in dir(keras_tx) if f"keras_tx.{name}" in sys.modules]
+import keras_tx.analysis, keras_tx.applications, keras_tx.layers, keras_tx.ops
+brought = [name.partition(".")[0] for name in sys.modules if name.partition(".")[0] not in before]
+print(json.dumps([brought, unseen, loaded]))
 """
 
 pytestmark = pytest.mark.slow
@@ -125,9 +129,12 @@ def test_applications_are_imported_from_the_wheel(wheel, fresh_python, tmp_path)
 
 
 def test_import_brings_in_no_optional_package(tmp_path):
-    brought = last_line(run(sys.executable, "-I", "-c", IMPORT_AFTER_KERAS, cwd=tmp_path))
+    brought, unseen, loaded = last_line(run(sys.executable, "-I", "-c", IMPORT_AFTER_KERAS, cwd=tmp_path))
     assert "keras_tx" in brought
     assert OPTIONAL.isdisjoint(brought)
+    # `dir` shows what an editor offers, and loads none of it.
+    assert unseen == []
+    assert {"decoding", "export", "applications", "losses"}.isdisjoint(loaded)
 
 
 @pytest.mark.once
