@@ -51,7 +51,17 @@ def decoder(tf, image_size, target):
         # As numbers: a message that is no UTF-8 text cannot be read by whoever asked.
         start = tf.io.decode_raw(tf.strings.substr(contents, 0, 16), tf.uint8)
         with tf.control_dependencies([tf.debugging.Assert(known, [*message, index, start], summarize=16)]):
-            pixels = tf.io.decode_image(tf.identity(contents), channels=channels, expand_animations=False)
+            contents = tf.identity(contents)
+
+        def of_channels(count):
+            return tf.io.decode_image(contents, channels=count, expand_animations=False)
+
+        if channels == 1:
+            # libjpeg makes no grey of a CMYK file's four channels, but colours.
+            is_cmyk = tf.logical_not(is_png) & (tf.cond(is_png, lambda: 0, lambda: _jpeg_channels(tf, contents)) == 4)
+            pixels = tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(of_channels(3)), lambda: of_channels(1))
+        else:
+            pixels = of_channels(channels)
         pixels.set_shape((None, None, channels))
         return tf.image.resize(pixels, image_size, antialias=True)
 
@@ -61,3 +71,7 @@ def decoder(tf, image_size, target):
         return tf.cast(tf.round(pixels) if dtype.is_integer else pixels, dtype)
 
     return decode
+
+
+def _jpeg_channels(tf, contents):
+    return tf.io.extract_jpeg_shape(contents)[2]
