@@ -1,5 +1,7 @@
 """TensorFlow functions that a SavedModel serves: text -> text, and the two halves of decoding for a server of one's own."""
 
+import numbers
+
 import numpy as np
 from keras import ops
 
@@ -47,7 +49,7 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
     table = longest_sequence(model)
     if max_prompt_length is None:
         max_prompt_length = _LONGEST_TEXT if table is None else table - max_new_tokens
-    _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
+    max_prompt_length = _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
     check_lengths(max_prompt_length, max_new_tokens, table)
     _, _, capacity = round_up(1, max_prompt_length, max_new_tokens, loop.CHUNK)
     run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, loop.CHUNK)
@@ -112,7 +114,7 @@ def answer_endpoint(
     table = longest_input(model, text_input)
     if max_prompt_length is None:
         max_prompt_length = table or _LONGEST_TEXT
-    _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
+    max_prompt_length = _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
     if table is not None and max_prompt_length > table:
         raise ValueError(
             "`max_prompt_length` must not exceed the model's position table. Received: "
@@ -138,11 +140,13 @@ def answer_endpoint(
 
 
 def _check_length(name, length, max_new_tokens):
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+    """Returns the length as an int; raises `ValueError` unless it is an integer of at least 1."""
+    if isinstance(length, bool) or not isinstance(length, numbers.Integral) or length < 1:
         raise ValueError(
             f"`{name}` must be a positive integer; without it, the position table less `max_new_tokens`. Received: "
             f"{name}={length!r}, max_new_tokens={max_new_tokens}."
         )
+    return int(length)
 
 
 def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk):
@@ -150,10 +154,13 @@ def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk)
     sampler = Greedy() if sampler is None else sampler
     if isinstance(sampler, Beam) and sampler.num_return > 1:
         raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
+    if isinstance(sampler, Beam):
+        sampler.check_limit(max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)
     single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
     program = program_of(sampler, capacity, chunk)
     settings = {name: np.float32(value) for name, value in sampler.settings().items()}
+    max_new_tokens = int(max_new_tokens)  # no slice of TensorFlow takes numpy's
 
     def run(prompt, lengths, chunks, context):
         limit = tf.constant(max_new_tokens, tf.int32)
@@ -176,11 +183,11 @@ def cache_endpoints(model, max_length, given=()):
 
     `prefill(token_ids, mask)`, with `context_ids` where a model is given a text, starts caches with the prompts;
     `step(token_ids, **caches)` goes on with the next tokens. Both give a dict: "logits" float (B, T, V), and the caches as
-    tensors "cache_000", "cache_001", ...
+    tensors "cache_000", "cache_001", ... Both fail when run, with a message, if tokens come for which the caches have no room.
 
     Args:
         model: functional `keras.Model`.
-        max_length: int, the size of the caches in tokens.
+        max_length: int, the size of the caches in tokens, padding included; no more than the position table, if there is one.
         given: tuple of the name of the input that takes `context_ids`, or an empty one.
 
     Returns:
@@ -188,6 +195,7 @@ def cache_endpoints(model, max_length, given=()):
     """
     import tensorflow as tf
 
+    max_length = int(min(max_length, longest_sequence(model, given) or max_length))
     # Of two lengths: where they differ, the caches depend on the length of the text.
     structure, other = (
         init_caches(model, 1, max_length, {name: np.ones((1, length), "int32") for name in given}) for length in (2, 3)

@@ -15,7 +15,11 @@ def tracking_module(tf, model, tokenizers):
 
 
 def save_whole(tf, module, signatures, path):
-    """Saves a module into a folder beside `path` and renames it, so that a save that dies leaves what was there."""
+    """Saves a module into a folder beside `path` and renames it, so that a save that dies leaves what was there.
+
+    The signature "serve" stands there twice: servers and converters that are told no name ask for "serving_default".
+    """
+    signatures = {**signatures, tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: signatures["serve"]}
     path = os.path.abspath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     workshop = tempfile.mkdtemp(prefix=".saving-", dir=os.path.dirname(path))

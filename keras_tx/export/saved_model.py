@@ -18,6 +18,8 @@ def export_saved_model(
 ):
     """Writes a SavedModel whose endpoint `serve` maps strings (or the model's own inputs) to the model's outputs.
 
+    The same endpoint is the signature "serving_default", which servers, `saved_model_cli` and converters ask for.
+
     The tokenizer is part of the SavedModel and its tables are tracked, so a process with TensorFlow (and
     tensorflow-text, for keras-hub's tokenizers) alone can load it. So is the reading of image files. Strings do not enter XLA:
     tokenizer and decoder run outside the compiled function.
@@ -37,9 +39,10 @@ def export_saved_model(
         generate: dict of arguments for generation: `max_new_tokens`, and if wished `max_prompt_length` (a prompt's last tokens
             are read), `sampler`, `stop_ids` and `seed`. `serve` then maps prompts to prompts with their continuations, generated
             inside, and two more endpoints serve a loop of one's own: `prefill(token_ids, mask)` and `step(token_ids, cache_000,
-            ...)`, each giving "logits" and the caches, which hold `max_prompt_length + max_new_tokens` tokens (whoever calls
-            `step` counts them: nothing tells of more). Any batch size. Needs a tokenizer. `None` for a model that does not
-            generate.
+            ...)`, each giving "logits" and the caches. Those hold `max_prompt_length + max_new_tokens` tokens, padding included,
+            and no more than the position table; both endpoints fail with an `InvalidArgumentError` if more come. An empty
+            prompt gives an empty string, as in `keras_tx.decoding.generate`. Any batch size. Needs a tokenizer. `None` for a
+            model that does not generate.
 
             A model of two inputs, one of which is decoded, answers texts. Then `text_input` names the input of a text's ids,
             `prompt` is the list of ids with which each answer starts (it is not part of it), and `pad_id`, 0 unless given, is
@@ -50,9 +53,11 @@ def export_saved_model(
         image_size: (rows, columns) of a model of images (B, Y, X, C), C 1 or 3. `serve` then maps the bytes of JPEG and PNG
             files, strings (B,), to its outputs: decoded to C channels, resized to this size whatever their own (bilinear with
             antialiasing; the proportions are not kept), and given to the model as pixels from 0 to 255. So a model that takes
-            other numbers must begin with a `keras.layers.Rescaling`. Transparency is dropped, as is what a file says of the
-            camera's orientation. A file that cannot be decoded is an `InvalidArgumentError` when served; one that is neither
-            JPEG nor PNG is named by its place in the batch. `None` for a model that is served no files.
+            other numbers must begin with a `keras.layers.Rescaling`. Greys are those of ITU-R BT.601, of a CMYK file as well; of
+            16 bits a channel the upper 8 are read, and of a moving PNG the first picture. Transparency is dropped, as is what a
+            file says of the camera's orientation. A file that is cut off or cannot be decoded is an `InvalidArgumentError` when
+            served; one that is neither JPEG nor PNG is named by its place in the batch. `None` for a model that is served no
+            files.
 
     Returns:
         The path.

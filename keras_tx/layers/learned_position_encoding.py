@@ -78,7 +78,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
         token_ids.check_positions(where, self.sequence_length)
         # Padding after the last place of the table has no position of its own.
         outputs = inputs + self.position_embedding(ops.minimum(where, self.sequence_length - 1) + self.offset)
-        return outputs, positions.advanced(cache, length, mask)
+        return outputs, token_ids.check_count(positions.advanced(cache, length, mask), self.sequence_length)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""

@@ -101,7 +101,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         if mask is None:
             length = token_ids.check_length("inputs", length, self.sequence_length)
         where = positions.counted(length, mask, cache)
-        return self._add_positions(outputs, where), positions.advanced(cache, length, mask)
+        count = token_ids.check_count(positions.advanced(cache, length, mask), self.sequence_length)
+        return self._add_positions(outputs, where), count
 
     def _add_positions(self, outputs, where):
         if self.position_embedding is None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from .concrete import concrete
+from .run_checks import when_run
 
 
 class KVCache(NamedTuple):
@@ -42,6 +43,10 @@ class KVCache(NamedTuple):
     def append(self, keys, values, mask=None):
         """Returns a cache that holds T more tokens.
 
+        Where more tokens come than fit and it cannot be known before, a TensorFlow graph fails when it runs; in a function
+        that XLA compiles, where nothing can be raised, the values of these tokens are NaN: so are the outputs of whatever
+        attends to the cache from then on.
+
         Args:
             keys: float tensor (B, T, M, H).
             values: float tensor (B, T, M, H).
@@ -63,6 +68,8 @@ class KVCache(NamedTuple):
         if mask is None:
             mask = ops.ones(ops.shape(keys)[:2], dtype="bool")
         start = ops.convert_to_tensor(self.length, dtype="int32")
+        if None in (used, added, size):
+            start, values, mask = self._refuse_overflow(start, values, mask)
         zero = ops.zeros((), dtype="int32")
         place = ops.stack([zero, start, zero])
         return KVCache(
@@ -71,6 +78,15 @@ class KVCache(NamedTuple):
             mask=ops.slice_update(self.mask, ops.stack([zero, start]), mask),
             length=start + ops.cast(ops.shape(keys)[1], "int32"),
         )
+
+    def _refuse_overflow(self, start, values, mask):
+        """Returns the arguments of `append` as they are, or what the docstring says if they do not fit."""
+        end = start + ops.cast(ops.shape(values)[1], "int32")
+        room = ops.cast(ops.shape(self.keys)[1], "int32")
+        fits = end <= room
+        start = when_run(start, fits, "The cache must have room for every token. Received: tokens, room for", end, room)
+        values = ops.where(fits, values, ops.cast(float("nan"), values.dtype))
+        return start, values, ops.logical_or(mask, ops.logical_not(fits))
 
 
 def fold_heads(x):

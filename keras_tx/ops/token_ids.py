@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from .concrete import check_tensor, concrete
+from .run_checks import when_run
 
 
 def check(name, ids, size, rank=2, size_name="vocabulary_size", what="token ids"):
@@ -71,6 +72,19 @@ def check_positions(where, sequence_length):
             f"A sequence must not grow longer than the position table. Received: position {values.max()} (counted from 0) with "
             f"sequence_length={sequence_length}."
         )
+
+
+def check_count(count, sequence_length):
+    """Returns the count of tokens seen, int32 (B,); a TensorFlow graph in which it exceeds the position table fails when run."""
+    if sequence_length is None:
+        return count
+    return when_run(
+        count,
+        ops.all(count <= sequence_length),
+        "A sequence must not grow longer than the position table. Received: tokens of the longest row, sequence_length",
+        ops.max(count, initial=0),
+        ops.cast(sequence_length, "int32"),
+    )
 
 
 def look_up(embedding, ids, vocabulary_size):

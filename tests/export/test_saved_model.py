@@ -24,7 +24,8 @@ import tensorflow as tf
 import tensorflow_text
 served = tf.saved_model.load(sys.argv[1])
 texts = tf.constant(json.loads(sys.argv[2]))
-print(json.dumps([served.serve(texts).numpy().tolist(), served.signatures["serve"](texts=texts)["output_0"].numpy().tolist()]))
+named = [served.signatures[name](texts=texts)["output_0"].numpy().tolist() for name in ("serve", "serving_default")]
+print(json.dumps([served.serve(texts).numpy().tolist(), *named]))
 """
 
 
@@ -60,10 +61,10 @@ class TestOnTensorFlow:
         )
         command = [sys.executable, "-c", LOADER, str(folder), json.dumps(TEXTS)]
         output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-        by_method, by_signature = json.loads(output.splitlines()[-1])
+        by_method, by_signature, by_default = json.loads(output.splitlines()[-1])
         expected = softmax(model(np.array(tokenizer(TEXTS))))
         np.testing.assert_allclose(by_method, expected, atol=1e-6)
-        assert by_signature == by_method
+        assert by_default == by_signature == by_method
 
     def test_ragged_ids_are_padded_and_cut_to_the_sequence_length(self, tmp_path):
         import tensorflow as tf
@@ -90,9 +91,27 @@ class TestOnTensorFlow:
         import tensorflow as tf
 
         model = classifier(9, 5)
-        served = tf.saved_model.load(str(export.export_saved_model(model, tmp_path / "saved")))
-        ids = np.array([[1, 2, 3, 0]], "int32")
-        np.testing.assert_allclose(served.serve(ids), model(ids), atol=1e-6)
+        folder = str(export.export_saved_model(model, tmp_path / "saved"))
+        served = tf.saved_model.load(folder)
+        ids = np.array([[1, 2, 3, 0, 4]], "int32")
+        np.testing.assert_allclose(served.serve(ids[:, :4]), model(ids[:, :4]), atol=1e-6)
+        # What those find who are told no name: a server's client, and a converter.
+        default = served.signatures["serving_default"]
+        (name,) = default.structured_input_signature[1]
+        np.testing.assert_allclose(default(**{name: tf.constant(ids)})["output_0"], model(ids), atol=1e-6)
+
+    def test_a_converter_that_is_told_no_name_finds_what_is_served(self, tmp_path):
+        import tensorflow as tf
+
+        inputs, x = keras.Input((3,)), np.ones((1, 3), "float32")
+        model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+        folder = str(export.export_saved_model(model, tmp_path / "saved"))
+        converted = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=converted)
+        assert set(interpreter.get_signature_list()) == {"serving_default"}
+        runner = interpreter.get_signature_runner()
+        (name,) = runner.get_input_details()
+        np.testing.assert_allclose(runner(**{name: x})["output_0"], model(x), atol=1e-6)
 
     def test_a_save_that_dies_leaves_the_folder_as_it_was(self, tmp_path, monkeypatch):
         import tensorflow as tf

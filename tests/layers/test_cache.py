@@ -222,3 +222,14 @@ def test_cross_attention_reads_its_context_from_the_cache():
     np.testing.assert_allclose(array(outputs), whole, atol=1e-6)
     for ours, theirs in zip(cache, same, strict=True):
         np.testing.assert_array_equal(array(ours), array(theirs))
+
+
+@pytest.mark.skipif(not COMPILES, reason="values are known on torch: the tokens are refused")
+@pytest.mark.parametrize("name", ["rotary", "decoder, context"], scope="module")
+def test_steps_past_the_end_of_a_cache_give_no_numbers_where_they_cannot_be_refused(name):
+    stepper = build(name)
+    _, cache = stepper.compiled_step(tensor(stepper.inputs[:, :3]), stepper.empty(), None)
+    for index in range(3, SIZE + 2):
+        place = index % LENGTH
+        outputs, cache = stepper.compiled_step(tensor(stepper.inputs[:, place : place + 1]), cache, None)
+        assert np.all(np.isnan(array(outputs)) if index >= SIZE else np.isfinite(array(outputs)))

@@ -137,3 +137,39 @@ def test_keras_sees_the_leaves_of_a_cache():
     assert len(keras.tree.flatten(cache)) == 4
     doubled = keras.tree.map_structure(lambda leaf: leaf, cache)
     assert isinstance(doubled, KVCache)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="values are known on torch: the tokens are refused")
+def test_tokens_past_the_end_are_not_numbers_in_a_compiled_function():
+    run = compiled(lambda cache, keys, values, mask: cache.append(keys, values, mask))
+    mask = np.array([[False], [True]])
+    cache = KVCache.empty(2, 3, 3, 4)
+    for number in (1.0, 2.0, 3.0):
+        cache = run(cache, *tokens(1, first=number), mask)
+        assert not np.isnan(ops.convert_to_numpy(cache.values)).any()
+    for _ in range(2):
+        cache = run(cache, *tokens(1, first=4.0), mask)
+        assert np.isnan(ops.convert_to_numpy(cache.values)[:, -1]).all()
+        assert ops.convert_to_numpy(cache.mask)[:, -1].all()  # even of a row whose token is padding
+        assert not np.isnan(ops.convert_to_numpy(cache.values)[:, :-1]).any()
+    # Of two tokens, of which one has room, neither is kept.
+    two = run(KVCache.empty(2, 3, 3, 4).append(*tokens(2)), *tokens(2, first=3.0), np.ones((2, 2), "bool"))
+    assert np.isnan(ops.convert_to_numpy(two.values)[:, -2:]).all()
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a graph that is not compiled is TensorFlow's")
+def test_a_graph_in_which_tokens_do_not_fit_fails_when_it_runs():
+    import tensorflow as tf
+
+    run = tf.function(
+        lambda cache, keys, values: cache.append(keys, values),
+        input_signature=[
+            KVCache(*(tf.TensorSpec((6, 3, 4)),) * 2, tf.TensorSpec((2, 3), tf.bool), tf.TensorSpec((), tf.int32)),
+            *(tf.TensorSpec((2, None, 3, 4)),) * 2,
+        ],
+    )
+    cache = run(KVCache.empty(2, 3, 3, 4), *tokens(2))
+    assert contents(run(cache, *tokens(1, first=3.0))) == [[1, 2, 3]] * 2
+    for length in (2, 4):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"room for every token.*\[{length + 2}\] \[3\]"):
+            run(cache, *tokens(length))
