@@ -37,7 +37,11 @@ MAY_IMPORT = {
     "keras_tx.applications": {"keras_tx"},
 }
 # The files that may know how Keras works inside.
-PRIVATE_KERAS = {"keras_tx/ops/masks.py", "keras_tx/graph.py", "keras_tx/layers/recomputation.py"}
+PRIVATE_KERAS = {
+    "keras_tx/ops/masks.py",
+    "keras_tx/layers/recomputation.py",
+    *(f"keras_tx/graph/{name}.py" for name in ("walk", "inputs", "sublayers", "deferred")),
+}
 PRIVATE_NAMES = re.compile(
     r"_keras_mask|_keras_history|_run_through_graph|_inbound_nodes|_outbound_nodes|_flatten_layers|_standardize_inputs"
     r"|_functional|_nodes_by_depth|_call_has_\w+|_call_signature|_tracker|_seed_generators"

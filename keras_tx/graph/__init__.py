@@ -1,0 +1,28 @@
+"""A functional model as data: walking its layers, finding a layer in the graph that leads to a tensor, and what is in a
+layer.
+
+With `ops/masks.py` and `layers/recomputation.py`, the only user of Keras' private names.
+"""
+
+from .calls import layer_calls, layer_inputs, layers_before, output_origin
+from .deferred import fill, without_values
+from .inputs import MISSING, functional_of, input_names, pack_inputs
+from .sublayers import find_layer, parts
+from .walk import fill_in, walk
+
+__all__ = [
+    "MISSING",
+    "fill",
+    "fill_in",
+    "find_layer",
+    "functional_of",
+    "input_names",
+    "layer_calls",
+    "layer_inputs",
+    "layers_before",
+    "output_origin",
+    "pack_inputs",
+    "parts",
+    "walk",
+    "without_values",
+]

@@ -1,0 +1,64 @@
+"""What a walk would call: the layers of a functional model, and what each depends on, without running it."""
+
+import keras
+
+from .inputs import Origin, input_names, pack_inputs
+from .walk import run
+
+
+def layer_calls(model):
+    """Lists the layer calls of a functional model, in the order and under the paths of `walk`, without running it.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
+
+    Returns:
+        Dict from path to layer.
+    """
+    return {path: layer for path, (layer, _) in layer_inputs(model).items()}
+
+
+def layer_inputs(model):
+    """Lists the layer calls as `layer_calls` does, and which inputs of the model each depends on.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
+
+    Returns:
+        Dict from path to a pair of the layer and the frozenset of the names of inputs.
+    """
+    return _reached(model, {name: frozenset([name]) for name in input_names(model)}, lambda found, path: found)
+
+
+def layers_before(model):
+    """Lists for each layer call, by its path as in `layer_calls`, the frozenset of the paths that it depends on."""
+    calls = _reached(model, dict.fromkeys(input_names(model), frozenset()), lambda found, path: found | {path})
+    return {path: before for path, (_, before) in calls.items()}
+
+
+def output_origin(model):
+    """Returns the `Origin` of the output of a functional model, or of its outputs in their structure; nothing is run."""
+
+    def call(operation, path, args, kwargs, values, count):
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf, (args, kwargs)
+        )
+        return [Origin(operation, path, args, kwargs)] * count
+
+    return run(model, pack_inputs(model, {name: Origin(None, name) for name in input_names(model)}), call)
+
+
+def _reached(model, starts, passed_on):
+    """Sends sets from the inputs through the graph: a dict from path to a pair of the layer and what reached it."""
+    calls = {}
+
+    def call(operation, path, args, kwargs, values, count):
+        tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
+        found = frozenset().union(*(values[id(tensor)] for tensor in tensors))
+        if isinstance(operation, keras.Layer):
+            calls[path] = (operation, found)
+            found = passed_on(found, path)
+        return [found] * count
+
+    run(model, pack_inputs(model, starts), call)
+    return calls

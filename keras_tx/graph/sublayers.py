@@ -1,0 +1,36 @@
+"""Finding a layer in the graph that leads to a tensor, and what is in a layer."""
+
+import keras
+
+
+def find_layer(tensor, name):
+    """Finds a layer by name in the graph that leads to a symbolic tensor, also inside nested models.
+
+    Args:
+        tensor: a `KerasTensor`, or anything else, which has no graph.
+        name: str, the layer's name.
+
+    Returns:
+        The layer, or `None` if there is none of that name.
+    """
+    seen, waiting = set(), [tensor]
+    while waiting:
+        history = getattr(waiting.pop(), "_keras_history", None)
+        if history is None or id(history.operation) in seen:
+            continue
+        operation = history.operation
+        seen.add(id(operation))
+        for layer in operation._flatten_layers() if isinstance(operation, keras.Layer) else ():
+            if layer.name == name:
+                return layer
+        for node in operation._inbound_nodes:
+            waiting.extend(node.input_tensors)
+    return None
+
+
+def parts(layer, path=None):
+    """Yields `(path, sublayer)` for every layer inside a layer, the path made of names joined by "/" from the layer's own on."""
+    path = path or layer.name
+    for part in layer._flatten_layers(recursive=False, include_self=False):
+        yield f"{path}/{part.name}", part
+        yield from parts(part, f"{path}/{part.name}")
