@@ -4,8 +4,9 @@ import numbers
 import operator
 
 import numpy as np
+from keras import ops
 
-from .check import reserves_zero, vocabulary_size
+from .inputs import reserves_zero, vocabulary_size
 
 _STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a program
 _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
@@ -18,7 +19,7 @@ def check_prompts(prompts, model, name, may_be_empty=False):
     size, reserved = vocabulary_size(model, name), reserves_zero(model, name)
     checked = []
     for index, row in enumerate(prompts):
-        ids = np.asarray(row)
+        ids = np.asarray(ops.convert_to_numpy(row) if ops.is_tensor(row) else row)
         if ids.shape == (0,) and may_be_empty:
             checked.append(ids.astype("int32"))
             continue
@@ -41,16 +42,18 @@ def check_prompts(prompts, model, name, may_be_empty=False):
 
 
 def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
-    """Raises `ValueError` unless the prompts and the new tokens fit the model's position table."""
+    """Returns `max_new_tokens` as an int; raises `ValueError` unless prompts and new tokens fit the position table."""
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, (int, np.integer)) or max_new_tokens < 0:
         raise ValueError(
             f"`max_new_tokens` must be an integer of at least 0. Received: max_new_tokens={max_new_tokens!r}."
         )
+    max_new_tokens = int(max_new_tokens)  # a sum of numpy's small integers may run over
     if longest_sequence is not None and longest_prompt + max_new_tokens > longest_sequence:
         raise ValueError(
             "`max_new_tokens` and the longest prompt together must not exceed the model's position table. Received: "
             f"max_new_tokens={max_new_tokens}, a prompt of {longest_prompt} tokens, sequence_length={longest_sequence}."
         )
+    return max_new_tokens
 
 
 def check_positive(name, value, optional=False):
@@ -76,7 +79,7 @@ def check_seed(seed):
     """Returns the seed as an int32; raises `ValueError` unless it is an integer."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}.")
-    return np.uint32(seed % 2**32).astype("int32")
+    return np.uint32(int(seed) % 2**32).astype("int32")
 
 
 def check_stops(stop_ids):

@@ -8,9 +8,9 @@ import keras
 from keras import ops
 
 from .arguments import check_number, check_positive
+from .logits import logits_step
 from .loop import PADDING, flat, like, stopped
 from .sampling import Sampler
-from .step import step
 
 NONE = -1e30
 _LARGEST_DIVISOR = 1e30  # a score divided by more may be 0 in float32, and equal to any other
@@ -181,13 +181,13 @@ def search(model, caches, state, width, shared, settings, limit, stops):
         ]
         next_ids = ops.reshape(_pick(chosen, alive), (-1, 1))
         going = ops.broadcast_to(ops.logical_not(state.done)[:, None], (batch, width))
-        outputs, new = step(model, next_ids, like(caches, reordered), ops.reshape(going, (-1, 1)))
+        logits, new = logits_step(model, next_ids, like(caches, reordered), ops.reshape(going, (-1, 1)), last=True)
 
         # Log probabilities only fall, and the largest divisor still to come raises them most.
         bound = ops.max(alive_scores, axis=1) / penalty(limit)
         return BeamState(
             caches=flat(new),
-            logits=ops.cast(outputs[:, -1], "float32"),
+            logits=logits,
             scores=alive_scores,
             tokens=_pick(tokens, alive),
             tail=_pick(tail, alive),

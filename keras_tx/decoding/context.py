@@ -1,11 +1,15 @@
 """What a model is given beside the ids that it decodes: checked, and padded to the few sizes that programs are compiled for."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
 from ..graph import pack_inputs
-from .check import ignores_padding, input_tensors, longest_input, padding_of, vocabulary_size
+from .inputs import holds_tokens, input_tensors, longest_input, padding_of, vocabulary_size
+from .rows import as_lists
+from .trials import ignores_filling, ignores_padding
 
 _LENGTHS = 32  # lengths are rounded up to multiples of this
 
@@ -25,9 +29,12 @@ def check_names(context):
 def check_context(model, context, num_rows, pad_id):
     """Returns the context as numpy arrays, unequal rows padded, and all lengths rounded up where padding changes nothing.
 
+    Rows of an input of fixed length that are shorter are filled up, where the model ignores what fills them.
+
     Args:
         model: functional `keras.Model`.
-        context: dict from the name of an input to an array (B, ...), or to a list of B lists of ids.
+        context: dict from the name of an input to an array (B, ...), or, for ids and masks, to a list of B lists or a
+            ragged tensor.
         num_rows: int, B.
         pad_id: int, the id of padding.
 
@@ -42,13 +49,17 @@ def check_context(model, context, num_rows, pad_id):
     if not context:
         return {}
     free = ignores_padding(model, tuple(context), pad_id)
+    fills = functools.cache(lambda: ignores_filling(model, tuple(context), pad_id))
     arrays, limits = {}, {}
     for name, value in context.items():
         tensor, limits[name] = input_tensors(model)[name], longest_input(model, name)
-        size = vocabulary_size(model, name)
-        if isinstance(value, (list, tuple)) and len(tensor.shape) == 2 and "int" in tensor.dtype:
-            value = _as_array(name, value, padding_of(model, name, pad_id), free, size)
-        value = np.asarray(value) if isinstance(value, (list, tuple)) else ops.convert_to_numpy(value)
+        size, padding, value = vocabulary_size(model, name), padding_of(model, name, pad_id), as_lists(value)
+        fixed = tensor.shape[1] if holds_tokens(model, name) else None
+        if isinstance(value, (list, tuple)) and len(tensor.shape) == 2 and "float" not in tensor.dtype:
+            value = _as_array(name, value, padding, free if fixed is None else fills, size)
+        value = _from_lists(name, value) if isinstance(value, (list, tuple)) else ops.convert_to_numpy(value)
+        if fixed is not None and value.ndim == 2 and value.shape[1] < fixed:
+            value = _filled(name, value, fixed, padding, fills)
         arrays[name] = _check_array(name, value, tensor, num_rows, size)
         _check_length(name, arrays[name], limits[name])
     grow = [name for name in arrays if arrays[name].ndim > 1 and input_tensors(model)[name].shape[1] is None]
@@ -74,26 +85,50 @@ def more_rows(context, num_rows):
 def _as_array(name, value, padding, free, vocabulary_size):
     rows = [np.asarray(row) for row in value]
     for index, row in enumerate(rows):
-        if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "iu":
+        if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "biu":
             raise ValueError(
                 "`context` must be an array, or rows of at least one token id. Received: "
                 f"{value[index]!r} in row {index} of {name!r}."
             )
         _check_range(name, row, vocabulary_size, "int32")
     lengths = [len(row) for row in rows] or [1]
-    if not free and min(lengths) < max(lengths):
+    if min(lengths) < max(lengths) and not (free() if callable(free) else free):
         raise ValueError(
             "`context` must have rows of one length, or `pad_id` be padding that the model ignores. Received: rows of "
             f"{min(lengths)} to {max(lengths)} tokens of {name!r}, pad_id={padding}."
         )
-    array = np.full((len(rows), max(lengths)), padding)
+    array = np.full(
+        (len(rows), max(lengths)), padding, "bool" if rows and all(row.dtype == bool for row in rows) else "int64"
+    )
     for place, row in zip(array, rows, strict=True):
         place[: len(row)] = row
     return array
 
 
+def _from_lists(name, value):
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            "`context` must be an array; only rows of ids and of a mask may differ in length. Received: lists of unequal "
+            f"lengths for {name!r}."
+        ) from error
+
+
+def _filled(name, array, length, padding, fills):
+    """Returns rows (B, S) with padding up to the length that the input has."""
+    if not fills():
+        raise ValueError(
+            "`context` must have rows of the length that its input has, or `pad_id` be padding that the model ignores. "
+            f"Received: {array.shape[1]} tokens of {name!r}, which takes {length}, pad_id={padding}."
+        )
+    return np.pad(array, [(0, 0), (0, length - array.shape[1])], constant_values=padding)
+
+
 def _check_array(name, array, tensor, num_rows, vocabulary_size):
     kinds = "iu" if "int" in tensor.dtype else "biuf"
+    if vocabulary_size is not None and "float" in tensor.dtype and array.dtype.kind == "f":
+        array = _whole(name, array)
     sizes = zip(array.shape[1:], tensor.shape[1:], strict=False)
     if (
         array.dtype.kind not in kinds
@@ -113,9 +148,16 @@ def _check_array(name, array, tensor, num_rows, vocabulary_size):
             f"`context` must hold True and False, or 1 and 0, for {name!r}. Received: "
             f"{array[~np.isin(array, (0, 1))][0]} among {array.dtype} of shape {array.shape}."
         )
-    if "int" in tensor.dtype:
-        _check_range(name, array, vocabulary_size, tensor.dtype)
+    if "int" in tensor.dtype or vocabulary_size is not None:
+        _check_range(name, array, vocabulary_size, tensor.dtype if "int" in tensor.dtype else "int32")
     return array.astype(tensor.dtype)
+
+
+def _whole(name, array):
+    """Returns ids that came as floats as integers; raises `ValueError` for fractions."""
+    if not np.array_equal(array, np.trunc(array)):
+        raise ValueError(f"`context` must hold whole numbers, token ids, for {name!r}. Received: fractions.")
+    return array.astype("int64")
 
 
 def _check_range(name, array, vocabulary_size, dtype):
@@ -144,7 +186,8 @@ def _check_length(name, array, limit):
 def _check_together(model, arrays, lengths, limits):
     """Raises `ValueError` where lengths differ that the model needs equal; padded up, each for itself, nothing would tell.
 
-    The model is run on shapes alone. A length of 1, which might be broadcast, is tried as one like no other.
+    The model is run on shapes alone. A length of 1, which might be broadcast, is tried as one like no other; that of a mask
+    that the model broadcasts to the others becomes theirs.
     """
     if len(set(lengths.values())) < 2:
         return
@@ -154,17 +197,33 @@ def _check_together(model, arrays, lengths, limits):
         else length
         for name, length in lengths.items()
     }
+    error = _error_of(model, arrays, tried)
+    if error is None:
+        return
+    (longer, *others), short = {n for n in lengths.values() if n > 1}, [name for name in lengths if lengths[name] == 1]
+    masks = [name for name in short if input_tensors(model)[name].dtype == "bool"]
+    whole = {**tried, **dict.fromkeys(masks, longer)}
+    if masks and not others and all(_error_of(model, arrays, each) is None for each in (lengths, whole)):
+        for name in masks:
+            arrays[name], lengths[name] = np.repeat(arrays[name], longer, axis=1), longer
+        return
+    raise ValueError(
+        "`context` must hold inputs of one length where the model puts them together. Received: lengths of "
+        f"{lengths}, for which it fails: {error}"
+    ) from error
+
+
+def _error_of(model, arrays, lengths):
+    """Returns the error that the model raises for inputs of these lengths, or `None`."""
     shapes = {}
     for name, tensor in input_tensors(model).items():
         shape = [1 if size is None else size for size in arrays.get(name, tensor).shape]
         shape[0] = 1
-        if name in tried:
-            shape[1] = tried[name]
+        if name in lengths:
+            shape[1] = lengths[name]
         shapes[name] = keras.KerasTensor(tuple(shape), tensor.dtype)
     try:
         model.compute_output_spec(pack_inputs(model, shapes))
     except Exception as error:  # of a layer's own, or of the backend
-        raise ValueError(
-            "`context` must hold inputs of one length where the model puts them together. Received: lengths of "
-            f"{lengths}, for which it fails: {error}"
-        ) from error
+        return error
+    return None

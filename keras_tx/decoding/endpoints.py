@@ -8,10 +8,14 @@ from keras import ops
 from . import loop
 from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, round_up
 from .beam import Beam
-from .check import check_decodable, ignores_padding, longest_input, longest_sequence
+from .check import check_decodable
 from .generate import program_of
+from .inputs import longest_input, longest_sequence
+from .logits import logits_step
+from .outputs import decoded_model
 from .sampling import Greedy
-from .step import decoded_input, init_caches, step
+from .step import decoded_input, init_caches
+from .trials import ignores_padding
 
 _LONGEST_TEXT = 512  # where no table says how many tokens of a text may be read
 
@@ -24,7 +28,9 @@ def tokens_of(tf, tokenize, texts):
     return tokenize(tf.concat([texts, ["a"]], axis=0))[:-1]
 
 
-def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, sampler=None, stop_ids=None, seed=0):
+def text_endpoint(
+    model, tokenizer, max_new_tokens, max_prompt_length=None, sampler=None, stop_ids=None, seed=0, output=None
+):
     """Returns the function strings (B,) -> strings (B,): each prompt with its continuation, as `generate` gives it.
 
     Args:
@@ -36,6 +42,7 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
         sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
         stop_ids: as in `generate`.
         seed: int.
+        output: str or int, which of several outputs is decoded (see `generate`).
 
     Returns:
         A function of a string tensor made of TensorFlow operations, to be traced.
@@ -45,12 +52,13 @@ def text_endpoint(model, tokenizer, max_new_tokens, max_prompt_length=None, samp
     """
     import tensorflow as tf
 
+    model = decoded_model(model, output)
     check_decodable(model)
     table = longest_sequence(model)
     if max_prompt_length is None:
         max_prompt_length = _LONGEST_TEXT if table is None else table - max_new_tokens
     max_prompt_length = _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
-    check_lengths(max_prompt_length, max_new_tokens, table)
+    max_new_tokens = check_lengths(max_prompt_length, max_new_tokens, table)
     _, _, capacity = round_up(1, max_prompt_length, max_new_tokens, loop.CHUNK)
     run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, loop.CHUNK)
 
@@ -80,6 +88,7 @@ def answer_endpoint(
     stop_ids=None,
     seed=0,
     pad_id=0,
+    output=None,
 ):
     """Returns the function strings (B,) -> strings (B,): what `generate` gives with each text as the model's context.
 
@@ -96,6 +105,7 @@ def answer_endpoint(
         stop_ids: as in `generate`.
         seed: int.
         pad_id: int, what fills up the shorter texts of a batch.
+        output: str or int, which of several outputs is decoded (see `generate`).
 
     Returns:
         A function of a string tensor made of TensorFlow operations, to be traced.
@@ -105,12 +115,12 @@ def answer_endpoint(
     """
     import tensorflow as tf
 
-    given = (text_input,)
+    model, given = decoded_model(model, output), (text_input,)
     check_decodable(model, given)
     if not ignores_padding(model, given, check_pad(pad_id)):
         raise ValueError(f"`pad_id` must be padding that the model ignores. Received: pad_id={pad_id}.")
     (prompt,) = check_prompts([prompt], model, decoded_input(model, given))
-    check_lengths(len(prompt), max_new_tokens, longest_sequence(model, given))
+    max_new_tokens = check_lengths(len(prompt), max_new_tokens, longest_sequence(model, given))
     table = longest_input(model, text_input)
     if max_prompt_length is None:
         max_prompt_length = table or _LONGEST_TEXT
@@ -178,7 +188,7 @@ def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk)
     return run
 
 
-def cache_endpoints(model, max_length, given=()):
+def cache_endpoints(model, max_length, given=(), output=None):
     """Returns the functions behind the endpoints `prefill` and `step`, and the signature of the latter.
 
     `prefill(token_ids, mask)`, with `context_ids` where a model is given a text, starts caches with the prompts;
@@ -189,12 +199,14 @@ def cache_endpoints(model, max_length, given=()):
         model: functional `keras.Model`.
         max_length: int, the size of the caches in tokens, padding included; no more than the position table, if there is one.
         given: tuple of the name of the input that takes `context_ids`, or an empty one.
+        output: str or int, which of several outputs is decoded (see `generate`).
 
     Returns:
         The two functions, and a dict from name to `tf.TensorSpec` of the caches.
     """
     import tensorflow as tf
 
+    model = decoded_model(model, output)
     max_length = int(min(max_length, longest_sequence(model, given) or max_length))
     # Of two lengths: where they differ, the caches depend on the length of the text.
     structure, other = (
@@ -210,15 +222,15 @@ def cache_endpoints(model, max_length, given=()):
         for name, shape, leaf in zip(names, shapes, loop.flat(structure), strict=True)
     }
 
-    def result(outputs, caches):
-        return {"logits": ops.cast(outputs, "float32"), **dict(zip(names, loop.flat(caches), strict=True))}
+    def result(logits, caches):
+        return {"logits": logits, **dict(zip(names, loop.flat(caches), strict=True))}
 
     def prefill(token_ids, mask, *context_ids):
         context = dict(zip(given, context_ids, strict=True))
         caches = init_caches(model, ops.shape(token_ids)[0], max_length, context)
-        return result(*step(model, token_ids, caches, mask))
+        return result(*logits_step(model, token_ids, caches, mask))
 
     def one_step(token_ids, **caches):
-        return result(*step(model, token_ids, loop.like(structure, [caches[name] for name in names])))
+        return result(*logits_step(model, token_ids, loop.like(structure, [caches[name] for name in names])))
 
     return prefill, one_step, specs

@@ -6,8 +6,11 @@ from keras import ops
 from . import beam, loop, programs
 from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .beam import Beam
-from .check import check_decodable, check_inputs, longest_sequence
+from .check import check_decodable
 from .context import check_context, check_names, more_rows
+from .inputs import longest_sequence
+from .outputs import decoded_model
+from .rows import as_lists
 from .sampling import Greedy, Sample
 from .step import decoded_input, init_caches
 from .text import ids_of, text_of
@@ -24,6 +27,7 @@ def generate(
     return_scores=False,
     tokenizer=None,
     context=None,
+    output=None,
 ):
     """Continues prompts with tokens that the model predicts.
 
@@ -35,11 +39,12 @@ def generate(
     row: an encoder runs once, and keys and values of attention to it are made once.
 
     Args:
-        model: functional `keras.Model` from token ids (B, T), and inputs (B, ...) beside them if it has any, to logits
-            (B, T, V).
-        prompts: list of lists of ids, or an integer array (B, T). Rows may differ in length; each has at least one
-            token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings; one without
-            a token has nothing that can be continued, and gives an empty string.
+        model: functional `keras.Model` or built `keras.Sequential` from token ids (B, T), and inputs (B, ...) beside them if
+            it has any, to logits (B, T, V). Where it ends in a softmax, the logits before it are taken, or the logarithms of
+            its probabilities.
+        prompts: list of lists of ids, an integer array (B, T) or a `tf.RaggedTensor`. Rows may differ in length; each has at
+            least one token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings;
+            one without a token has nothing that can be continued, and gives an empty string.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
@@ -48,9 +53,12 @@ def generate(
         pad_id: int, what stands after a row has stopped, and what fills up the shorter rows of `context`.
         return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
         tokenizer: keras-hub tokenizer, or any object with `tokenize` and `detokenize`, or `None`.
-        context: dict from the name of each input but the ids to an array (B, ...), or, for an input of ids, to a list of
-            B lists, which may differ in length where the model ignores `pad_id` at their ends (it is tried out). Inputs
-            that the model puts together, such as ids and a mask of them, have one length. `None` for a model of one input.
+        context: dict from the name of each input but the ids to an array (B, ...), or, for an input of ids or a mask, to a
+            list of B lists or a `tf.RaggedTensor`. Rows may differ in length, and be shorter than an input of fixed length,
+            where the model ignores `pad_id` at their ends (it is tried out). Inputs that the model puts together, such as ids
+            and a mask of them, have one length. `None` for a model of one input.
+        output: which output of a model of several holds the logits: str, its key in a dict of outputs or the name of the
+            layer that gives it, or int, its index. `None` for a model of one output.
 
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
@@ -61,7 +69,8 @@ def generate(
 
     Raises:
         ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens`
-            exceed the position table, the model cannot be decoded (see `check_decodable`), or its logits are NaN; if
+            exceed the position table, the model cannot be decoded (see `check_decodable`), has outputs of which `output`
+            names none, or gives something else than logits and probabilities, or its logits are NaN; if
             `context` lacks an input, has rows that are empty or not one for each prompt, does not fit its input, or holds
             lengths for which the model itself raises.
 
@@ -75,22 +84,22 @@ def generate(
     tokens = keras_tx.decoding.generate(model, [[3, 4], [5, 6, 7]], max_new_tokens=4)  # (2, 7)
     ```
     """
-    context = check_names(context)
-    check_inputs(model, context)
+    model, context = decoded_model(model, output), check_names(context)
+    decoded_input(model, context)
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample, Beam)):
         raise ValueError(f"`sampler` must be Greedy, Sample or Beam. Received: sampler={sampler!r}.")
     if return_scores and not isinstance(sampler, Beam):
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
-    pad_id = check_pad(pad_id)
+    pad_id, prompts = check_pad(pad_id), as_lists(prompts)
     if isinstance(prompts, (str, bytes)) or not hasattr(prompts, "__iter__") or getattr(prompts, "ndim", 1) == 0:
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
         prompts = [ids_of(text, tokenizer) for text in prompts]
     prompts = check_prompts(prompts, model, decoded_input(model, context), may_be_empty=tokenizer is not None)
     lengths = np.array([len(row) for row in prompts], "int32")
-    check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context))
+    max_new_tokens = check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context))
     if isinstance(sampler, Beam):
         sampler.check_limit(max_new_tokens)
     stops = check_stops(stop_ids)
@@ -101,7 +110,7 @@ def generate(
         scores = np.repeat(np.where(lengths > 0, 0.0, -np.inf).astype("float32")[:, None], num_return, axis=1)
     else:
         check_decodable(model, context)
-        new, scores = _run(model, sampler, prompts, lengths, int(max_new_tokens), stops, seed, context)
+        new, scores = _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context)
     if tokenizer is None:
         rows = _rows(prompts, new, max_new_tokens, pad_id)
         rows = rows if num_return > 1 else rows[:, 0]

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from .step import step
+from .logits import logits_step
 
 CHUNK = 32  # tokens of the prompt that go through the model at once
 PADDING = -1  # stands in the tokens after a row has stopped
@@ -86,9 +86,9 @@ def prefill(model, caches, prompt, lengths, chunks, chunk=CHUNK):
         first = index * chunk
         ids = ops.take(prompt, first + columns, axis=1)
         mask = (first + columns)[None, :] >= (end - lengths)[:, None]
-        outputs, new = step(model, ids, like(caches, leaves), mask)
+        logits, new = logits_step(model, ids, like(caches, leaves), mask, last=True)
         unchanged[:] = [old is each for old, each in zip(leaves, flat(new), strict=True)]
-        return index + 1, ops.cast(outputs[:, -1], "float32"), flat(new)
+        return index + 1, logits, flat(new)
 
     vocabulary_size = model.output_shape[-1]
     start = (ops.zeros((), "int32"), ops.zeros((batch, vocabulary_size), "float32"), before)
@@ -170,10 +170,10 @@ def advance(model, caches, state, sampler, settings, limit, stops, seed):
         chosen = ops.where(state.done, 0, chosen)
         tail = ops.concatenate([state.tail[:, 1:], chosen[:, None]], axis=-1)
         seen = ops.logical_or(state.seen, ops.logical_and(chosen[:, None] == vocabulary, going[:, None]))
-        outputs, new = step(model, chosen[:, None], like(caches, state.caches), going[:, None])
+        logits, new = logits_step(model, chosen[:, None], like(caches, state.caches), going[:, None], last=True)
         return State(
             caches=flat(new),
-            logits=ops.cast(outputs[:, -1], "float32"),
+            logits=logits,
             tokens=ops.slice_update(
                 state.tokens,
                 ops.stack([ops.zeros_like(state.count), state.count]),

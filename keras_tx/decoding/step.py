@@ -8,6 +8,8 @@ from keras import ops
 
 from ..graph import MISSING, fill_in, input_names, layer_inputs, pack_inputs, walk
 from ..layers import decode_state
+from ..ops import masks
+from .outputs import walked_model
 
 _DECODED = "decoded: "  # an empty entry of this name tells which of several inputs the caches are for
 _layer_inputs = weakref.WeakKeyDictionary()
@@ -41,15 +43,16 @@ def decoded_input(model, given=()):
     return left[0]
 
 
-def init_caches(model, batch_size, max_length, context=None):
+def init_caches(model, batch_size, max_length, context=None, output=None):
     """Returns an empty cache for every layer that decodes, after all that depends on the context alone was computed, once.
 
     Args:
-        model: functional `keras.Model`.
+        model: functional `keras.Model` or built `keras.Sequential`.
         batch_size: int, B.
         max_length: int, the most tokens that the caches hold, padding included.
         context: dict from the name of an input to its tensor (B, ...), for every input but the token ids; `None` for a
             model of one input.
+        output: str or int, the one of several outputs that the caches are for (see `generate`), or `None` for all.
 
     Returns:
         Dict from layer path to cache: a pytree that goes through compiled functions and loops. A layer with a context of
@@ -57,8 +60,9 @@ def init_caches(model, batch_size, max_length, context=None):
         from the context has that, as a dict of tensors.
 
     Raises:
-        ValueError: if no layer of the model has a cache, naming the layers that would give it one; if `context` does not
-            leave one input; and by name for a layer that decodes and attends to what depends on the ids.
+        ValueError: if `output` names none of the outputs; if no layer of the model has a cache, naming the layers that would
+            give it one; if `context` does not leave one input; and by name for a layer that decodes and attends to what
+            depends on the ids.
 
     Example:
 
@@ -71,7 +75,7 @@ def init_caches(model, batch_size, max_length, context=None):
     outputs, caches = keras_tx.decoding.step(model, np.array([[6]]), caches)  # one more token
     ```
     """
-    context = context or {}
+    context, model = context or {}, walked_model(model, output)
     name = decoded_input(model, context)
     if not steppers(model, context):
         raise ValueError(
@@ -81,9 +85,6 @@ def init_caches(model, batch_size, max_length, context=None):
         )
     caches = {_DECODED + name: None} if context else {}
 
-    def call_layer(layer, path, args, kwargs):
-        return layer(*args, **kwargs)
-
     def call_partial(operation, path, args, kwargs, there):
         if _is_stepper(operation):
             arguments = _context_arguments(operation, path, args, kwargs, f"where {name!r} is decoded")
@@ -92,48 +93,68 @@ def init_caches(model, batch_size, max_length, context=None):
             caches[path] = {place: _by_row(tensor, batch_size, path) for place, tensor in there.items()}
         return MISSING
 
-    walk(model, pack_inputs(model, context), call_layer, call_partial=call_partial)
+    walk(model, pack_inputs(model, context), call, call_partial=call_partial)
     return caches
 
 
-def step(model, inputs, caches, mask=None):
+def step(model, inputs, caches, mask=None, output=None):
     """Runs a functional model on the next T tokens of each row: the prompt at once, or one token at a time.
 
     What depends on the context alone is in the caches, and is not computed again.
 
     Args:
-        model: functional `keras.Model`.
+        model: functional `keras.Model` or built `keras.Sequential`.
         inputs: int32 ids (B, T).
         caches: dict from `init_caches`, or from the step before.
         mask: boolean (B, T), which of the ids are real, or `None` if the model knows or all are. Ids that are not real
             take no position, and nobody attends to them.
+        output: str or int, the one of several outputs for which `init_caches` made the caches, or `None` for all.
 
     Returns:
         The model's outputs for these tokens, such as logits (B, T, V), and the new caches. Outputs equal those of the
         model on the whole sequence, to rounding.
+
+    Raises:
+        ValueError: if `output` names none of the outputs.
     """
+    return run_step(walked_model(model, output), inputs, caches, mask)
+
+
+def call(operation, path, args, kwargs):
+    """Calls a layer or an operation as the model does."""
+    return operation(*args, **kwargs)
+
+
+def run_step(model, inputs, caches, mask=None, call=call):
+    """Does what `step` does for a functional model, and calls what has no cache through a function of the caller's."""
     new_caches = dict(caches)
 
     def call_layer(layer, path, args, kwargs):
         if path not in caches:
-            return layer(*args, **kwargs)
-        if mask is not None and decode_state.takes(layer, "mask"):
-            kwargs = {**kwargs, "mask": mask}
-        outputs, new_caches[path] = layer(*args, **{**kwargs, "cache": caches[path]})
-        return outputs
+            return call(layer, path, args, kwargs)
+        if mask is None or not decode_state.takes(layer, "mask"):
+            outputs, new_caches[path] = layer(*args, **{**kwargs, "cache": caches[path]})
+            return outputs
+        first = args[0] if args else next(iter(kwargs.values()))
+        own = masks.given_or_implicit(kwargs.get("mask"), first)
+        real = masks.combine(mask, own) if own is not None and len(own.shape) == 2 else mask
+        outputs, new_caches[path] = layer(*args, **{**kwargs, "mask": real, "cache": caches[path]})
+        # Keras attaches the mask to the outputs: a layer after this one would be called with a mask that the model's own
+        # call does not have.
+        return masks.detach(outputs) if own is None else outputs
 
     def call_partial(operation, path, args, kwargs, there):
         if path not in caches:
             return MISSING  # depends on the context alone
         if not _is_stepper(operation):
             args, kwargs = fill_in(args, kwargs, caches[path])
-            return operation(*args, **kwargs)
+            return call(operation, path, args, kwargs)
         args = [None if value is MISSING else value for value in args]
         return call_layer(operation, path, args, {key: x for key, x in kwargs.items() if x is not MISSING})
 
     name = next((key.removeprefix(_DECODED) for key in caches if key.startswith(_DECODED)), None)
     inputs = inputs if name is None else pack_inputs(model, {name: inputs})
-    return walk(model, inputs, call_layer, call_partial=call_partial), new_caches
+    return walk(model, inputs, call_layer, call_partial=call_partial, call_operation=call), new_caches
 
 
 def _is_stepper(operation):

@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
 from . import loop, programs
 from .arguments import check_lengths, check_positive, check_prompts, check_seed, check_stops, cut_batch, round_up
-from .check import check_decodable, input_tensors, longest_sequence
+from .check import check_decodable
+from .inputs import input_tensors, longest_sequence
+from .outputs import decoded_model
 from .sampling import Greedy, Sample
 from .step import init_caches
 from .text import ids_of, text_pieces
@@ -49,9 +50,11 @@ class Session:
     the turn: an interrupt, an error of the model or of whoever takes the pieces, or a stream that is closed or dropped.
 
     Args:
-        model: functional `keras.Model` from token ids (B, T) to logits (B, T, V).
+        model: functional `keras.Model` or built `keras.Sequential` from token ids (B, T) to logits (B, T, V), or to
+            probabilities.
         max_length: int, the most tokens of all turns together; `None` for the model's position table, or 1024 where it
             has none.
+        output: str or int, which of several outputs is decoded (see `generate`).
 
     Raises:
         ValueError: if the model cannot be decoded, or `max_length` is no positive integer or exceeds the position
@@ -67,8 +70,9 @@ class Session:
     ```
     """
 
-    def __init__(self, model, max_length=None):
-        if isinstance(model, keras.Model) and len(getattr(model, "inputs", None) or [None]) != 1:
+    def __init__(self, model, max_length=None, output=None):
+        model = decoded_model(model, output)
+        if len(model.inputs) != 1:
             raise ValueError(
                 "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
                 f"Received: {model.name} with {len(model.inputs)} inputs."
@@ -112,12 +116,14 @@ class Session:
         return Turns((), seen, init_caches(self.model, 1, self.capacity), 0)
 
 
-def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, tokenizer=None, tokens_per_step=8):
+def stream(
+    model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, tokenizer=None, tokens_per_step=8, output=None
+):
     """Yields a continuation piece by piece, from a compiled step of several tokens.
 
     Args:
-        model: functional `keras.Model`, or a `Session` that goes on from its earlier turns, and takes this one up when its
-            last piece is made.
+        model: functional `keras.Model` or built `keras.Sequential`, or a `Session` that goes on from its earlier turns, and
+            takes this one up when its last piece is made.
         prompt: list of token ids, or a string where a tokenizer is given; at least one token.
         max_new_tokens: int of at least 0.
         sampler: `Greedy()` (the default) or `Sample(...)`.
@@ -125,6 +131,7 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
         seed: int.
         tokenizer: keras-hub tokenizer (or anything with `tokenize` and `detokenize`), or `None` for ids.
         tokens_per_step: int, how many tokens are made between two pieces.
+        output: str or int, which of several outputs is decoded (see `generate`); a `Session` knows its own.
 
     Yields:
         Lists of ids; with a tokenizer, strings, whose concatenation is the text of all the tokens. A piece that ends
@@ -141,7 +148,9 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
         print(piece)  # two ids at a time
     ```
     """
-    session = model if isinstance(model, Session) else Session(model)
+    if output is not None and isinstance(model, Session):
+        raise ValueError(f"`output` must be None for a session, which has its own. Received: output={output!r}.")
+    session = model if isinstance(model, Session) else Session(model, output=output)
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample)):
         raise ValueError(f"`sampler` must be Greedy or Sample to stream. Received: sampler={sampler!r}.")
@@ -149,7 +158,7 @@ def stream(model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, t
     if tokenizer is not None:
         prompt = ids_of(prompt, tokenizer)
     (prompt,) = check_prompts([prompt], session.model, *input_tensors(session.model))
-    check_lengths(len(prompt), max_new_tokens, None)
+    max_new_tokens = check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)
     ids = _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_step)

@@ -10,6 +10,8 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
         ValueError: for options that are unknown or missing, and tokenizers that cannot spell what is generated.
     """
     from ..decoding import endpoints
+    from ..decoding.arguments import check_lengths
+    from ..decoding.outputs import decoded_model
 
     for each in (tokenizer, target_tokenizer):
         if each is None or not callable(getattr(each, "detokenize", None)):
@@ -17,7 +19,7 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
                 "`tokenizer` must be one with `tokenize` and `detokenize` where `generate` is given. Received: "
                 f"tokenizer={each!r}."
             )
-    known = {"max_new_tokens", "max_prompt_length", "sampler", "stop_ids", "seed"}
+    known = {"max_new_tokens", "max_prompt_length", "sampler", "stop_ids", "seed", "output"}
     needed = {"max_new_tokens"}
     if "text_input" in options:
         known |= {"text_input", "prompt", "pad_id"}
@@ -32,9 +34,11 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
             "`tokenizer` must not pad to a length of its own where `generate` is given. Received: a tokenizer with "
             f"sequence_length={tokenizer.sequence_length}."
         )
+    options["max_new_tokens"] = check_lengths(0, options["max_new_tokens"], None)
+    whole, model = model, decoded_model(model, options.pop("output", None))
     if target_tokenizer is not tokenizer:
         _check_speller(model, target_tokenizer, options.get("text_input"))
-    module = folder.tracking_module(tf, model, [tokenizer, target_tokenizer])
+    module = folder.tracking_module(tf, whole, [tokenizer, target_tokenizer])
     ids = tf.TensorSpec((None, None), tf.int32, name="token_ids")
     signature = [ids, tf.TensorSpec((None, None), tf.bool, name="mask")]
     if "text_input" in options:
@@ -62,7 +66,7 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
 
 def _check_speller(model, tokenizer, text_input):
     """Raises `ValueError` if the tokenizer has tokens that the model never gives, or cannot spell one that it may give."""
-    from ..decoding.check import vocabulary_size
+    from ..decoding.inputs import vocabulary_size
     from ..decoding.step import decoded_input
     from ..decoding.text import text_of
 

@@ -37,12 +37,12 @@ def export_saved_model(
             probabilities of a model that returns logits), or `None`.
         jit_compile: bool, whether the model inside is compiled by XLA when served, once for each input shape.
         generate: dict of arguments for generation: `max_new_tokens`, and if wished `max_prompt_length` (a prompt's last tokens
-            are read), `sampler`, `stop_ids` and `seed`. `serve` then maps prompts to prompts with their continuations, generated
-            inside, and two more endpoints serve a loop of one's own: `prefill(token_ids, mask)` and `step(token_ids, cache_000,
-            ...)`, each giving "logits" and the caches. Those hold `max_prompt_length + max_new_tokens` tokens, padding included,
-            and no more than the position table; both endpoints fail with an `InvalidArgumentError` if more come. An empty
-            prompt gives an empty string, as in `keras_tx.decoding.generate`. Any batch size. Needs a tokenizer. `None` for a
-            model that does not generate.
+            are read), `sampler`, `stop_ids`, `seed` and `output`. `serve` then maps prompts to prompts with their continuations,
+            generated inside, and two more endpoints serve a loop of one's own: `prefill(token_ids, mask)` and `step(token_ids,
+            cache_000, ...)`, each giving "logits" and the caches. Those hold `max_prompt_length + max_new_tokens` tokens, padding
+            included, and no more than the position table; both endpoints fail with an `InvalidArgumentError` if more come. An
+            empty prompt gives an empty string, as in `keras_tx.decoding.generate`. Any batch size. Needs a tokenizer. `None` for
+            a model that does not generate.
 
             A model of two inputs, one of which is decoded, answers texts. Then `text_input` names the input of a text's ids,
             `prompt` is the list of ids with which each answer starts (it is not part of it), and `pad_id`, 0 unless given, is
@@ -143,7 +143,7 @@ def _check_tokenizer(tf, tokenizer, model, text_input):
 
     Else the folder would be written, and every request to it fail or, worse, be answered.
     """
-    from ..decoding.check import vocabulary_size
+    from ..decoding.inputs import vocabulary_size
 
     try:
         # In a graph, as it will be served: keras-hub's tokenizers give lists outside of one.

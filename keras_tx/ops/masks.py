@@ -255,3 +255,10 @@ def attach(outputs, mask):
     if mask is not None:
         set_keras_mask(outputs, mask)
     return outputs
+
+
+def detach(outputs):
+    """Makes a tensor, or each in a structure of them, carry no mask any more."""
+    for tensor in keras.tree.flatten(outputs):
+        set_keras_mask(tensor, None)
+    return outputs

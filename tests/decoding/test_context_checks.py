@@ -68,11 +68,17 @@ def test_integers_that_are_no_ids_must_fit_their_dtype():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("length", [1, 3, 6])
+@pytest.mark.parametrize("length", [2, 3, 6])
 def test_a_mask_of_another_length_is_refused_as_the_model_does(model, length):
     said = f"`context` must hold inputs of one length where .*'source': 4, 'keep': {length}.*`mask` must have shape"
     with pytest.raises(ValueError, match=said):
         generate(model, [[1]], 2, context=given(np.ones((1, length), bool)))
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_a_mask_of_one_entry_stands_for_all(model, real):
+    found = generate(model, [[1]], 3, context=given(np.full((1, 1), real)))
+    assert found.tolist() == generate(model, [[1]], 3, context=given(np.full((1, 4), real))).tolist()
 
 
 def test_a_mask_is_rounded_up_to_the_length_of_its_source(shake):

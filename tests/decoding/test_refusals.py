@@ -222,6 +222,12 @@ def test_numpy_numbers_are_numbers(own):
     sampler = Sample(temperature=np.float32(0.5), top_k=np.int64(3))
     tokens = generate(own, [[1, 2]], 3, sampler, stop_ids=np.array(2))
     assert tokens.shape == (1, 5)
+    tokens = generate(own, [[1] * 20], np.int8(30), seed=np.int8(3), pad_id=np.int8(2), stop_ids=[np.int8(100)])
+    assert tokens.shape == (1, 50)
+    with pytest.raises(ValueError, match="max_new_tokens=120, a prompt of 20 tokens, sequence_length=64"):
+        generate(own, [[1] * 20], np.int8(120))
+    with pytest.raises(ValueError, match="`max_new_tokens` must be an integer of at least 0"):
+        generate(own, [[1]], np.bool_(True))
 
 
 def test_a_session_longer_than_the_table_is_refused(own):
