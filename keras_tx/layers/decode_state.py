@@ -50,6 +50,18 @@ def check_keys(cache, inputs, num_heads, key_dim):
         )
 
 
+def pair(cache):
+    """Returns the two caches of a decoder block, `None` for none; raises `ValueError` for anything else than a pair."""
+    if cache is None:
+        return None, None
+    if not isinstance(cache, (tuple, list)) or len(cache) != 2:
+        raise ValueError(
+            "`cache` must be the pair of caches from `init_cache`. Received: cache of type "
+            f"{type(cache).__name__}{f' with {len(cache)} parts' if isinstance(cache, (tuple, list)) else ''}."
+        )
+    return cache
+
+
 def check_count(cache, inputs):
     """Raises `ValueError` unless the cache counts tokens for each row of the inputs: integers (B,)."""
     check_tensor("cache", cache)

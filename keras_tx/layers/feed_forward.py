@@ -22,6 +22,7 @@ class FeedForward(keras.layers.Layer):
         dropout: float in [0, 1), on the intermediate values in training.
         use_bias: bool.
         kernel_initializer: of the kernels.
+        bias_initializer: of the biases.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -55,6 +56,7 @@ class FeedForward(keras.layers.Layer):
         dropout=0.0,
         use_bias=True,
         kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,6 +66,7 @@ class FeedForward(keras.layers.Layer):
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
         self.supports_masking = True
         self.intermediate = self.gate = self.output_dense = None
         self.intermediate_dropout = Dropout(self.dropout, name="intermediate_dropout", dtype=self.dtype_policy)
@@ -83,6 +86,7 @@ class FeedForward(keras.layers.Layer):
             units,
             use_bias=self.use_bias,
             kernel_initializer=sublayers.fresh_initializer(self.kernel_initializer),
+            bias_initializer=sublayers.fresh_initializer(self.bias_initializer),
             name=name,
             dtype=self.dtype_policy,
         )
@@ -115,6 +119,7 @@ class FeedForward(keras.layers.Layer):
                 "dropout": self.dropout,
                 "use_bias": self.use_bias,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
         return sublayers.composite_config(self, config)

@@ -30,25 +30,27 @@ class MatrixInitializer(keras.initializers.Initializer):
         }
 
 
-def into_heads(num_heads, key_dim, name, use_bias, kernel_initializer, dtype):
+def into_heads(num_heads, key_dim, name, use_bias, kernel_initializer, bias_initializer, dtype):
     """Returns the layer (B, T, D) -> (B, T, N, H)."""
     return EinsumDense(
         "btd,dhk->bthk",
         output_shape=(None, num_heads, key_dim),
         bias_axes="hk" if use_bias else None,
         kernel_initializer=MatrixInitializer(sublayers.fresh_initializer(kernel_initializer), 1),
+        bias_initializer=sublayers.fresh_initializer(bias_initializer),
         name=name,
         dtype=dtype,
     )
 
 
-def out_of_heads(hidden_dim, name, use_bias, kernel_initializer, dtype):
+def out_of_heads(hidden_dim, name, use_bias, kernel_initializer, bias_initializer, dtype):
     """Returns the layer (B, T, N, H) -> (B, T, D)."""
     return EinsumDense(
         "bthk,hkd->btd",
         output_shape=(None, hidden_dim),
         bias_axes="d" if use_bias else None,
         kernel_initializer=MatrixInitializer(sublayers.fresh_initializer(kernel_initializer), 2),
+        bias_initializer=sublayers.fresh_initializer(bias_initializer),
         name=name,
         dtype=dtype,
     )

@@ -26,6 +26,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         dropout: float in [0, 1), on the attention weights in training.
         use_bias: bool, whether the four projections have biases.
         kernel_initializer: of the four projections, each drawn as a matrix.
+        bias_initializer: of their biases.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -68,6 +69,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         dropout=0.0,
         use_bias=True,
         kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,6 +80,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
         self.query = self.key = self.value = self.attention_output = None
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
@@ -90,7 +93,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         context_dim = arguments.hidden_size("context", context_shape, rank=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
         self.hidden_dim, self.context_dim, self.head_dim = hidden_dim, context_dim, head_dim
-        shared = (self.use_bias, self.kernel_initializer, self.dtype_policy)
+        shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
         if self.query is None:
             self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
             self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
@@ -220,6 +223,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
                 "dropout": self.dropout,
                 "use_bias": self.use_bias,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
         return sublayers.composite_config(self, config)

@@ -32,6 +32,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             scores, such as `WindowPositionBias`, or `None`. The positions are integers (T,) and (S,), with a cache (B, T)
             and (B, S).
         kernel_initializer: of the four projections, each drawn as a matrix.
+        bias_initializer: of their biases.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -78,6 +79,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         rotary=None,
         position_bias=None,
         kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -97,6 +99,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
                 f"num_heads={self.num_heads}, position_bias with num_heads={heads}."
             )
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
         self.query = self.key = self.value = self.attention_output = None
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
@@ -104,7 +107,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
         self.hidden_dim, self.head_dim = hidden_dim, head_dim
-        shared = (self.use_bias, self.kernel_initializer, self.dtype_policy)
+        shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
         if self.query is None:
             self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
             self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
@@ -228,6 +231,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
                 "rotary": sublayers.slot_config(self.rotary),
                 "position_bias": sublayers.slot_config(self.position_bias),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
         return sublayers.composite_config(self, config)

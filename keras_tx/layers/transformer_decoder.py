@@ -34,6 +34,7 @@ class TransformerDecoder(keras.layers.Layer):
         recompute: bool, whether the backward pass computes the block's inner values again from its inputs, so that training keeps
             the inputs alone and takes less memory and about a third more time. Gradients are the same. Calls that ask for the
             scores or bring a cache keep everything.
+        bias_initializer: of the biases that the block makes itself, save those of its norms.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -83,6 +84,7 @@ class TransformerDecoder(keras.layers.Layer):
         feed_forward=None,
         kernel_initializer="glorot_uniform",
         recompute=False,
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -95,10 +97,12 @@ class TransformerDecoder(keras.layers.Layer):
         self.normalize_first = arguments.flag("normalize_first", normalize_first)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
         self.recompute = arguments.flag("recompute", recompute)
 
         self._has_own_attention, self._has_own_feed_forward = given is None, network is None
-        self._own = {"kernel_initializer": self.kernel_initializer, "dtype": self.dtype_policy}
+        initializers = {"kernel_initializer": self.kernel_initializer, "bias_initializer": self.bias_initializer}
+        self._own = {**initializers, "dtype": self.dtype_policy}
         self.attention = given or MultiHeadSelfAttention(
             num_heads, causal=True, dropout=self.dropout, name="attention", **self._own
         )
@@ -157,7 +161,7 @@ class TransformerDecoder(keras.layers.Layer):
         self, inputs, context, mask, positions, context_mask, attention_mask, cache, training, return_attention_scores
     ):
         inputs = masks.zero_padding(inputs, positions)
-        self_cache, cross_cache = _pair(cache)
+        self_cache, cross_cache = decode_state.pair(cache)
         shared = {
             "mask": mask,
             "training": training,
@@ -234,7 +238,7 @@ class TransformerDecoder(keras.layers.Layer):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         self._check_context(context, cache)
         mask, positions = masks.for_block(inputs, mask)
-        self_cache, cross_cache = _pair(cache)
+        self_cache, cross_cache = decode_state.pair(cache)
         _, extras = decode_state.call_attention(
             self.attention,
             inputs,
@@ -282,17 +286,7 @@ class TransformerDecoder(keras.layers.Layer):
                 "feed_forward": given(self.feed_forward, self._has_own_feed_forward),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "recompute": self.recompute,
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
         return sublayers.composite_config(self, config)
-
-
-def _pair(cache):
-    if cache is None:
-        return None, None
-    if not isinstance(cache, (tuple, list)) or len(cache) != 2:
-        raise ValueError(
-            "`cache` must be the pair of caches from `init_cache`. Received: cache of type "
-            f"{type(cache).__name__}{f' with {len(cache)} parts' if isinstance(cache, (tuple, list)) else ''}."
-        )
-    return cache

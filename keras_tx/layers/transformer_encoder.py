@@ -33,6 +33,7 @@ class TransformerEncoder(keras.layers.Layer):
         recompute: bool, whether the backward pass computes the block's inner values again from its inputs, so that training keeps
             the inputs alone and takes less memory and about a third more time. Gradients are the same. Calls that ask for the
             scores keep everything.
+        bias_initializer: of the biases that the block makes itself, save those of its norms.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -76,6 +77,7 @@ class TransformerEncoder(keras.layers.Layer):
         feed_forward=None,
         kernel_initializer="glorot_uniform",
         recompute=False,
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -89,10 +91,12 @@ class TransformerEncoder(keras.layers.Layer):
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
         self.drop_path = arguments.rate("drop_path", drop_path)
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
         self.recompute = arguments.flag("recompute", recompute)
 
         self._has_own_attention, self._has_own_feed_forward = given is None, network is None
-        own = {"kernel_initializer": self.kernel_initializer, "dtype": self.dtype_policy}
+        initializers = {"kernel_initializer": self.kernel_initializer, "bias_initializer": self.bias_initializer}
+        own = {**initializers, "dtype": self.dtype_policy}
         self.attention = given or MultiHeadSelfAttention(num_heads, dropout=self.dropout, name="attention", **own)
         self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **own)
         self.attention_norm = residual_branch.make_norm(self, "attention_norm")
@@ -181,6 +185,7 @@ class TransformerEncoder(keras.layers.Layer):
                 "feed_forward": None if self._has_own_feed_forward else sublayers.slot_config(self.feed_forward),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "recompute": self.recompute,
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
         return sublayers.composite_config(self, config)

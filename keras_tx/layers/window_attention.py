@@ -34,6 +34,7 @@ class WindowAttention(keras.layers.Layer):
         mask_padding: bool. False for the behaviour that released weights were trained with, in which the filling is zeros
             that take part in attention, and a map that one axis of the window covers is shifted along neither.
         kernel_initializer: of the four projections.
+        bias_initializer: of their biases.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -71,6 +72,7 @@ class WindowAttention(keras.layers.Layer):
         use_bias=True,
         mask_padding=True,
         kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -87,6 +89,7 @@ class WindowAttention(keras.layers.Layer):
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.mask_padding = arguments.flag("mask_padding", mask_padding)
         self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
         self.supports_masking = True
         bias = WindowPositionBias(
             self.num_heads, self.window_size, "zeros", name="position_bias", dtype=self.dtype_policy
@@ -98,6 +101,7 @@ class WindowAttention(keras.layers.Layer):
             use_bias=self.use_bias,
             position_bias=bias,
             kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
             name="attention",
             dtype=self.dtype_policy,
         )
@@ -185,6 +189,7 @@ class WindowAttention(keras.layers.Layer):
                 "use_bias": self.use_bias,
                 "mask_padding": self.mask_padding,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
         return sublayers.composite_config(self, config)
