@@ -41,12 +41,21 @@ def check_keys(cache, inputs, num_heads, key_dim):
         raise ValueError(
             f"`cache` must be a KVCache from `init_cache`. Received: cache of type {type(cache).__name__}."
         )
+    check_rank("inputs", inputs)
     (rows, _, size), batch = cache.keys.shape, cache.mask.shape[0]
     expected = None if batch is None else batch * num_heads
     if _differ(batch, inputs.shape[0]) or _differ(rows, expected) or size != key_dim:
         raise ValueError(
             "`cache` must come from this layer's `init_cache` for the same batch size. Received: cache with keys of shape "
             f"{tuple(cache.keys.shape)} for inputs of shape {tuple(inputs.shape)} and {num_heads} heads of size {key_dim}."
+        )
+
+
+def check_rank(name, tensor, rank=3):
+    """Raises `ValueError` unless a tensor has the axes that a cache is made for, of which one alone is batch."""
+    if len(tensor.shape) != rank:
+        raise ValueError(
+            f"`{name}` must have {rank} axes where there is a cache. Received: {name} of shape {tuple(tensor.shape)}."
         )
 
 

@@ -72,4 +72,4 @@ def check(inputs, **named_positions):
         raise ValueError(f"`inputs` must have 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
     for name, positions in named_positions.items():
         token_ids.check(name, positions, inputs.shape[1], size_name="length", what="positions")
-        arguments.check_same_batch(name, positions, "inputs", inputs)
+        arguments.check_same_batch(name, positions, "inputs", inputs, kept=1)

@@ -5,6 +5,7 @@ from keras import ops
 
 from ..ops import attention, masks
 from ..ops.kv_cache import KVCache, fold_heads
+from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
 from . import arguments, decode_state, head_projections, sublayers
 from .dropout import Dropout
@@ -30,17 +31,20 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D).
-        context: float tensor (B, S, C). `None` where a cache holds its keys and values.
-        mask: boolean tensor (B, T), which positions of the inputs are real; 3 or 4 axes are taken as `attention_mask`.
+        inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch, and stand for B below.
+        context: float tensor (B, S, C). `None` where a cache, which is for inputs of 3 axes, holds its keys and values.
+        mask: boolean tensor (B, T), which positions of the inputs are real. A mask with as many axes as the inputs, or
+            more, is taken as `context_attention_mask`.
         context_mask: boolean tensor (B, S), which positions of the context are real. Where one of the two masks is
             `None`, the mask that Keras carries is used, if any.
-        attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S).
-        attention_bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores.
+        attention_mask: another name for `context_attention_mask`, which it was called at first.
+        attention_bias: float tensor (T, S), or one that broadcasts to (B, N, T, S), added to the scaled scores.
         cache: `KVCache` from `init_cache`, filled from the context once, or `None`.
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
             2,000 tokens on, where attention runs in blocks otherwise.
+        context_attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs of an input and a
+            context position that may meet.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, cache)`; with scores these are appended last, (B, N, T, S).
@@ -85,12 +89,12 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
     def build(self, inputs_shape, context_shape=None):
-        hidden_dim = arguments.hidden_size("inputs", inputs_shape, rank=3)
+        hidden_dim = arguments.hidden_size("inputs", inputs_shape, least=3)
         if context_shape is None:
             raise ValueError(
                 "`context` must be given in the first call, which builds the layer. Received: context=None."
             )
-        context_dim = arguments.hidden_size("context", context_shape, rank=3)
+        context_dim = arguments.hidden_size("context", context_shape, least=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
         self.hidden_dim, self.context_dim, self.head_dim = hidden_dim, context_dim, head_dim
         shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
@@ -99,10 +103,11 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
             self.value = head_projections.into_heads(self._key_heads, head_dim, "value", *shared)
             self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
-        sublayers.build_once(self.query, inputs_shape)
-        sublayers.build_once(self.key, context_shape)
-        sublayers.build_once(self.value, context_shape)
-        sublayers.build_once(self.attention_output, (*inputs_shape[:2], self.num_heads, head_dim))
+        folded, folded_context = sublayers.folded_shape(inputs_shape), sublayers.folded_shape(context_shape)
+        sublayers.build_once(self.query, folded)
+        sublayers.build_once(self.key, folded_context)
+        sublayers.build_once(self.value, folded_context)
+        sublayers.build_once(self.attention_output, (*folded[:2], self.num_heads, head_dim))
 
     @property
     def _key_heads(self):
@@ -119,17 +124,18 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         cache=None,
         training=None,
         return_attention_scores=False,
+        context_attention_mask=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        pairs = _one_of(attention_mask, context_attention_mask)
+        mask, pair_mask = self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
         if cache is None:
             key, value, context_mask = self._keys_and_values(context, context_mask)
-            arguments.check_same_batch("inputs", inputs, "context", context)
         else:
-            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
             key, value, context_mask = cache.keys, cache.values, cache.mask
-        num_keys = context.shape[1] if cache is None else cache.max_length
-        masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
-        mask, pair_mask = masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
+        batch = LeadingAxes(inputs)
+        inputs, mask = batch.fold(inputs, 2), batch.fold(mask, 1)
+        pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
         allowed = PairMask(mask, context_mask, pair_mask)
 
         context, scores = attention.dot_product_attention(
@@ -144,20 +150,37 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         )
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         outputs = masks.zero_padding(self.attention_output(context), allowed.queries_with_keys(*sizes))
-        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+        return decode_state.with_extras(
+            batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, cache
+        )
+
+    def _read_masks(self, inputs, context, mask, pairs, attention_bias, cache):
+        if cache is None:
+            self._check_context(context)
+            arguments.check_same_batch("inputs", inputs, "context", context)
+        else:
+            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
+        num_keys = context.shape[-2] if cache is None else cache.max_length
+        masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
+        return masks.read(inputs, mask, pairs, self.num_heads, num_keys, name="context_attention_mask")
 
     def _keys_and_values(self, context, context_mask):
         context_mask = self._read_context(context, context_mask)
+        batch = LeadingAxes(context)
+        context, context_mask = batch.fold(context, 2), batch.fold(context_mask, 1)
         context = masks.zero_padding(context, context_mask)
         return self.key(context), self.value(context), context_mask  # (B, S, M, H)
 
-    def _read_context(self, context, context_mask):
+    def _check_context(self, context):
         if context is None:
             raise ValueError("`context` must be given where there is no cache. Received: context=None.")
-        arguments.check_inputs("context", context, self.context_dim, rank=3)
+        arguments.check_inputs("context", context, self.context_dim, least=3)
+
+    def _read_context(self, context, context_mask):
+        self._check_context(context)
         context_mask = masks.given_or_implicit(context_mask, context)
-        if context_mask is None and context.shape[1] == 0:
-            context_mask = ops.ones(ops.shape(context)[:2], dtype="bool")  # a mask of no keys says that there are none
+        if context_mask is None and context.shape[-2] == 0:
+            context_mask = ops.ones(ops.shape(context)[:-1], dtype="bool")  # a mask of no keys says that there are none
         return masks.over_positions(context, context_mask, "context_mask")
 
     def init_cache(self, batch_size, max_length, context=None, context_mask=None):
@@ -170,6 +193,8 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             context_mask: boolean tensor (B, S) or `None`.
         """
         decode_state.check_new(self, batch_size, max_length)
+        if context is not None:
+            decode_state.check_rank("context", context)
         key, value, context_mask = self._keys_and_values(context, context_mask)
         if isinstance(batch_size, int) and context.shape[0] not in (None, batch_size):
             raise ValueError(
@@ -199,16 +224,14 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         cache=None,
         training=None,
         return_attention_scores=False,
+        context_attention_mask=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        pairs = _one_of(attention_mask, context_attention_mask)
+        self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
         if cache is None:
             self._read_context(context, context_mask)
-            arguments.check_same_batch("inputs", inputs, "context", context)
-        else:
-            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
-        num_keys = context.shape[1] if cache is None else cache.max_length
-        masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
-        masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
+        num_keys = context.shape[-2] if cache is None else cache.max_length
         scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
         outputs = sublayers.like_inputs(self, inputs)
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
@@ -227,3 +250,11 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             }
         )
         return sublayers.composite_config(self, config)
+
+
+def _one_of(attention_mask, context_attention_mask):
+    if attention_mask is not None and context_attention_mask is not None:
+        raise ValueError(
+            "`attention_mask` must not be given beside `context_attention_mask`, of which it is another name. Received: both."
+        )
+    return context_attention_mask if attention_mask is None else attention_mask

@@ -3,10 +3,12 @@
 import keras
 from keras import ops
 
-from ..ops import attention, masks, positions
+from ..ops import attention, masks
+from ..ops import positions as counting
 from ..ops.kv_cache import KVCache
+from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
-from . import arguments, decode_state, head_projections, sublayers
+from . import arguments, decode_state, given_positions, head_projections, sublayers
 from .dropout import Dropout
 
 
@@ -36,16 +38,20 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D).
-        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries, if any. A mask of 3
-            or 4 axes is taken as `attention_mask`.
+        inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch, and stand for B below.
+        mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries, if any. A mask with
+            as many axes as the inputs, or more, is taken as `attention_mask`: for inputs (B, P, T, D) one of 3 axes is over
+            positions, (B, P, T).
         attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs that may meet. S is T, or the
             size of the cache.
-        attention_bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores.
-        cache: `KVCache` from `init_cache`, to which the inputs are appended, or `None`.
+        attention_bias: float tensor (T, S), or one that broadcasts to (B, N, T, S), added to the scaled scores.
+        cache: `KVCache` from `init_cache`, to which the inputs, of 3 axes then, are appended; or `None`.
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
             2,000 tokens on, where attention runs in blocks otherwise.
+        positions: integer tensor (T,) or (B, T), what `rotary` and `position_bias` take for the tokens' positions; `None`
+            for 0 .. T - 1, or for those after the ones in the cache, beside which none may be given. `causal` goes by the
+            order in the row: of packed documents `attention_mask` has to keep the pairs apart.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in
@@ -104,7 +110,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
+        hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
         self.hidden_dim, self.head_dim = hidden_dim, head_dim
         shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
@@ -113,11 +119,12 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
             self.value = head_projections.into_heads(self._key_heads, head_dim, "value", *shared)
             self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
+        folded = sublayers.folded_shape(input_shape)
         for projection in (self.query, self.key, self.value):
-            sublayers.build_once(projection, input_shape)
-        sublayers.build_once(self.attention_output, (*input_shape[:2], self.num_heads, head_dim))
-        sublayers.build_once(self.rotary, (*input_shape[:2], self.num_heads, head_dim))
-        sublayers.build_once(self.position_bias, (input_shape[1],), (input_shape[1],))
+            sublayers.build_once(projection, folded)
+        sublayers.build_once(self.attention_output, (*folded[:2], self.num_heads, head_dim))
+        sublayers.build_once(self.rotary, (*folded[:2], self.num_heads, head_dim))
+        sublayers.build_once(self.position_bias, folded[1:2], folded[1:2])
 
     @property
     def _key_heads(self):
@@ -132,9 +139,14 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         cache=None,
         training=None,
         return_attention_scores=False,
+        positions=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
+        positions = self._read_positions(positions, inputs, cache)
+        batch = LeadingAxes(inputs)
+        inputs, mask, positions = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(positions, 1)
+        pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
         inputs = masks.zero_padding(inputs, mask)
 
         query, key, value = (
@@ -142,7 +154,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             self.key(inputs),
             self.value(inputs),
         )  # (B, T, N or M, H)
-        where = None if self.rotary is None and self.position_bias is None else self._positions(inputs, mask, cache)
+        where = positions
+        if where is None and self._marks_places:
+            where = self._positions(inputs, mask, cache)
         if self.rotary is not None:
             query, key = self.rotary(query, where), self.rotary(key, where)
 
@@ -151,7 +165,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             new_cache, past = cache.append(*attention.confine(key, value), mask), cache.length
             key, value, key_mask = new_cache.keys, new_cache.values, new_cache.mask
         if self.position_bias is not None:
-            bias = self.position_bias(where, where if cache is None else positions.counted(None, key_mask))
+            bias = self.position_bias(where, where if cache is None else counting.counted(None, key_mask))
             attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
         allowed = PairMask(mask, key_mask, pair_mask, self.causal, past)
 
@@ -169,18 +183,32 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
         outputs = masks.zero_padding(outputs, mask if pair_mask is None else allowed.queries_with_keys(*sizes))
-        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, new_cache)
+        return decode_state.with_extras(
+            batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, new_cache
+        )
+
+    @property
+    def _marks_places(self):
+        return self.rotary is not None or self.position_bias is not None
+
+    def _read_positions(self, positions, inputs, cache):
+        if positions is not None and not self._marks_places:
+            raise ValueError(
+                "`positions` must be for a `rotary` or a `position_bias`, which read them. Received: positions for "
+                f"{self.name}, which has neither."
+            )
+        return given_positions.read(positions, inputs.shape[:-1], cache)
 
     def _positions(self, inputs, mask, cache):
         """(T,), or with a cache (B, T): padding before a token, or between two calls, does not move it."""
         if cache is None:
-            return positions.numbers(ops.shape(inputs)[1])
-        return positions.counted(ops.shape(inputs)[1], mask, ops.sum(ops.cast(cache.mask, "int32"), axis=-1))
+            return counting.numbers(ops.shape(inputs)[1])
+        return counting.counted(ops.shape(inputs)[1], mask, ops.sum(ops.cast(cache.mask, "int32"), axis=-1))
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
             decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
-        num_keys = inputs.shape[1] if cache is None else cache.max_length
+        num_keys = inputs.shape[-2] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
 
@@ -210,10 +238,12 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         cache=None,
         training=None,
         return_attention_scores=False,
+        positions=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        num_keys = inputs.shape[1] if cache is None else cache.max_length
+        self._read_positions(positions, inputs, cache)
+        num_keys = inputs.shape[-2] if cache is None else cache.max_length
         scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
         outputs = sublayers.like_inputs(self, inputs)
         return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)

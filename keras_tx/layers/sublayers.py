@@ -13,6 +13,11 @@ def build_once(layer, *shapes):
         layer.build(*shapes)
 
 
+def folded_shape(shape):
+    """Returns the shape (B, T, D) of a tensor whose axes before the last two are laid into one; of 3 axes, the shape itself."""
+    return tuple(shape) if len(shape) == 3 else (None, *shape[-2:])
+
+
 def slot_config(layer):
     """Returns the config of a layer in a slot, without the shapes that it was built for.
 

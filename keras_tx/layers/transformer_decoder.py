@@ -38,7 +38,7 @@ class TransformerDecoder(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D).
+        inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch, and stand for B below.
         context: float tensor (B, S, C), the encoder's outputs, or `None` in a decoder-only model.
         mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries.
         context_mask: boolean tensor (B, S), the same for the context.
@@ -48,6 +48,9 @@ class TransformerDecoder(keras.layers.Layer):
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
             2,000 tokens on, where attention runs in blocks otherwise.
+        context_attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs of an input and a context
+            position that may meet.
+        positions: integer tensor (T,) or (B, T), handed to the self-attention.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last: (B, N, T, T) in a
@@ -116,7 +119,7 @@ class TransformerDecoder(keras.layers.Layer):
         self.cross_attention_norm = self.cross_attention_drops = None
 
     def build(self, inputs_shape, context_shape=None):
-        self.hidden_dim = arguments.hidden_size("inputs", inputs_shape, rank=3)
+        self.hidden_dim = arguments.hidden_size("inputs", inputs_shape, least=3)
         self.has_context = context_shape is not None
         sublayers.build_once(self.attention, inputs_shape)
         residual_branch.build(self.attention_norm, self.attention_drops, inputs_shape)
@@ -145,62 +148,66 @@ class TransformerDecoder(keras.layers.Layer):
         cache=None,
         training=None,
         return_attention_scores=False,
+        context_attention_mask=None,
+        positions=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        self._check_context(context, cache)
-        mask, positions = masks.for_block(inputs, mask)
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        self._check_context(context, cache, context_attention_mask)
+        mask, real = masks.for_block(inputs, mask)
         how = {"training": training, "cache": cache, "return_attention_scores": return_attention_scores}
+        pairs = attention_mask, context_attention_mask
         if not self.recompute or cache is not None or return_attention_scores:
-            return self._apply(inputs, context, mask, positions, context_mask, attention_mask, **how)
+            return self._apply(inputs, context, mask, real, context_mask, *pairs, positions, **how)
         if context is not None:  # what carries the mask here need not be what the attention gets
             context_mask = masks.given_or_implicit(context_mask, context)
-        tensors = (inputs, context, mask, positions, context_mask, attention_mask)
+        tensors = (inputs, context, mask, real, context_mask, *pairs, positions)
         return recomputation.recomputed(self, functools.partial(self._apply, **how), *tensors)
 
-    def _apply(
-        self, inputs, context, mask, positions, context_mask, attention_mask, cache, training, return_attention_scores
-    ):
-        inputs = masks.zero_padding(inputs, positions)
-        self_cache, cross_cache = decode_state.pair(cache)
-        shared = {
-            "mask": mask,
-            "training": training,
-            "return_attention_scores": return_attention_scores,
-        }
+    def _apply(self, inputs, context, mask, real, *tensors, cache, training, return_attention_scores):
+        x = masks.zero_padding(inputs, real)
+        asked = {"training": training, "return_attention_scores": return_attention_scores}
+        own, other = self._given(context, mask, real, *tensors, cache=cache, **asked)
 
         def attend(x):
-            return decode_state.call_attention(
-                self.attention, x, attention_mask=attention_mask, cache=self_cache, **shared
-            )
+            return decode_state.call_attention(self.attention, x, **own)
 
         def attend_to_context(x):
-            return decode_state.call_attention(
-                self.cross_attention,
-                x,
-                context=context,
-                context_mask=context_mask,
-                cache=cross_cache,
-                **shared,
-            )
+            return decode_state.call_attention(self.cross_attention, x, **other)
 
         def feed(x):
             return self.feed_forward(x, training=training), ()
 
         how = (self.normalize_first, training)
-        x, extras = residual_branch.apply(inputs, attend, self.attention_norm, self.attention_drops, *how)
+        x, extras = residual_branch.apply(x, attend, self.attention_norm, self.attention_drops, *how)
         cross_extras = ()
         if self.has_context:
-            shared["mask"] = positions  # pairs of inputs say nothing of pairs with the context
             x, cross_extras = residual_branch.apply(
                 x, attend_to_context, self.cross_attention_norm, self.cross_attention_drops, *how
             )
         x, _ = residual_branch.apply(x, feed, self.feed_forward_norm, self.feed_forward_drops, *how)
 
-        new_cache = None if cache is None else (extras[0], cross_cache)
+        new_cache = None if cache is None else (extras[0], other["cache"])
         scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
         return decode_state.with_extras(x, return_attention_scores, scores, cache, new_cache)
 
-    def _check_context(self, context, cache):
+    def _given(
+        self, context, mask, real, context_mask, attention_mask, context_attention_mask, positions, cache, **asked
+    ):
+        """What the attention is called with, and what the cross-attention: pairs of inputs say nothing of pairs with it."""
+        own, other = decode_state.pair(cache)
+        pairs = {"attention_mask": attention_mask, "positions": positions}
+        context_pairs = {"context_mask": context_mask, "context_attention_mask": context_attention_mask}
+        return (
+            {"mask": mask, **pairs, "cache": own, **asked},
+            {"context": context, "mask": real, **context_pairs, "cache": other, **asked},
+        )
+
+    def _check_context(self, context, cache, pairs=None):
+        if not self.has_context and pairs is not None:
+            raise ValueError(
+                "`context_attention_mask` must be None where the block was built without a context. Received: "
+                f"context_attention_mask of shape {tuple(pairs.shape)}."
+            )
         if not self.has_context and context is not None:
             raise ValueError(
                 "`context` must be given in the first call, which builds the block, to be used in later ones. Received: context "
@@ -234,32 +241,20 @@ class TransformerDecoder(keras.layers.Layer):
         cache=None,
         training=None,
         return_attention_scores=False,
+        context_attention_mask=None,
+        positions=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        self._check_context(context, cache)
-        mask, positions = masks.for_block(inputs, mask)
-        self_cache, cross_cache = decode_state.pair(cache)
-        _, extras = decode_state.call_attention(
-            self.attention,
-            inputs,
-            call=self.attention.compute_output_spec,
-            mask=mask,
-            attention_mask=attention_mask,
-            cache=self_cache,
-            return_attention_scores=return_attention_scores,
-        )
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        self._check_context(context, cache, context_attention_mask)
+        tensors = context_mask, attention_mask, context_attention_mask, positions
+        asked = {"cache": cache, "return_attention_scores": return_attention_scores}
+        own, other = self._given(context, *masks.for_block(inputs, mask), *tensors, **asked)
+        spec = self.attention.compute_output_spec
+        _, extras = decode_state.call_attention(self.attention, inputs, call=spec, **own)
         cross_extras = ()
         if self.has_context:
-            _, cross_extras = decode_state.call_attention(
-                self.cross_attention,
-                inputs,
-                call=self.cross_attention.compute_output_spec,
-                context=context,
-                mask=positions,
-                context_mask=context_mask,
-                cache=cross_cache,
-                return_attention_scores=return_attention_scores,
-            )
+            spec = self.cross_attention.compute_output_spec
+            _, cross_extras = decode_state.call_attention(self.cross_attention, inputs, call=spec, **other)
         scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
         return decode_state.with_extras(
             sublayers.like_inputs(self, inputs), return_attention_scores, scores, cache, cache

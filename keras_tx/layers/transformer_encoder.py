@@ -37,12 +37,14 @@ class TransformerEncoder(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D), or of whatever rank the attention in the slot takes.
+        inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch, and stand for B below. An attention
+            in the slot may see a map in them, as `WindowAttention` does.
         mask: boolean tensor (B, T), True at real positions; `None` for the mask that Keras carries.
         attention_mask: boolean tensor (T, T), (B, T, T) or (B, N, T, T), True for pairs that may meet.
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
             2,000 tokens on, where attention runs in blocks otherwise.
+        positions: integer tensor (T,) or (B, T), handed to the attention.
 
     Returns:
         Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T).
@@ -111,16 +113,18 @@ class TransformerEncoder(keras.layers.Layer):
         residual_branch.build(self.attention_norm, self.attention_drops, input_shape)
         residual_branch.build(self.feed_forward_norm, self.feed_forward_drops, input_shape)
 
-    def call(self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False):
+    def call(
+        self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False, positions=None
+    ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
-        mask, positions = masks.for_block(inputs, mask)
+        mask, real = masks.for_block(inputs, mask)
         if not self.recompute or return_attention_scores:
-            return self._apply(inputs, mask, positions, attention_mask, training, return_attention_scores)
+            return self._apply(inputs, mask, real, attention_mask, positions, training, return_attention_scores)
         apply = functools.partial(self._apply, training=training)
-        return recomputation.recomputed(self, apply, inputs, mask, positions, attention_mask)
+        return recomputation.recomputed(self, apply, inputs, mask, real, attention_mask, positions)
 
-    def _apply(self, inputs, mask, positions, attention_mask, training, return_attention_scores=False):
-        inputs = masks.zero_padding(inputs, positions)
+    def _apply(self, inputs, mask, real, attention_mask, positions, training, return_attention_scores=False):
+        inputs = masks.zero_padding(inputs, real)
 
         def attend(x):
             return decode_state.call_attention(
@@ -128,6 +132,7 @@ class TransformerEncoder(keras.layers.Layer):
                 x,
                 mask=mask,
                 attention_mask=attention_mask,
+                positions=positions,
                 training=training,
                 return_attention_scores=return_attention_scores,
             )
@@ -156,7 +161,9 @@ class TransformerEncoder(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False):
+    def compute_output_spec(
+        self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False, positions=None
+    ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
         mask, _ = masks.for_block(inputs, mask)
         _, extras = decode_state.call_attention(
@@ -165,6 +172,7 @@ class TransformerEncoder(keras.layers.Layer):
             call=self.attention.compute_output_spec,
             mask=mask,
             attention_mask=attention_mask,
+            positions=positions,
             return_attention_scores=return_attention_scores,
         )
         outputs = sublayers.like_inputs(self, inputs)

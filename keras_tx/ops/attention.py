@@ -98,8 +98,8 @@ def confine(key, value):
 
 
 def scores_spec(inputs, num_heads, num_keys, dtype):
-    """Returns the symbolic scores (B, N, T, S) of attention from inputs (B, T, D)."""
-    shape = (inputs.shape[0], num_heads, inputs.shape[1], num_keys)
+    """Returns the symbolic scores (..., N, T, S) of attention from inputs (..., T, D)."""
+    shape = (*inputs.shape[:-2], num_heads, inputs.shape[-2], num_keys)
     return keras.KerasTensor(shape, dtype=keras.backend.result_type(dtype, "float32"))
 
 

@@ -84,36 +84,39 @@ def check_shape(name, tensor, *shapes):
 
 
 def pair_shapes(batch, num_heads, num_queries, num_keys):
-    """Returns the three shapes in which pairs of queries and keys may be described."""
+    """Returns the three shapes in which pairs of queries and keys may be described, `batch` the sizes of the batch axes."""
     pair = (num_queries, num_keys)
-    return pair, (batch, *pair), (batch, num_heads, *pair)
+    return pair, (*batch, *pair), (*batch, num_heads, *pair)
 
 
-def read(inputs, mask, attention_mask, num_heads, num_keys):
+def read(inputs, mask, attention_mask, num_heads, num_keys, name="attention_mask"):
     """Sorts the masks that a call was given into positions and pairs, and checks both.
 
+    The rank of the inputs says which a mask is: one with their axes less the last is over positions, one with more over pairs.
+
     Args:
-        inputs: tensor (B, T, D), the queries' side.
-        mask: boolean (B, T), or pairs in 3 or 4 axes, or `None` for Keras' implicit mask.
-        attention_mask: boolean pairs in 2, 3 or 4 axes, or `None`.
+        inputs: tensor (..., T, D), the queries' side.
+        mask: boolean (..., T), or pairs (..., T, S) or (..., N, T, S), or `None` for Keras' implicit mask.
+        attention_mask: boolean pairs (T, S), (..., T, S) or (..., N, T, S), or `None`.
         num_heads: N.
         num_keys: S, or `None` where it is not known.
+        name: the name of `attention_mask`, for messages.
 
     Returns:
-        The mask over positions (B, T) or `None`, and the mask over pairs, which broadcasts to (B, N, T, S), or `None`.
+        The mask over positions (..., T) or `None`, and the mask over pairs, which broadcasts to (..., N, T, S), or `None`.
 
     Raises:
         ValueError: if a mask is a float or has another shape.
     """
-    batch, length = inputs.shape[0], inputs.shape[1]
-    shapes = pair_shapes(batch, num_heads, length, num_keys)
-    attention_mask = as_pairs(check("attention_mask", attention_mask, *shapes))
+    *batch, length, _ = inputs.shape
+    shapes, rank = pair_shapes(batch, num_heads, length, num_keys), len(inputs.shape)
+    attention_mask = as_pairs(check(name, attention_mask, *shapes), rank)
     mask = given_or_implicit(mask, inputs)
     if mask is None:
         return None, attention_mask
-    mask = check("mask", mask, (batch, length), *shapes[1:])
-    if len(mask.shape) > 2:
-        return None, combine(as_pairs(mask), attention_mask)
+    mask = check("mask", mask, (*batch, length), *shapes[1:])
+    if len(mask.shape) > rank - 1:
+        return None, combine(as_pairs(mask, rank), attention_mask)
     return _whole(mask, inputs), attention_mask
 
 
@@ -140,22 +143,26 @@ def for_block(inputs, mask):
 
 
 def check_bias(attention_bias, inputs, num_heads, num_keys):
-    """Raises `ValueError` unless the bias is `None`, or floats that broadcast from (T, S) or (B, N, T, S)."""
+    """Raises `ValueError` unless the bias is `None`, or floats that broadcast from (T, S) or (..., N, T, S)."""
     if attention_bias is not None:
         check_tensor("attention_bias", attention_bias)
         dtype = keras.backend.standardize_dtype(attention_bias.dtype)
         if "float" not in dtype:
             raise ValueError(f"`attention_bias` must be a float tensor. Received: attention_bias of dtype {dtype}.")
-        pair, _, full = pair_shapes(inputs.shape[0], num_heads, inputs.shape[1], num_keys)
+        *batch, length, _ = inputs.shape
+        pair, _, full = pair_shapes(batch, num_heads, length, num_keys)
         check_shape("attention_bias", attention_bias, pair, full)
 
 
-def as_pairs(attention_mask):
-    """Returns a mask over pairs, in 2, 3 or 4 axes, with 4 axes; `None` stays `None`."""
-    if attention_mask is None or len(attention_mask.shape) == 4:
+def as_pairs(attention_mask, rank=3):
+    """Returns a mask over pairs of inputs of that rank with an axis for the heads; `None` stays `None`.
+
+    (..., N, T, S) stays, (..., T, S) becomes (..., 1, T, S), and (T, S) becomes (1, 1, T, S).
+    """
+    if attention_mask is None or len(attention_mask.shape) == rank + 1:
         return attention_mask
-    if len(attention_mask.shape) == 3:
-        return attention_mask[:, None]
+    if len(attention_mask.shape) == rank:
+        return attention_mask[..., None, :, :]
     return attention_mask[None, None]
 
 

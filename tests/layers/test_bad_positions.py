@@ -46,7 +46,7 @@ def test_positions_of_another_dtype_rank_or_batch_are_refused(layer, make):
             call(built, make, **{name: WHERE.astype("float32")})
         with pytest.raises(ValueError, match=rf"`{name}` must have 2 axes. Received: {name} of shape \(3,\)"):
             call(built, make, **{name: WHERE[0]})
-        with pytest.raises(ValueError, match=f"`{name}` and `inputs` must have the same batch size"):
+        with pytest.raises(ValueError, match=f"`{name}` and `inputs` must have the same batch axes"):
             call(built, make, **{name: WHERE[:1]})
 
 

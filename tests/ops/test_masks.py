@@ -134,7 +134,7 @@ def test_pairs_may_be_described_in_two_three_or_four_axes():
         four = masks.as_pairs(boolean(*pair.reshape(shape)))
         np.testing.assert_array_equal(array(four), pair[None, None])
     assert masks.as_pairs(None) is None
-    assert masks.pair_shapes(2, 5, 3, 4) == ((3, 4), (2, 3, 4), (2, 5, 3, 4))
+    assert masks.pair_shapes((2,), 5, 3, 4) == ((3, 4), (2, 3, 4), (2, 5, 3, 4))
 
 
 @pytest.mark.parametrize(
