@@ -45,7 +45,8 @@ def follow(model, inputs, attend, merge=None):
             T) say how much of each new position an old one is.
 
     Raises:
-        ValueError: for a model in which a layer attends to another sequence than its own.
+        ValueError: for a model in which a layer attends to another sequence than its own, or to sequences with more axes before
+            the positions than the batch.
     """
     grid, attended, moved = None, False, None
 
@@ -75,6 +76,11 @@ def follow(model, inputs, attend, merge=None):
         if isinstance(scores, (tuple, list)) or _crosses(layer, args, kwargs):
             raise ValueError(
                 f"Every layer must attend to its own sequence. Received: {path}, which attends to another one as well."
+            )
+        if len(scores.shape) != 4:
+            raise ValueError(
+                "Every layer must attend to sequences of one batch axis. Received: "
+                f"{path}, with attention weights of shape {tuple(scores.shape)}."
             )
         attend(path, ops.convert_to_numpy(scores), grid, moved)
         attended, moved = True, None

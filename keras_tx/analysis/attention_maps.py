@@ -20,7 +20,8 @@ def attention_maps(model, inputs, return_outputs=False):
         return_outputs: bool, whether to return the model's outputs too.
 
     Returns:
-        Dict from layer name to float32 array (B, N, T, S): how much of head n's attention at query t goes to key s.
+        Dict from layer name to float32 array (B, N, T, S): how much of head n's attention at query t goes to key s. Where the
+        layer's inputs have more axes before the positions, these stand before N.
         Names of layers in nested models follow that of their model, joined by "/". A decoder with a context has its
         cross-attention under its name with "/cross_attention" appended. With `return_outputs`, a pair `(maps,
         outputs)`.

@@ -19,7 +19,7 @@ class GatherPositions(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D).
+        inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch, and stand for B below.
         positions: integer tensor (B, M), counted from 0.
 
     Returns:
@@ -47,7 +47,7 @@ class GatherPositions(keras.layers.Layer):
         self.autocast = False  # positions must reach the check as they came
 
     def build(self, inputs_shape, positions_shape=None):
-        arguments.hidden_size("inputs", inputs_shape, rank=3)
+        arguments.hidden_size("inputs", inputs_shape, least=3)
 
     def call(self, inputs, positions):
         check(inputs, positions=positions)
@@ -57,7 +57,7 @@ class GatherPositions(keras.layers.Layer):
         return None
 
     def compute_output_shape(self, inputs_shape, positions_shape):
-        return (inputs_shape[0], positions_shape[1], inputs_shape[2])
+        return (*inputs_shape[:-2], positions_shape[-1], inputs_shape[-1])
 
     def compute_output_spec(self, inputs, positions):
         check(inputs, positions=positions)
@@ -66,10 +66,10 @@ class GatherPositions(keras.layers.Layer):
 
 
 def check(inputs, **named_positions):
-    """Raises `ValueError` unless every argument holds positions (B, M) in the inputs (B, T, D)."""
+    """Raises `ValueError` unless every argument holds positions (..., M) in the inputs (..., T, D)."""
     arguments.check_float("inputs", inputs)
-    if len(inputs.shape) != 3:
-        raise ValueError(f"`inputs` must have 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
+    if len(inputs.shape) < 3:
+        raise ValueError(f"`inputs` must have at least 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
     for name, positions in named_positions.items():
-        token_ids.check(name, positions, inputs.shape[1], size_name="length", what="positions")
+        token_ids.check(name, positions, inputs.shape[-2], len(inputs.shape) - 1, size_name="length", what="positions")
         arguments.check_same_batch(name, positions, "inputs", inputs, kept=1)

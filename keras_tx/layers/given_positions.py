@@ -1,16 +1,18 @@
 """`positions`, the call argument of what marks places: for sequences that do not count from 0, packed or continued ones."""
 
 import keras
+import numpy as np
+from keras import ops
 
 from ..ops import masks
-from ..ops.concrete import check_tensor
+from ..ops.concrete import check_tensor, concrete
 
 
 def read(positions, shape, cache=None):
     """Returns the positions as integers.
 
     Args:
-        positions: integer tensor (T,) or (..., T), or `None`.
+        positions: integer tensor (T,) or (..., T), or `None`; whole numbers in floats are cast.
         shape: (..., T), of the places that they number.
         cache: what the call was given as `cache`.
 
@@ -27,8 +29,18 @@ def read(positions, shape, cache=None):
             "`positions` must not be given beside a `cache`, which counts the tokens that came before. Received: both."
         )
     check_tensor("positions", positions)
-    dtype = keras.backend.standardize_dtype(positions.dtype)
-    if "int" not in dtype:
-        raise ValueError(f"`positions` must hold integers. Received: positions of dtype {dtype}.")
     masks.check_shape("positions", positions, tuple(shape[-1:]), tuple(shape))
-    return positions
+    dtype = keras.backend.standardize_dtype(positions.dtype)
+    # While Keras builds, floats may stand for the integers that come later.
+    if "int" in dtype or isinstance(positions, keras.KerasTensor):
+        return positions
+    if dtype not in ("float32", "float64"):
+        raise ValueError(
+            "`positions` must hold integers; a keras.Input for them needs dtype='int32', as floats of half precision round them. "
+            f"Received: positions of dtype {dtype}."
+        )
+    values = concrete(positions)
+    wrong = () if values is None else values[np.floor(values) != values]
+    if len(wrong):
+        raise ValueError(f"`positions` must hold integers. Received: {wrong[0]} in positions of dtype {dtype}.")
+    return ops.cast(positions, "int32")

@@ -3,14 +3,16 @@
 import keras
 from keras import ops
 
-from ..ops import masks, positions, token_ids
-from . import arguments, decode_state, sublayers
+from ..ops import masks, token_ids
+from ..ops import positions as counting
+from . import arguments, decode_state, given_positions, position_table, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
 class LearnedPositionEncoding(keras.layers.Layer):
-    """Adds a learned vector for each position, as `SinusoidalPositionEncoding` adds a fixed one.
+    """Adds to its inputs a learned vector for each position, as `SinusoidalPositionEncoding` adds a fixed one.
 
+    The inputs are in the outputs already: `x + layer(x)`, as layers of other libraries are used, would count them twice.
     y_p = x_p + P[p]. `TokenAndPositionEmbedding` does it for token ids; this layer stands where something comes between
     the tokens' vectors and their positions, or where sequences share a table of tokens and not one of positions.
 
@@ -22,16 +24,20 @@ class LearnedPositionEncoding(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D), T <= sequence_length.
+        inputs: float tensor (B, T, D), T <= sequence_length, or (..., T, D): axes before the last two are batch.
         mask: boolean tensor (B, T), used with a cache alone: only real tokens are counted.
         cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
+        positions: integer tensor (T,), or (B, T) with all the batch axes: the positions themselves, for packed or continued
+            sequences. `None` for 0 .. T - 1, or for those after the tokens in the cache, beside which none may be given.
+            One outside [0, sequence_length) is an error wherever values are known (eager calls, on every backend). Inside a
+            compiled function, where nothing can be raised, zeros are added for it, as for a token past the table with a cache.
 
     Returns:
         A tensor like the inputs; with a cache `(outputs, new_cache)`.
 
     Raises:
-        ValueError: for a `sequence_length` that is no positive integer, inputs of another rank or width than built, and a
-            sequence longer than the table.
+        ValueError: for a `sequence_length` that is no positive integer, inputs of another rank or width than built, a
+            sequence longer than the table, and positions out of range.
 
     Example:
 
@@ -52,7 +58,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
         self.position_embedding = None
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
+        self.hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
         if self.position_embedding is None:
             self.position_embedding = keras.layers.Embedding(
                 self.sequence_length + self.offset,
@@ -61,24 +67,25 @@ class LearnedPositionEncoding(keras.layers.Layer):
                 name="position_embedding",
                 dtype=self.dtype_policy,
             )
-        sublayers.build_once(self.position_embedding, input_shape[:2])
+        sublayers.build_once(self.position_embedding, input_shape[:-1])
 
-    def call(self, inputs, mask=None, cache=None):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        length = ops.shape(inputs)[1]
+    def call(self, inputs, mask=None, cache=None, positions=None):
+        positions = self._check(inputs, cache, positions)
+        length, mask = ops.shape(inputs)[-2], None if cache is None else masks.over_positions(inputs, mask)
+        table = self.position_embedding
+        outputs = inputs + position_table.vectors(
+            table, self.sequence_length, length, positions, mask, cache, self.offset
+        )
         if cache is None:
-            length = token_ids.check_length("inputs", length, self.sequence_length)
-            # Cut to the table, as in `TokenAndPositionEmbedding`.
-            return inputs + self.position_embedding(positions.counted(length)[: self.sequence_length] + self.offset)
-        decode_state.check_count(cache, inputs)
-        mask = masks.over_positions(inputs, mask)
-        if mask is None:
-            length = token_ids.check_length("inputs", length, self.sequence_length)
-        where = positions.counted(length, mask, cache)
-        token_ids.check_positions(where, self.sequence_length)
-        # Padding after the last place of the table has no position of its own.
-        outputs = inputs + self.position_embedding(ops.minimum(where, self.sequence_length - 1) + self.offset)
-        return outputs, token_ids.check_count(positions.advanced(cache, length, mask), self.sequence_length)
+            return outputs
+        return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)
+
+    def _check(self, inputs, cache, positions):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        if cache is not None:
+            decode_state.check_rank("inputs", inputs)
+            decode_state.check_count(cache, inputs)
+        return given_positions.read(positions, inputs.shape[:-1], cache)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
@@ -88,12 +95,9 @@ class LearnedPositionEncoding(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(self, inputs, mask=None, cache=None):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        if inputs.shape[1] is not None:
-            token_ids.check_length("inputs", inputs.shape[1], self.sequence_length)
-        if cache is not None:
-            decode_state.check_count(cache, inputs)
+    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None):
+        if self._check(inputs, cache, positions) is None and inputs.shape[-2] is not None:
+            token_ids.check_length("inputs", inputs.shape[-2], self.sequence_length)
         outputs = sublayers.like_inputs(self, inputs)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 

@@ -127,7 +127,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         context_attention_mask=None,
     ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        pairs = _one_of(attention_mask, context_attention_mask)
+        pairs = _over_pairs(attention_mask, context_attention_mask)
         mask, pair_mask = self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
         if cache is None:
             key, value, context_mask = self._keys_and_values(context, context_mask)
@@ -162,7 +162,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
             decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
         num_keys = context.shape[-2] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
-        return masks.read(inputs, mask, pairs, self.num_heads, num_keys, name="context_attention_mask")
+        return masks.read(inputs, mask, pairs[1], self.num_heads, num_keys, name=pairs[0])
 
     def _keys_and_values(self, context, context_mask):
         context_mask = self._read_context(context, context_mask)
@@ -227,7 +227,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         context_attention_mask=None,
     ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        pairs = _one_of(attention_mask, context_attention_mask)
+        pairs = _over_pairs(attention_mask, context_attention_mask)
         self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
         if cache is None:
             self._read_context(context, context_mask)
@@ -252,9 +252,12 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         return sublayers.composite_config(self, config)
 
 
-def _one_of(attention_mask, context_attention_mask):
+def _over_pairs(attention_mask, context_attention_mask):
+    """The mask over pairs, after the name that it was given by."""
     if attention_mask is not None and context_attention_mask is not None:
         raise ValueError(
             "`attention_mask` must not be given beside `context_attention_mask`, of which it is another name. Received: both."
         )
-    return context_attention_mask if attention_mask is None else attention_mask
+    if attention_mask is not None:
+        return "attention_mask", attention_mask
+    return "context_attention_mask", context_attention_mask

@@ -3,7 +3,7 @@
 import keras
 
 from ..ops import positions as positions_ops
-from . import arguments, sublayers
+from . import arguments, given_positions, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -17,14 +17,15 @@ class RotaryEmbedding(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, N, H), H even.
-        positions: integer tensor (T,) or (B, T); `None` for 0 .. T - 1.
+        inputs: float tensor (..., T, N, H), as (B, T, N, H), or without heads (B, T, H); H even.
+        positions: integer tensor (T,), or (..., T) as the inputs have it; `None` for 0 .. T - 1.
 
     Returns:
         A tensor like the inputs.
 
     Raises:
-        ValueError: if H is odd, the inputs have another rank, or `max_wavelength` is not positive.
+        ValueError: if H is odd, the inputs have less than 3 axes, or `max_wavelength` is not positive; for positions of
+            another shape, or that are no integers.
 
     Example:
 
@@ -46,24 +47,35 @@ class RotaryEmbedding(keras.layers.Layer):
         _check_shape(inputs_shape)
 
     def call(self, inputs, positions=None):
-        arguments.check_float("inputs", inputs)
-        _check_shape(inputs.shape)
+        positions = _check(inputs, positions)
         if positions is None:
-            positions = positions_ops.counted(keras.ops.shape(inputs)[1])
+            positions = positions_ops.counted(keras.ops.shape(inputs)[len(_places(inputs.shape)) - 1])
         return positions_ops.rotate(inputs, positions, self.max_wavelength)
 
     def compute_output_shape(self, inputs_shape, positions_shape=None):
         return tuple(inputs_shape)
 
     def compute_output_spec(self, inputs, positions=None):
-        arguments.check_float("inputs", inputs)
-        _check_shape(inputs.shape)
+        _check(inputs, positions)
         return sublayers.like_inputs(self, inputs)
 
     def get_config(self):
         return {**super().get_config(), "max_wavelength": self.max_wavelength}
 
 
+def _check(inputs, positions):
+    arguments.check_float("inputs", inputs)
+    _check_shape(inputs.shape)
+    return given_positions.read(positions, _places(inputs.shape))
+
+
 def _check_shape(shape):
-    if len(shape) != 4 or shape[-1] is None or shape[-1] % 2:
-        raise ValueError(f"`inputs` must have 4 axes, the last of even size. Received: inputs of shape {tuple(shape)}.")
+    if len(shape) < 3 or shape[-1] is None or shape[-1] % 2:
+        raise ValueError(
+            f"`inputs` must have at least 3 axes, the last of even size. Received: inputs of shape {tuple(shape)}."
+        )
+
+
+def _places(shape):
+    """(..., T) of inputs (..., T, N, H) or (B, T, H)."""
+    return tuple(shape[: max(2, len(shape) - 2)])

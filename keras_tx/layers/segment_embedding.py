@@ -20,10 +20,10 @@ class SegmentEmbedding(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: integer tensor (B, T), the segment of each token.
+        inputs: integer tensor (B, T), or (..., T), the segment of each token.
 
     Returns:
-        A float tensor (B, T, D).
+        A float tensor (B, T, D), or (..., T, D).
 
     Raises:
         ValueError: for sizes that are no positive integers, and segments that are floats, out of range, or of another

@@ -3,16 +3,18 @@
 import keras
 from keras import ops
 
-from ..ops import masks, positions
-from . import arguments, decode_state, sublayers
+from ..ops import masks
+from ..ops import positions as counting
+from . import arguments, decode_state, given_positions, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
 class SinusoidalPositionEncoding(keras.layers.Layer):
-    """Adds sine and cosine waves of geometrically growing length, so that each position is marked. No weights, any
-    length.
+    """Adds to its inputs sine and cosine waves of geometrically growing length, which mark each position.
 
-    y_p = x_p + PE(p) with PE(p, 2i) = sin(p / w^(2i/D)), PE(p, 2i + 1) = cos(p / w^(2i/D)), w = `max_wavelength`.
+    The inputs are in the outputs already: `x + layer(x)`, as layers of other libraries are used, would count them twice.
+    y_p = x_p + PE(p) with PE(p, 2i) = sin(p / w^(2i/D)), PE(p, 2i + 1) = cos(p / w^(2i/D)), w = `max_wavelength`. No
+    weights, any length.
 
     Args:
         max_wavelength: float.
@@ -21,9 +23,11 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor (B, T, D).
+        inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch.
         mask: boolean tensor (B, T), used with a cache alone: only real tokens are counted.
         cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
+        positions: integer tensor (T,), or (B, T) with all the batch axes: the positions themselves, for packed or continued
+            sequences. `None` for 0 .. T - 1, or for those after the tokens in the cache, beside which none may be given.
 
     Returns:
         A tensor like the inputs; with a cache `(outputs, new_cache)`.
@@ -48,20 +52,24 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, rank=3)
+        self.hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
 
-    def call(self, inputs, mask=None, cache=None):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        length = ops.shape(inputs)[1]
-        if cache is None:
-            where = positions.counted(length)
-        else:
-            decode_state.check_count(cache, inputs)
+    def call(self, inputs, mask=None, cache=None, positions=None):
+        where, length = self._check(inputs, cache, positions), ops.shape(inputs)[-2]
+        if cache is not None:
             mask = masks.over_positions(inputs, mask)
-            where = positions.counted(length, mask, cache)
-        table = positions.sine_table(where, self.hidden_dim, self.max_wavelength, self.interleaved)
+        if where is None:
+            where = counting.counted(length) if cache is None else counting.counted(length, mask, cache)
+        table = counting.sine_table(where, self.hidden_dim, self.max_wavelength, self.interleaved)
         outputs = inputs + ops.cast(table, inputs.dtype)
-        return outputs if cache is None else (outputs, positions.advanced(cache, length, mask))
+        return outputs if cache is None else (outputs, counting.advanced(cache, length, mask))
+
+    def _check(self, inputs, cache, positions):
+        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        if cache is not None:
+            decode_state.check_rank("inputs", inputs)
+            decode_state.check_count(cache, inputs)
+        return given_positions.read(positions, inputs.shape[:-1], cache)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
@@ -71,10 +79,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(self, inputs, mask=None, cache=None):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        if cache is not None:
-            decode_state.check_count(cache, inputs)
+    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None):
+        self._check(inputs, cache, positions)
         outputs = sublayers.like_inputs(self, inputs)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 

@@ -112,7 +112,7 @@ class SpanBoundary(keras.layers.Layer):
     def _check(self, inputs, left, right, offsets):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         gather_positions.check(inputs, left=left, right=right)
-        token_ids.check("offsets", offsets, self.max_span_length, size_name="max_span_length", what="places")
+        token_ids.check("offsets", offsets, self.max_span_length, 2, size_name="max_span_length", what="places")
         arguments.check_same_batch("offsets", offsets, "inputs", inputs, kept=1)
 
     def compute_mask(self, inputs, previous_mask):

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from ..ops import positions, token_ids
-from . import arguments, decode_state, sublayers
+from ..ops import positions as counting
+from ..ops import token_ids
+from . import arguments, decode_state, given_positions, position_table, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -26,17 +27,21 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: integer tensor (B, T), T <= sequence_length.
+        inputs: integer tensor (B, T), T <= sequence_length, or (..., T): axes before the last are batch.
         mask: boolean tensor (B, T), used with a cache alone: only real tokens are counted as positions. `None` for
             `inputs != 0` where `mask_zero` is set.
         cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
+        positions: integer tensor (T,), or (B, T) with all the batch axes: the positions themselves, for packed or continued
+            sequences. `None` for 0 .. T - 1, or for those after the tokens in the cache, beside which none may be given.
+            One outside [0, sequence_length) is an error wherever values are known (eager calls, on every backend). Inside a
+            compiled function, where nothing can be raised, zeros are added for it, as for a token past the table with a cache.
 
     Returns:
         A float tensor (B, T, D); with a cache `(outputs, new_cache)`.
 
     Raises:
         ValueError: for sizes that are no positive integers, ids that are floats or out of range, inputs of another
-            rank, and a sequence longer than `sequence_length`.
+            rank, a sequence longer than `sequence_length`, and positions out of range.
 
     Example:
 
@@ -87,29 +92,30 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         sublayers.build_once(self.token_embedding, input_shape)
         sublayers.build_once(self.position_embedding, input_shape)
 
-    def call(self, inputs, mask=None, cache=None):
-        token_ids.check("inputs", inputs, self.vocabulary_size)
-        length = ops.shape(inputs)[1]
+    def call(self, inputs, mask=None, cache=None, positions=None):
+        positions, length = self._check(inputs, cache, positions), ops.shape(inputs)[-1]
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
         if cache is None:
-            length = token_ids.check_length("inputs", length, self.sequence_length)
-            # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
-            return self._add_positions(outputs, positions.counted(length)[: self.sequence_length])
-        decode_state.check_count(cache, inputs)
-        if mask is None:
+            mask = None
+        elif mask is None:
             mask = self.compute_mask(inputs)
-        if mask is None:
-            length = token_ids.check_length("inputs", length, self.sequence_length)
-        where = positions.counted(length, mask, cache)
-        count = token_ids.check_count(positions.advanced(cache, length, mask), self.sequence_length)
-        return self._add_positions(outputs, where), count
-
-    def _add_positions(self, outputs, where):
-        if self.position_embedding is None:
+        if self.position_embedding is not None:
+            table, size = self.position_embedding, self.sequence_length
+            outputs = outputs + position_table.vectors(table, size, length, positions, mask, cache)
+        if cache is None:
             return outputs
-        token_ids.check_positions(where, self.sequence_length)
-        # Padding after the last place of the table has no position of its own.
-        return outputs + self.position_embedding(ops.minimum(where, self.sequence_length - 1))
+        return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)
+
+    def _check(self, inputs, cache, positions):
+        token_ids.check("inputs", inputs, self.vocabulary_size)
+        if cache is not None:
+            decode_state.check_rank("inputs", inputs, 2)
+            decode_state.check_count(cache, inputs)
+        if positions is not None and self.position_embedding is None:
+            raise ValueError(
+                "`positions` must be for a table of positions. Received: positions for a layer with sequence_length=None."
+            )
+        return given_positions.read(positions, inputs.shape, cache)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
@@ -122,12 +128,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.embedding_dim)
 
-    def compute_output_spec(self, inputs, mask=None, cache=None):
-        token_ids.check("inputs", inputs, self.vocabulary_size)
-        if inputs.shape[1] is not None:
-            token_ids.check_length("inputs", inputs.shape[1], self.sequence_length)
-        if cache is not None:
-            decode_state.check_count(cache, inputs)
+    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None):
+        if self._check(inputs, cache, positions) is None and inputs.shape[-1] is not None:
+            token_ids.check_length("inputs", inputs.shape[-1], self.sequence_length)
         outputs = keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 

@@ -26,7 +26,7 @@ class WindowPositionBias(keras.layers.Layer):
         key_positions: integers (S,) or (B, S).
 
     Returns:
-        A float tensor (N, T, S), or (B, N, T, S).
+        A float tensor (N, T, S), or (B, N, T, S). Where a position lies outside the window it is zero, in compiled functions.
 
     Raises:
         ValueError: for sizes that are no positive integers, and positions that are no integers or, where values are known,
@@ -61,10 +61,15 @@ class WindowPositionBias(keras.layers.Layer):
     def call(self, query_positions, key_positions):
         self._check(query_positions=query_positions, key_positions=key_positions)
         index = windows.relative_index(query_positions, key_positions, self.window_size)
-        # In a compiled function nothing can be raised: the index of a place outside is cut to the table.
-        index = ops.clip(index, 0, self.bias_table.shape[0] - 1)
-        bias = ops.cast(ops.take(self.bias_table, index, axis=0), self.compute_dtype)  # (..., T, S, N)
-        return ops.moveaxis(bias, -1, -3)
+        # In a compiled function nothing can be raised: a place outside has no bias.
+        queries, keys = (self._in_window(places) for places in (query_positions, key_positions))
+        inside = ops.logical_and(queries[..., :, None], keys[..., None, :])  # (..., T, S)
+        bias = ops.take(self.bias_table, ops.where(inside, index, ops.zeros_like(index)), axis=0)  # (..., T, S, N)
+        bias = ops.where(inside[..., None], bias, ops.zeros((), dtype=bias.dtype))
+        return ops.moveaxis(ops.cast(bias, self.compute_dtype), -1, -3)
+
+    def _in_window(self, places):
+        return ops.logical_and(places >= 0, places < self.window_size[0] * self.window_size[1])
 
     def _check(self, **positions):
         for name, values in positions.items():

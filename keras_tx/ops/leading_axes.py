@@ -30,8 +30,8 @@ class LeadingAxes:
         if self.sizes is None or x is None or len(x.shape) != self.count + kept:
             return x
         own, rest = tuple(x.shape[: self.count]), tuple(ops.shape(x)[self.count :])
-        # A size of 1 may stand for any: for one that broadcasts, and for one that is free while a graph is exported.
-        if not all(size == other and size != 1 for size, other in zip(own, self.known, strict=True)) or None in own:
+        # A size that is no number may be any, and so may 1: one that broadcasts, or a free one while a graph is exported.
+        if not all(isinstance(size, int) and 1 != size == other for size, other in zip(own, self.known, strict=True)):
             x = ops.broadcast_to(x, (*self.sizes, *rest))
         return ops.reshape(x, (math.prod(self.sizes), *rest))
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from keras import ops
 
+from .leading_axes import LeadingAxes
+
 
 def counted(length, mask=None, start=None):
     """Numbers the tokens of each row.
@@ -64,8 +66,8 @@ def rotate(x, positions, max_wavelength=10_000.0):
     """Rotates the pairs (x_i, x_{i + H/2}) by the angle p w_i.
 
     Args:
-        x: float tensor (B, T, N, H), H even.
-        positions: integer tensor (T,) or (B, T).
+        x: float tensor (..., T, N, H), or without heads (B, T, H); H even.
+        positions: integer tensor (T,) or (..., T).
         max_wavelength: as in `sine_table`.
 
     Returns:
@@ -76,7 +78,8 @@ def rotate(x, positions, max_wavelength=10_000.0):
     """
     half = x.shape[-1] // 2
     angles = ops.cast(positions, "float32")[..., None] * frequencies(x.shape[-1], max_wavelength)
-    angles = angles[..., None, :]  # (T, 1, H/2) or (B, T, 1, H/2)
+    if len(x.shape) > 3:
+        angles = angles[..., None, :]  # (T, 1, H/2) or (..., T, 1, H/2)
     cosine, sine = ops.cast(ops.cos(angles), x.dtype), ops.cast(ops.sin(angles), x.dtype)
     first, second = x[..., :half], x[..., half:]
     return ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
@@ -102,12 +105,17 @@ def gather(inputs, positions):
     """Returns the vectors at some positions of each row, and zeros for positions outside the row.
 
     Args:
-        inputs: float tensor (B, T, D).
-        positions: integer tensor (B, M).
+        inputs: float tensor (..., T, D).
+        positions: integer tensor (..., M).
 
     Returns:
-        A float tensor (B, M, D).
+        A float tensor (..., M, D).
     """
+    axes = LeadingAxes(inputs)
+    return axes.unfold(_gather(axes.fold(inputs, 2), axes.fold(positions, 1)))
+
+
+def _gather(inputs, positions):
     batch, length, width = ops.shape(inputs)
     if 0 in inputs.shape[:2]:  # JAX takes nothing from nothing, not even nothing
         return ops.zeros((batch, ops.shape(positions)[1], width), dtype=inputs.dtype)

@@ -1,13 +1,14 @@
 """Token ids and positions as indices into a table: checked where values are known, defined where they are not."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from .concrete import check_tensor, concrete
 from .run_checks import when_run
 
 
-def check(name, ids, size, rank=2, size_name="vocabulary_size", what="token ids"):
+def check(name, ids, size, rank=None, size_name="vocabulary_size", what="token ids"):
     """Raises `ValueError` unless the tensor holds integers of the given rank inside [0, size).
 
     The range is checked where the values are known, which they are not inside a compiled function.
@@ -16,7 +17,7 @@ def check(name, ids, size, rank=2, size_name="vocabulary_size", what="token ids"
         name: str, the argument's name.
         ids: integer tensor.
         size: int, or `None` where it is not known.
-        rank: int.
+        rank: int, or `None` for at least 2.
         size_name: str, what the message calls the size.
         what: str, what the message calls the integers.
     """
@@ -27,8 +28,9 @@ def check(name, ids, size, rank=2, size_name="vocabulary_size", what="token ids"
             f"`{name}` must hold integer {what}; a keras.Input for them needs dtype='int32'. Received: {name} of dtype "
             f"{dtype}."
         )
-    if len(ids.shape) != rank:
-        raise ValueError(f"`{name}` must have {rank} axes. Received: {name} of shape {tuple(ids.shape)}.")
+    if len(ids.shape) != (rank or max(2, len(ids.shape))):
+        axes = "at least 2" if rank is None else rank
+        raise ValueError(f"`{name}` must have {axes} axes. Received: {name} of shape {tuple(ids.shape)}.")
     values = concrete(ids) if size is not None else None
     if values is not None and values.size and not 0 <= values.min() <= values.max() < size:
         raise ValueError(
@@ -64,9 +66,11 @@ def check_length(name, length, sequence_length):
     return length
 
 
-def check_positions(where, sequence_length):
-    """Raises `ValueError` if a position lies beyond its table, where the values are known."""
-    values = concrete(where)
+def check_positions(where, sequence_length, mask=None):
+    """Raises `ValueError` if the position of a real token lies beyond its table, where the values are known."""
+    values, real = concrete(where), None if mask is None else concrete(mask)
+    if values is not None and real is not None:
+        values = values[np.broadcast_to(real, values.shape)]
     if values is not None and values.size and values.max() >= sequence_length:
         raise ValueError(
             f"A sequence must not grow longer than the position table. Received: position {values.max()} (counted from 0) with "
@@ -87,17 +91,19 @@ def check_count(count, sequence_length):
     )
 
 
-def look_up(embedding, ids, vocabulary_size):
+def look_up(embedding, ids, vocabulary_size, offset=0):
     """Returns the rows of an embedding layer, and zeros for ids outside [0, vocabulary_size).
 
     Args:
-        embedding: layer (B, T) -> (B, T, D).
-        ids: integer tensor (B, T).
+        embedding: layer (..., T) -> (..., T, D).
+        ids: integer tensor (..., T).
         vocabulary_size: int.
+        offset: int, how many rows of the table stand before that of id 0.
 
     Returns:
-        A float tensor (B, T, D).
+        A float tensor (..., T, D).
     """
     known = ops.logical_and(ids >= 0, ids < vocabulary_size)
-    rows = embedding(ops.where(known, ids, ops.zeros_like(ids)))
+    places = ops.where(known, ids, ops.zeros_like(ids))
+    rows = embedding(places + offset if offset else places)
     return ops.where(known[..., None], rows, ops.zeros((), dtype=rows.dtype))

@@ -178,6 +178,12 @@ ROWS = [
         carries_mask=None,
     ),
     Row(
+        layers.RotaryEmbedding,
+        lambda **kw: layers.RotaryEmbedding(100.0, **kw),
+        carries_mask=None,
+        variant="no-heads",
+    ),
+    Row(
         layers.SegmentEmbedding,
         lambda **kw: layers.SegmentEmbedding(VOCABULARY, WIDTH, **kw),
         inputs=(IDS,),
@@ -219,6 +225,15 @@ ROWS = [
         inner=("token_embedding",),
     ),
     Row(
+        layers.TokenAndPositionEmbedding,
+        lambda **kw: layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, **kw),
+        inputs=(("int32", (LENGTH, CONTEXT)),),
+        outputs=(LENGTH, CONTEXT, WIDTH),
+        trainable=2,
+        carries_mask=None,
+        variant="more-axes",
+    ),
+    Row(
         layers.TransformerDecoder,
         lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, dropout=0.1, normalize_first=True, **kw),
         trainable=16,
@@ -235,6 +250,16 @@ ROWS = [
         inner=("attention/query", "cross_attention/key", "feed_forward/output_dense"),
         attentions=("attention", "cross_attention"),
         variant="context",
+    ),
+    Row(
+        layers.TransformerDecoder,
+        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, bias_initializer="normal", **kw),
+        inputs=(MAP, ("float32", (LENGTH, CONTEXT, WIDTH))),
+        outputs=MAP[1],
+        trainable=26,
+        carries_mask=None,
+        inner=("attention/query", "cross_attention/key"),
+        variant="more-axes",
     ),
     Row(
         layers.TransformerDecoder,

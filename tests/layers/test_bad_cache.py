@@ -121,7 +121,7 @@ def test_a_cross_attention_fills_its_cache_from_a_context_of_the_same_batch_size
         ValueError, match=r"`context_mask` must have shape \(2, 4\). Received: context_mask of shape \(2, 5\)"
     ):
         layer.init_cache(BATCH, 5, context(), ops.ones((2, 5), dtype="bool"))
-    with pytest.raises(ValueError, match=r"`context` must have 3 axes, the last of size 6 as built"):
+    with pytest.raises(ValueError, match=r"`context` must have at least 3 axes, the last of size 6 as built"):
         layer.init_cache(BATCH, 5, ops.ones((2, 4, 7)))
 
 

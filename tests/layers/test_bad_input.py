@@ -48,7 +48,7 @@ def embedding():
     return TokenAndPositionEmbedding(11, 6, WIDTH)
 
 
-# A way to make each layer that takes floats, and whether it insists on three axes at least and on the width it was built for.
+# A way to make each layer that takes floats, whether it insists on three axes at least, and on the width it was built for.
 FLOAT_LAYERS = {
     Dropout: (lambda: Dropout(0.5), False, False),
     DropPath: (lambda: DropPath(0.5), False, False),
@@ -112,17 +112,19 @@ def test_inputs_that_are_no_tensor_are_refused(layer, value):
 
 @WAYS
 @over(lambda row: row[1])
-@pytest.mark.parametrize("shape", [(8,), (2, 8), (2, 3, 5, 8)])
+@pytest.mark.parametrize("shape", [(8,), (2, 8)])
 def test_the_first_inputs_must_have_three_axes(layer, make, shape):
-    with pytest.raises(ValueError, match=r"`inputs` must have (3|at least 2) axes.* Received: inputs of shape \("):
+    with pytest.raises(ValueError, match=r"`inputs` must have at least (2|3) axes.* Received: inputs of shape \("):
         FLOAT_LAYERS[layer][0]()(make(shape))
 
 
 @WAYS
 @over(lambda row: row[1] or row[0] is FLOAT_LAYERS[DropPath][0])
-@pytest.mark.parametrize("shape", [(8,), (2, 8), (2, 3, 5, 8)])
-def test_later_inputs_must_have_the_rank_of_the_first(layer, make, shape):
-    with pytest.raises(ValueError, match=r"`inputs` must have (3|at least 2) axes.* Received: inputs of shape \("):
+@pytest.mark.parametrize("shape", [(8,), (2, 8)])
+def test_later_inputs_must_have_three_axes_too(layer, make, shape):
+    with pytest.raises(
+        ValueError, match=r"`inputs` must have (3|at least 2|at least 3) axes.* Received: inputs of shape \("
+    ):
         built(layer)(make(shape))
 
 
@@ -153,17 +155,17 @@ def test_heads_that_do_not_divide_the_width_are_refused(layer, make):
 
 
 @WAYS
-@pytest.mark.parametrize("shape", [(2, 5, 8), (2, 5, 2, 7), (2, 8)])
+@pytest.mark.parametrize("shape", [(2, 5, 7), (2, 5, 2, 7), (2, 8)])
 def test_rotary_positions_need_heads_of_even_size(make, shape):
     with pytest.raises(
-        ValueError, match=r"`inputs` must have 4 axes, the last of even size. Received: inputs of shape \("
+        ValueError, match=r"`inputs` must have at least 3 axes, the last of even size. Received: inputs of shape \("
     ):
         RotaryEmbedding()(make(shape))
 
 
 @WAYS
 def test_an_attention_with_odd_heads_has_no_rotary_positions(make):
-    with pytest.raises(ValueError, match=r"must have 4 axes, the last of even size. Received: .* shape \(2, 5, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"at least 3 axes, the last of even size. Received: .* shape \(2, 5, 2, 3\)"):
         MultiHeadSelfAttention(HEADS, rotary=RotaryEmbedding())(make((2, 5, 6)))
 
 

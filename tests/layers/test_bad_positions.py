@@ -57,8 +57,8 @@ def test_inputs_of_another_dtype_or_rank_are_refused(layer, make):
     call(built, tensor)
     with pytest.raises(ValueError, match="`inputs` must be a float tensor. Received: inputs of dtype int32"):
         call(built, make, X.astype("int32"))
-    with pytest.raises(ValueError, match=r"`inputs` must have 3 axes.* Received: inputs of shape \(2, 5, 8, 1\)"):
-        call(built, make, X[..., None])
+    with pytest.raises(ValueError, match=r"`inputs` must have (at least )?3 axes.* Received: inputs of shape \(2, 5\)"):
+        call(built, make, X[..., 0])
 
 
 @every_layer
@@ -77,9 +77,9 @@ def test_segments_out_of_range_are_refused_by_name(segments):
         SegmentEmbedding(2, 4)(tensor(np.array(segments, "int32")))
 
 
-@pytest.mark.parametrize("value", [np.zeros((1, 2), "float32"), np.zeros((1, 2, 1), "int32")])
+@pytest.mark.parametrize("value", [np.zeros((1, 2), "float32"), np.zeros((2,), "int32")])
 def test_segments_of_another_dtype_or_rank_are_refused(value):
-    with pytest.raises(ValueError, match="`inputs` must (hold integer segment ids|have 2 axes)"):
+    with pytest.raises(ValueError, match="`inputs` must (hold integer segment ids|have at least 2 axes)"):
         SegmentEmbedding(2, 4)(tensor(value))
 
 

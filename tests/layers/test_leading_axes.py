@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx import layers
+from keras_tx import analysis, layers
 from keras_tx.ops import attention as attention_ops
 from keras_tx.ops.leading_axes import LeadingAxes
 
@@ -222,3 +222,36 @@ def test_what_does_not_fit_is_refused(make):
     for shape in [(D,), (T, D)]:
         with pytest.raises(ValueError, match="`inputs` must have at least (2|3) axes"):
             layer(make(shape))
+
+
+def test_pairs_with_a_context_are_masked_under_either_name_and_beside_a_cache():
+    layer, _ = built("cross")
+    x, context, pairs = tensor(X[0]), tensor(CONTEXT[0]), tensor(CONTEXT_PAIRS[0])
+    wanted = array(layer(x, context, context_attention_mask=pairs))
+    np.testing.assert_array_equal(array(layer(x, context, attention_mask=pairs)), wanted)
+    assert np.all(wanted[~CONTEXT_PAIRS[0].any((1, 3))] == 0)
+    cache = layer.init_cache(3, T, context)
+    cached, _ = layer(x, cache=cache, context_attention_mask=pairs)
+    np.testing.assert_allclose(array(cached), wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="`attention_mask` must not be given beside `context_attention_mask`"):
+        layer(x, context, attention_mask=pairs, context_attention_mask=pairs)
+    block, _ = built("decoder")
+    wanted = array(block(x, context, context_attention_mask=pairs))
+    cached, _ = block(x, cache=block.init_cache(3, T, context), context_attention_mask=pairs)
+    np.testing.assert_allclose(array(cached), wanted, atol=1e-6)
+    assert np.abs(array(block(x, context)) - wanted).max() > 1e-3
+    with pytest.raises(ValueError, match=r"`context_attention_mask` must have shape \(5, 4\) or .* \(5, 5\)"):
+        block(x, context, context_attention_mask=tensor(PAIRS[0, 0, 0]))
+    alone = layers.TransformerDecoder(16, N)
+    with pytest.raises(ValueError, match="`context_attention_mask` must be None where the block was built without"):
+        alone(x, context_attention_mask=pairs)
+
+
+def test_maps_have_all_axes_and_a_rollout_refuses_them_by_name():
+    inputs = keras.Input((3, T, D))
+    model = keras.Model(inputs, layers.TransformerEncoder(16, N, name="block")(inputs))
+    assert analysis.attention_maps(model, tensor(X))["block"].shape == (*LEAD, N, T, T)
+    with pytest.raises(
+        ValueError, match=r"one batch axis. Received: block, with attention weights of shape \(1, 3, 2, 5"
+    ):
+        analysis.attention_rollout(model, tensor(X))

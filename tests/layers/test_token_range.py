@@ -36,12 +36,11 @@ def test_ids_that_are_no_integers_are_refused(dtype, symbolic):
             layer(inputs)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 1)])
 @pytest.mark.parametrize("symbolic", [False, True])
-def test_ids_of_another_rank_are_refused(shape, symbolic):
-    inputs = keras.KerasTensor(shape, "int32") if symbolic else ops.ones(shape, dtype="int32")
+def test_ids_of_another_rank_are_refused(symbolic):
+    inputs = keras.KerasTensor((3,), "int32") if symbolic else ops.ones((3,), dtype="int32")
     for layer in (embedding(), TokenAndPositionEmbedding(VOCABULARY, TABLE, WIDTH)):
-        with pytest.raises(ValueError, match=r"`inputs` must have 2 axes. Received: inputs of shape \("):
+        with pytest.raises(ValueError, match=r"`inputs` must have at least 2 axes. Received: inputs of shape \("):
             layer(inputs)
 
 
