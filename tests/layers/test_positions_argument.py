@@ -123,9 +123,8 @@ def test_positions_are_an_input_of_a_functional_model():
     ids, where = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
     hidden = layers.TokenAndPositionEmbedding(VOCABULARY, TABLE, D)(ids, positions=where)
     model = keras.Model([ids, where], layers.TransformerEncoder(16, attention=_marked())(hidden, positions=where))
-    found = model.predict([IDS, WHERE], verbose=0)
-    np.testing.assert_allclose(found, array(model([tensor(IDS), tensor(WHERE)])), atol=1e-5)
-    assert np.abs(found - model.predict([IDS, np.broadcast_to(COUNTED, (B, T))], verbose=0)).max() > 1e-3
+    packed, counted = (model.predict([IDS, where], verbose=0) for where in (WHERE, np.broadcast_to(COUNTED, (B, T))))
+    assert np.abs(packed - counted).max() > 1e-3
 
 
 def as_compiled(function):
