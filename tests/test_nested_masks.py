@@ -48,7 +48,7 @@ def twice():
 def explicit():
     """The mask is an input of its own and an argument of the call, and the numbers are cast on their way in."""
     ids, mask = keras.Input((None,), dtype="int32", name="ids"), keras.Input((None,), dtype="bool", name="mask")
-    x = ops.cast(layers.TokenAndPositionEmbedding(20, 12, 8)(ids), "float64")
+    x = ops.cast(layers.TokenAndPositionEmbedding(20, 12, 8)(ids), "float16")
     return keras.Model({"ids": ids, "mask": mask}, encoder("outer")(x, mask=mask))
 
 
