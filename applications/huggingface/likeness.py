@@ -2,12 +2,13 @@
 
 import keras
 
-# What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, what was known of shapes, how
-# memory is saved.
+# What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, which are frozen, what was known of
+# shapes, how memory is saved.
 _FREE = {
     "name",
     "dtype",
     "trainable",
+    "parts",
     "training",
     "seed",
     "batch_shape",

@@ -7,11 +7,12 @@ With `ops/masks.py` and `layers/recomputation.py`, the only user of Keras' priva
 from .calls import layer_calls, layer_inputs, layers_before, output_origin
 from .deferred import fill, without_values
 from .inputs import MISSING, functional_of, input_names, pack_inputs
-from .sublayers import find_layer, parts
+from .sublayers import direct_parts, find_layer, parts
 from .walk import fill_in, walk
 
 __all__ = [
     "MISSING",
+    "direct_parts",
     "fill",
     "fill_in",
     "find_layer",

@@ -31,6 +31,11 @@ def find_layer(tensor, name):
 def parts(layer, path=None):
     """Yields `(path, sublayer)` for every layer inside a layer, the path made of names joined by "/" from the layer's own on."""
     path = path or layer.name
-    for part in layer._flatten_layers(recursive=False, include_self=False):
+    for part in direct_parts(layer):
         yield f"{path}/{part.name}", part
         yield from parts(part, f"{path}/{part.name}")
+
+
+def direct_parts(layer):
+    """Lists the layers that a layer has as attributes of its own, in the order in which it got them."""
+    return layer._flatten_layers(recursive=False, include_self=False)

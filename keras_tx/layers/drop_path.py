@@ -3,11 +3,12 @@
 import keras
 
 from . import arguments, sublayers
+from .composite import Composite
 from .dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class DropPath(keras.layers.Layer):
+class DropPath(Composite, keras.layers.Layer):
     """Drops the whole branch for a sample, with the given probability, in training (stochastic depth).
 
     y = m * x / (1 - rate), with one m per sample.

@@ -5,12 +5,13 @@ from keras import ops
 
 from ..ops import activations, flat_products, row_products
 from . import arguments, sublayers
+from .composite import Composite
 from .dense import Dense
 from .dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class FeedForward(keras.layers.Layer):
+class FeedForward(Composite, keras.layers.Layer):
     """Two linear maps with an activation between them, applied to each position on its own.
 
     FFN(x) = act(x W_1 + b_1) W_2 + b_2; gated: FFN(x) = (act(x W_g) * (x W_1)) W_2, biases likewise.
@@ -122,4 +123,4 @@ class FeedForward(keras.layers.Layer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -6,10 +6,11 @@ from keras import ops
 from ..ops import masks, token_ids
 from ..ops import positions as counting
 from . import arguments, decode_state, given_positions, position_table, sublayers
+from .composite import Composite
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class LearnedPositionEncoding(keras.layers.Layer):
+class LearnedPositionEncoding(Composite, keras.layers.Layer):
     """Adds to its inputs a learned vector for each position, as `SinusoidalPositionEncoding` adds a fixed one.
 
     The inputs are in the outputs already: `x + layer(x)`, as layers of other libraries are used, would count them twice.
@@ -110,4 +111,4 @@ class LearnedPositionEncoding(keras.layers.Layer):
                 "offset": self.offset,
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -8,11 +8,12 @@ from ..ops.kv_cache import KVCache, fold_heads
 from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
 from . import arguments, decode_state, head_projections, sublayers
+from .composite import Composite
 from .dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class MultiHeadCrossAttention(keras.layers.Layer):
+class MultiHeadCrossAttention(Composite, keras.layers.Layer):
     """Lets each position of a sequence attend to the positions of another one, the context.
 
     head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n linear in the inputs, K_n and V_n linear in the context.
@@ -249,7 +250,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config
 
 
 def _over_pairs(attention_mask, context_attention_mask):

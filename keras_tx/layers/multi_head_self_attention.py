@@ -9,11 +9,12 @@ from ..ops.kv_cache import KVCache
 from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
 from . import arguments, decode_state, given_positions, head_projections, sublayers
+from .composite import Composite
 from .dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class MultiHeadSelfAttention(keras.layers.Layer):
+class MultiHeadSelfAttention(Composite, keras.layers.Layer):
     """Lets each position of a sequence attend to the others.
 
     head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and
@@ -264,4 +265,4 @@ class MultiHeadSelfAttention(keras.layers.Layer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

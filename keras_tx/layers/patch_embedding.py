@@ -5,13 +5,14 @@ from keras import ops
 
 from ..ops import masks, sizes_when_run, windows
 from . import arguments, sublayers
+from .composite import Composite
 from .dense import Dense
 
 _PADDINGS = ("refuse", "keep", "mask")
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(Composite, keras.layers.Layer):
     """Cuts images into patches that do not overlap, and maps the pixels of each to a vector.
 
     z_p = vec(x_p) W + b, with the pixels of a patch in the order row, column, channel; a convolution whose stride is its
@@ -189,4 +190,4 @@ class PatchEmbedding(keras.layers.Layer):
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -5,6 +5,7 @@ from keras import ops
 
 from ..ops import masks, windows
 from . import arguments, sublayers
+from .composite import Composite
 from .dense import Dense
 from .normalization import LayerNormalization
 
@@ -12,7 +13,7 @@ _SIZE = (2, 2)
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class PatchMerging(keras.layers.Layer):
+class PatchMerging(Composite, keras.layers.Layer):
     """Makes one position of each 2 x 2 on a map, twice as wide: half the rows and half the columns.
 
     y = norm([x_{0,0}; x_{1,0}; x_{0,1}; x_{1,1}]) W, the indices being row and column. A map of odd size is filled up with
@@ -111,4 +112,4 @@ class PatchMerging(keras.layers.Layer):
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

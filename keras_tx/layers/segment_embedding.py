@@ -4,10 +4,11 @@ import keras
 
 from ..ops import token_ids
 from . import arguments, sublayers
+from .composite import Composite
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class SegmentEmbedding(keras.layers.Layer):
+class SegmentEmbedding(Composite, keras.layers.Layer):
     """Turns the number of the segment that each token belongs to into a vector, to be added to the token's embedding.
 
     y_t = E[s_t]. A number outside [0, num_segments) is an error wherever values are known (eager calls, on every
@@ -80,4 +81,4 @@ class SegmentEmbedding(keras.layers.Layer):
                 "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -6,11 +6,12 @@ from keras import ops
 from ..ops import positions as places
 from ..ops import token_ids
 from . import arguments, gather_positions, sublayers
+from .composite import Composite
 from .dense import Dense
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class SpanBoundary(keras.layers.Layer):
+class SpanBoundary(Composite, keras.layers.Layer):
     """Represents each token of a masked span by the token before the span, the token after it, and its place in it.
 
     h = norm(act(W_1 [x_{s-1}; x_{e+1}; P_{i-s}])), y = norm(act(W_2 h)). Logits come from `TiedLogits` on top. A
@@ -136,4 +137,4 @@ class SpanBoundary(keras.layers.Layer):
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -1,10 +1,6 @@
-"""What every layer made of layers does: build a sublayer once, tell its shapes, and keep its sublayers' dtype policies."""
-
-import re
+"""What every layer made of layers does: build a sublayer once, and tell its config and its shapes."""
 
 import keras
-
-from .. import graph
 
 
 def build_once(layer, *shapes):
@@ -46,24 +42,3 @@ def inputs_mask_only(inputs, previous_mask):
     if previous_mask is None or isinstance(previous_mask, (list, tuple)):
         return None
     return previous_mask if len(previous_mask.shape) == len(inputs.shape) - 1 else None
-
-
-def composite_config(layer, config):
-    """Returns the config of a layer whose `dtype` entry also names the policies that its sublayers were given later.
-
-    `model.quantize` changes the policy of each `Dense` inside a block. Sublayers are made anew on reload, with the
-    block's policy, so the block's config has to carry theirs.
-    """
-    changed = {
-        # A slot's layer is made before it knows its block: the pattern leaves open what stands before its name.
-        "(.*/)?" + re.escape(path): part.dtype_policy
-        for path, part in graph.parts(layer)
-        if part.quantization_mode is not None
-    }
-    if changed:
-        own = layer.dtype_policy
-        default = own.default_policy if isinstance(own, keras.dtype_policies.DTypePolicyMap) else own
-        config["dtype"] = keras.dtype_policies.serialize(
-            keras.dtype_policies.DTypePolicyMap(default_policy=default, policy_map=changed)
-        )
-    return config

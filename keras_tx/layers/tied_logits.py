@@ -17,7 +17,7 @@ class TiedLogits(keras.layers.Layer):
         embedding: the layer that embeds the tokens: `TokenAndPositionEmbedding`, or `keras.layers.ReversibleEmbedding`
             with tied weights.
         use_bias: bool, whether each token has a bias of its own.
-        **kwargs: `name`, `dtype`, `trainable`.
+        **kwargs: `name`, `dtype`, `trainable`; `trainable=False` freezes the embedding too.
 
     Call arguments:
         inputs: float tensor (..., D), D the embedding's width.
@@ -49,6 +49,8 @@ class TiedLogits(keras.layers.Layer):
         # call, which shows the graph.
         self._pending = embedding if isinstance(embedding, dict) else None
         self.embedding = None if self._pending is not None else _checked(embedding)
+        if not self.trainable and self.embedding is not None:
+            self.embedding.trainable = False
 
     def __call__(self, inputs, *args, **kwargs):
         if self._pending is not None:

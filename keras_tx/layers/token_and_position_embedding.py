@@ -6,10 +6,11 @@ from keras import ops
 from ..ops import positions as counting
 from ..ops import token_ids
 from . import arguments, decode_state, given_positions, position_table, sublayers
+from .composite import Composite
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class TokenAndPositionEmbedding(keras.layers.Layer):
+class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
     """Turns token ids into vectors, and adds a learned vector for each position.
 
     y_p = E[id_p] + P[p].
@@ -145,4 +146,4 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

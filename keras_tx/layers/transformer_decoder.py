@@ -6,13 +6,14 @@ import keras
 
 from ..ops import masks
 from . import arguments, decode_state, recomputation, residual_branch, sublayers
+from .composite import Composite
 from .feed_forward import FeedForward
 from .multi_head_cross_attention import MultiHeadCrossAttention
 from .multi_head_self_attention import MultiHeadSelfAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class TransformerDecoder(keras.layers.Layer):
+class TransformerDecoder(Composite, keras.layers.Layer):
     """One block of a Transformer decoder, with slots for its attentions and its feed-forward network.
 
     Causal self-attention, then attention to the context, then the feed-forward network, each in a residual branch whose
@@ -284,4 +285,4 @@ class TransformerDecoder(keras.layers.Layer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -6,12 +6,13 @@ import keras
 
 from ..ops import masks
 from . import arguments, decode_state, recomputation, residual_branch, sublayers
+from .composite import Composite
 from .feed_forward import FeedForward
 from .multi_head_self_attention import MultiHeadSelfAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(Composite, keras.layers.Layer):
     """One block of a Transformer encoder, with a slot for its attention and one for its feed-forward network.
 
     x <- norm(x + drop(attention(x))), x <- norm(x + drop(FFN(x))); with `normalize_first`, x <- x +
@@ -196,4 +197,4 @@ class TransformerEncoder(keras.layers.Layer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config

@@ -5,12 +5,13 @@ from keras import ops
 
 from ..ops import masks, windows
 from . import arguments, sublayers
+from .composite import Composite
 from .multi_head_self_attention import MultiHeadSelfAttention
 from .window_position_bias import WindowPositionBias
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class WindowAttention(keras.layers.Layer):
+class WindowAttention(Composite, keras.layers.Layer):
     """Lets each position of a map attend to those in its window, with a learned bias for their offset.
 
     The map is cut into windows of the given size; with a shift, windows lie that much lower and further right, and hold no
@@ -192,4 +193,4 @@ class WindowAttention(keras.layers.Layer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
-        return sublayers.composite_config(self, config)
+        return config
