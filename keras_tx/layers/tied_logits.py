@@ -3,8 +3,7 @@
 import keras
 
 from .. import graph
-from ..ops import row_products
-from . import arguments, sublayers
+from . import arguments, reversed_table, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -81,10 +80,7 @@ class TiedLogits(keras.layers.Layer):
         table = self._table()
         arguments.check_inputs("inputs", inputs, table.output_dim)
         rows = keras.ops.reshape(inputs, (-1, table.output_dim))
-        if type(table) is keras.layers.ReversibleEmbedding and table.quantization_mode is None:
-            logits = _reversed(table, rows)
-        else:
-            logits = table(rows, reverse=True)
+        logits = reversed_table.logits(table, rows)
         logits = keras.ops.reshape(logits, (*keras.ops.shape(inputs)[:-1], table.input_dim))
         logits = keras.ops.cast(logits, self.compute_dtype)
         return logits if self.bias is None else logits + self.bias
@@ -111,11 +107,3 @@ def _checked(embedding):
             f"Received: embedding={embedding!r}."
         )
     return embedding
-
-
-def _reversed(table, rows):
-    """What Keras' own reverse call gives, without its transposed table."""
-    dtype = table.reverse_dtype or rows.dtype
-    logits = row_products.rows_times_table(keras.ops.cast(rows, dtype), keras.ops.cast(table.embeddings, dtype))
-    cap = table.logit_soft_cap
-    return logits if cap is None else keras.ops.tanh(logits / cap) * cap
