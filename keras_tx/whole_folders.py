@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
 from pathlib import Path
+
+from .whole_files import to_disk
 
 _SUMS = "SHA256SUMS"
 
@@ -44,9 +45,9 @@ def whole_folder(path):
     yield beside
     _write_sums(beside)
     for place in (*beside.rglob("*"), beside):
-        _to_disk(place)
+        to_disk(place)
     beside.rename(path)
-    _to_disk(path.parent)
+    to_disk(path.parent)
 
 
 def check_folder(path):
@@ -102,13 +103,3 @@ def check_files(folder, part=0, parts=1):
 def _sum(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _to_disk(path):
-    if path.is_dir() and os.name == "nt":  # Windows opens no folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "keras_tx.ops": set(),
     "keras_tx.graph": set(),
     "keras_tx.layers": {"keras_tx.ops", "keras_tx.graph"},
-    "keras_tx.backup": {"keras_tx.whole_folders"},
-    "keras_tx.whole_folders": set(),
+    "keras_tx.backup": {"keras_tx.whole_folders", "keras_tx.whole_files"},
+    "keras_tx.whole_files": set(),
+    "keras_tx.whole_folders": {"keras_tx.whole_files"},
     "keras_tx.distribution": set(),
     "keras_tx.decoding": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
     "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.decode_state"},
@@ -41,6 +42,7 @@ PRIVATE_KERAS = {
     "keras_tx/ops/masks.py",
     "keras_tx/layers/recomputation.py",
     *(f"keras_tx/graph/{name}.py" for name in ("walk", "inputs", "sublayers", "deferred")),
+    "keras_tx/backup/fit_call.py",
 }
 PRIVATE_NAMES = re.compile(
     r"_keras_mask|_keras_history|_run_through_graph|_inbound_nodes|_outbound_nodes|_flatten_layers|_standardize_inputs"

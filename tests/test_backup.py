@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_tx import backup
-from keras_tx.backup import Backup
+from keras_tx.backup import Backup, processes
 
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 
@@ -54,16 +54,15 @@ sys.path.insert(0, sys.argv[1])
 import keras, test_backup
 from keras_tx.backup import Backup
 
-write = keras.callbacks.BackupAndRestore.on_epoch_end
+write = keras.Model.save_weights
 
-def killed(self, epoch, logs=None):
-    if epoch == 2:
-        with open(self.backup_dir / "latest.weights.h5", "wb") as file:
-            file.write(b"half a file")
+def killed(self, path, *args, **kwargs):
+    if "epoch-3" in str(path):
+        path.write_bytes(b"half a file")
         os._exit(9)
-    write(self, epoch, logs)
+    write(self, path, *args, **kwargs)
 
-keras.callbacks.BackupAndRestore.on_epoch_end = killed
+keras.Model.save_weights = killed
 test_backup.fitted(4, Backup(sys.argv[2]))
 """
 
@@ -115,7 +114,10 @@ def test_a_backup_of_another_model_is_named(tmp_path):
     fitted(1, Backup(tmp_path))
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(1)])
     model.compile("adam", "mse")
-    with pytest.raises(ValueError, match="(?s)A backup must be whole, and of this model.*epoch-1: ValueError: .*shape"):
+    with pytest.raises(
+        ValueError,
+        match="A backup must be whole, and of this model.*epoch-1: ValueError: of its weights, number 0 is kernel ",
+    ):
         model.fit(ROWS, ROWS[:, :1], callbacks=[Backup(tmp_path)], verbose=0)
 
 
@@ -151,15 +153,6 @@ def test_what_others_keep_beside_the_backups_stays(tmp_path):
 
 
 @pytest.mark.once
-def test_two_trainings_in_one_folder_are_told_so(tmp_path):
-    with pytest.raises(
-        ValueError, match="must have a folder of its own. Received: .*epoch-1, which something else has"
-    ):
-        fitted(2, Backup(tmp_path), Backup(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-1"]
-
-
-@pytest.mark.once
 def test_a_place_that_no_backup_can_be_written_in_is_refused_before_the_training(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
@@ -189,7 +182,7 @@ def test_seeds_of_the_layers_of_keras_go_on(tmp_path):
 def test_weights_that_are_split_over_processes_are_written_by_all_through_orbax(tmp_path, monkeypatch):
     wanted, _ = fitted(4)
     with monkeypatch.context() as patch:
-        patch.setattr(backup, "_is_here", lambda weight: not weight.path.endswith("dense_1/kernel"))
+        patch.setattr(processes, "_is_here", lambda weight: not weight.path.endswith("dense_1/kernel"))
         fitted(1, Backup(tmp_path))
         fitted(2, Backup(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-2"]
@@ -202,7 +195,8 @@ def test_weights_that_are_split_over_processes_are_written_by_all_through_orbax(
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(1)])
     other.compile(keras.optimizers.Adam(), "mse")
     with pytest.raises(
-        ValueError, match="A backup must be whole, .*epoch-2: ValueError: the shapes of its variables are"
+        ValueError,
+        match="A backup must be whole, .*epoch-2: ValueError: of its weights, number 0 is kernel .*, 3.* here",
     ):
         other.fit(ROWS, ROWS[:, :1], callbacks=[Backup(tmp_path)], verbose=0)
     resumed, model = fitted(4, Backup(tmp_path))
@@ -213,7 +207,7 @@ def test_weights_that_are_split_over_processes_are_written_by_all_through_orbax(
 
 
 def test_without_orbax_split_weights_ask_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(backup, "_is_here", lambda weight: False)
+    monkeypatch.setattr(processes, "_is_here", lambda weight: False)
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with pytest.raises(ImportError, match="needs Orbax: pip install orbax-checkpoint"):
         fitted(1, Backup(tmp_path))

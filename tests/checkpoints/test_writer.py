@@ -137,7 +137,7 @@ def test_what_fits_in_one_shard_is_one_file(tmp_path):
 
 def test_a_new_checkpoint_takes_the_place_of_every_file_of_the_old(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
-    for limit in (None, 4000, 8000, None):
+    for limit in (None, 4000, np.int64(8000), None):
         write_folder(tmp_path, tensors(1, 2, 3), max_shard_bytes=limit)
         assert values(tmp_path) == [1, 2, 3]
         shards = set(content(tmp_path)) - {SINGLE, INDEX, "tokenizer.json"}
@@ -191,7 +191,7 @@ def test_a_place_that_is_a_file_and_a_limit_that_is_none_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="`folder` must be a folder, or a path for a new one.*which is a file"):
         write_folder(tmp_path / "file", tensors(1))
-    for limit in (0, -1, 2.5, True, "5GB"):
+    for limit in (0, -1, 2.5, True, np.True_, np.float32(4), "5GB"):
         with pytest.raises(ValueError, match="`max_shard_bytes` must be a positive integer or None. Received"):
             write_folder(tmp_path / "new", tensors(1), max_shard_bytes=limit)
     assert not (tmp_path / "new").exists()
