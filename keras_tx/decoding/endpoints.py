@@ -168,7 +168,8 @@ def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk)
         sampler.check_limit(max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)
     single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
-    program = program_of(sampler, capacity, chunk)
+    # As `generate` compiles it. A tokenizer may need AutoGraph, so the rest has it.
+    program = tf.autograph.experimental.do_not_convert(program_of(sampler, capacity, chunk))
     settings = {name: np.float32(value) for name, value in sampler.settings().items()}
     max_new_tokens = int(max_new_tokens)  # no slice of TensorFlow takes numpy's
 

@@ -53,8 +53,8 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
         prompt_length = options.get("max_prompt_length") or endpoints.longest_sequence(model) or 512
     prefill, step, caches = endpoints.cache_endpoints(model, prompt_length + options["max_new_tokens"], given)
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
-    module.prefill = tf.function(prefill, input_signature=signature)
-    module.step = tf.function(step)
+    module.prefill = tf.function(prefill, input_signature=signature, autograph=False)
+    module.step = tf.function(step, autograph=False)
     signatures = {
         "serve": module.serve,
         "prefill": module.prefill,
