@@ -53,9 +53,11 @@ distclean: clean ## remove the environment too
 
 # Every backend runs, whatever became of the one before; a failure on any fails the target. Each worker begins with a part of
 # the tests in their order, so that the tests of a file share their fixtures and what is compiled, and takes from the other's
-# when it has none left.
+# when it has none left. What JAX has compiled in one test, or one worker, is there for the others, as long as the run takes.
 define run_tests
 status=0; \
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_COMPILATION_CACHE_DIR=$$(mktemp -d); \
+trap 'rm -rf "$$JAX_COMPILATION_CACHE_DIR"' EXIT; \
 for backend in $(1); do \
 	echo "== tests on $$backend"; \
 	KERAS_BACKEND=$$backend $(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20 $(ARGS) || status=1; \
