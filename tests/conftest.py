@@ -1,17 +1,20 @@
 """What all tests need: the installed checkout, and each backend its tests."""
 
+import gc
 import importlib.util
 import os
 import sys
 
 import pytest
 
-# The tests compile many small programs and run each of them a few times: what LLVM would win is less than it takes. XLA's own
-# passes, which decide on fusions, memory and order, all run.
+# The tests compile many small programs and run each of them a few times: what LLVM would win is less than it takes, and code of
+# fusions that comes by way of MLIR takes twice as long to make. XLA's own passes, which decide on fusions, memory and order, all
+# run.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_use_fusion_emitters=false",
         os.environ.get("XLA_FLAGS", ""),
     ]
 ).strip()
@@ -36,3 +39,9 @@ def pytest_collection_modifyitems(config, items):
     if keras.backend.backend() != "tensorflow":
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("once")])
         items[:] = [item for item in items if not item.get_closest_marker("once")]
+
+
+def pytest_collection_finish():
+    # What is imported by now stays, and need not be looked through each time that garbage is collected.
+    gc.collect()
+    gc.freeze()

@@ -84,6 +84,7 @@ def test_a_model_that_gives_no_logits_per_token_is_refused():
         generate(keras.Model(ids, layers.MaskedMeanPooling(name="pool")(x)), [[1, 2]], 1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -112,6 +113,7 @@ def test_bad_arguments_are_named(arguments, message):
         generate(model_of(), **given)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -201,6 +203,7 @@ def test_padding_in_a_prompt_is_refused_where_the_model_has_a_padding_id():
         generate(keras.Model(ids, keras.layers.Dense(9)(x)), [[1, 2], [3, 0]], 3)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

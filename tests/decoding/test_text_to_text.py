@@ -1,14 +1,9 @@
-"""A user's own model, from text to text: generated, streamed, drawn, exported, and served by TensorFlow alone."""
-
-import json
-import subprocess
-import sys
+"""A user's own model, from text to text: generated, streamed, drawn and exported; `test_fresh_process.py` serves it."""
 
 import keras
 import numpy as np
 import pytest
 import text_tokens
-from keras import ops
 
 from keras_tx import analysis, decoding, export
 
@@ -17,22 +12,6 @@ ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 on_tensorflow = pytest.mark.skipif(not ON_TENSORFLOW, reason="a SavedModel is written by TensorFlow alone")
 TEXTS = ["the cat sat on the mat", "a cat — a naïve one — sat", "on the mat"]
 PROMPTS = ["the cat", "a", "on the mat — the cat sat on"]
-SERVER = """
-import json, sys
-for name in ("keras_tx", "keras_hub", "keras_nlp"):
-    sys.modules[name] = None
-import tensorflow as tf
-import tensorflow_text
-served = tf.saved_model.load(sys.argv[1])
-texts = served.serve(tf.constant(json.loads(sys.argv[2]))).numpy()
-ids = tf.constant(json.loads(sys.argv[3]))
-out = dict(served.signatures["prefill"](token_ids=ids[:, :3], mask=tf.ones((2, 3), tf.bool)))
-pieces = [out.pop("logits")]
-for column in range(3, ids.shape[1]):
-    out = dict(served.signatures["step"](token_ids=ids[:, column : column + 1], **out))
-    pieces.append(out.pop("logits"))
-print(json.dumps([[text.decode("utf-8", "replace") for text in texts], tf.concat(pieces, 1).numpy().tolist()]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +24,6 @@ def model(make_own, shake, tokenizer):
     return shake(make_own(tokenizer.vocabulary_size(), 128))
 
 
-def served_by_tensorflow_alone(folder, prompts, ids):
-    command = [sys.executable, "-c", SERVER, str(folder), json.dumps(prompts), json.dumps(ids)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder.parent).stdout
-    return json.loads(output.splitlines()[-1])
-
-
 def test_a_users_own_model_generates_streams_and_is_drawn(model, tokenizer, tmp_path):
     texts = decoding.generate(model, PROMPTS, 8, tokenizer=tokenizer)
     assert all(text.startswith(prompt) and len(text) > len(prompt) for text, prompt in zip(texts, PROMPTS, strict=True))
@@ -60,30 +33,6 @@ def test_a_users_own_model_generates_streams_and_is_drawn(model, tokenizer, tmp_
     assert {name: maps[name].shape for name in maps} == {"attention": (1, 4, 3, 3), "inner/block": (1, 2, 3, 3)}
     analysis.plots.plot_attention(maps["inner/block"][0], ["a", "b", "c"], path=tmp_path / "heads.png")
     assert (tmp_path / "heads.png").stat().st_size > 1000
-
-
-@on_tensorflow
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "sampler",
-    [decoding.Greedy(), decoding.Sample(0.9, top_p=0.9), decoding.Beam(3)],
-    ids=["greedy", "sample", "beam"],
-)
-def test_a_process_without_keras_serves_the_text_that_generate_gives(model, tokenizer, sampler, tmp_path):
-    stops = [int(np.array(tokenizer.tokenize("t"))[0])]
-    folder = export.export_saved_model(
-        model,
-        tmp_path / "saved",
-        tokenizer=tokenizer,
-        generate={"max_new_tokens": 9, "sampler": sampler, "stop_ids": stops, "seed": 3},
-    )
-    ids = np.random.default_rng(0).integers(0, 200, (2, 6)).astype("int32")
-    texts, logits = served_by_tensorflow_alone(tmp_path / "saved", PROMPTS, ids.tolist())
-    assert folder == str(tmp_path / "saved") or folder == tmp_path / "saved"
-    options = {"sampler": sampler, "stop_ids": stops, "seed": 3}
-    assert texts == decoding.generate(model, PROMPTS, 9, tokenizer=tokenizer, **options)
-    full = ops.convert_to_numpy(model(ids))
-    np.testing.assert_allclose(logits, full, atol=1e-5 * np.abs(full).max())
 
 
 @on_tensorflow

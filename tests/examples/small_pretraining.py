@@ -1,11 +1,8 @@
 """A training of `bert_pretraining` small enough to be killed and started again.
 
-    python small_pretraining.py FOLDER EPOCHS
-
-Leaves `history.json` and `weights.npz` in the folder when it ends.
+`python small_pretraining.py FOLDER EPOCHS` is the process that is killed; the test itself goes on from what it left.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,16 +10,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 LETTERS = "abcdefghij"
 
 
-def main():
-    """Trains, from the last whole epoch on if there is a backup."""
-    sys.path.insert(0, str(EXAMPLES))
+def train(folder, epochs):
+    """Trains, from the last whole epoch on if there is a backup; returns the history and the weights."""
     import bert_pretraining
     import keras
     import numpy as np
     from bert_batches import PretrainingBatches
     from bert_text import SPECIAL, make_tokenizer
 
-    folder, epochs = Path(sys.argv[1]), int(sys.argv[2])
     keras.utils.set_random_seed(0)
     tokenizer = make_tokenizer([*SPECIAL.values(), *LETTERS])
     random = np.random.default_rng(0)
@@ -32,9 +27,9 @@ def main():
     model = bert_pretraining.build(tokenizer, size, "token")
     settings = {"rate": 1e-2, "epochs": epochs}
     history = bert_pretraining.train(model, *batches, settings, folder, verbose=0)
-    np.savez(folder / "weights.npz", *[keras.ops.convert_to_numpy(weight) for weight in model.weights])
-    (folder / "history.json").write_text(json.dumps(history))
+    return history, [keras.ops.convert_to_numpy(weight) for weight in model.weights]
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(EXAMPLES))
+    train(Path(sys.argv[1]), int(sys.argv[2]))

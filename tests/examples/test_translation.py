@@ -63,17 +63,17 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, 
     pytest.importorskip("sacrebleu")
     import cldr_pairs
 
-    pairs = cldr_pairs.make_pairs("es", count=200, num_test=8, num_unseen=4)
+    pairs = cldr_pairs.make_pairs("es", count=200, num_test=8, num_unseen=8)
     monkeypatch.setattr(example.translation_pairs, "load", lambda *_: pairs)
     monkeypatch.setattr(example, "SIZE", SMALL)
-    monkeypatch.setitem(example.SETTINGS, "cldr", {"vocabulary": 320, "pairs": 200, "lengths": (32,), "epochs": 2})
+    monkeypatch.setitem(example.SETTINGS, "cldr", {"vocabulary": 320, "pairs": 200, "lengths": (32,), "epochs": 1})
     monkeypatch.setattr(example, "SAMPLERS", {"beam 4": example.SAMPLERS["beam 4"]})
     monkeypatch.setattr(sys, "argv", ["translation.py", "--output", str(tmp_path)])
     example.main()
     printed = capsys.readouterr().out
     assert printed.count("word for word") == printed.count("Translator, beam 4") == 2
     assert "test: 8 sentences" in printed
-    assert "unseen values: 4 sentences" in printed
+    assert "unseen values: 8 sentences" in printed
     assert printed.count(" -> ") == 3
     assert (tmp_path / "alignment.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "saved_model" / "saved_model.pb").exists()

@@ -1,9 +1,6 @@
-"""SavedModels of image files: what the model sees is what the file holds, decoded and resized by TensorFlow alone."""
+"""SavedModels of image files: what the model sees is what the file holds, decoded and resized by TensorFlow."""
 
 import io
-import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -17,18 +14,6 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is written by TensorFlow alone", allow_module_level=True)
 
 import tensorflow as tf
-
-LOADER = """
-import json, sys
-for name in ("keras_tx", "keras"):
-    sys.modules[name] = None
-import tensorflow as tf
-served = tf.saved_model.load(sys.argv[1])
-files = tf.stack([tf.io.read_file(name) for name in sys.argv[2:]])
-named = [served.signatures[name](files=files)["output_0"].numpy().tolist() for name in ("serve", "serving_default")]
-print(json.dumps([served.serve(files).numpy().tolist(), *named]))
-"""
-
 
 BT601 = np.array([0.299, 0.587, 0.114])  # the greys of ITU-R BT.601
 
@@ -160,22 +145,6 @@ def test_files_that_are_no_whole_images_are_errors(served, channels):
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=names):
             serve(tf.constant([contents]))
-
-
-@pytest.mark.slow
-def test_a_process_with_tensorflow_alone_gives_the_same_probabilities(tmp_path):
-    model = ViT(4, 1, 2, 8, 16, image_size=8, input_shape=(8, 12, 3), num_classes=3)
-    folder = export.export_saved_model(
-        model, tmp_path / "saved", image_size=(8, 12), activation="softmax", jit_compile=True
-    )
-    images = [pixels(8, 12, seed=seed) for seed in (1, 2)]
-    for number, image in enumerate(images):
-        (tmp_path / f"{number}.png").write_bytes(png(image))
-    command = [sys.executable, "-c", LOADER, str(folder), *(str(tmp_path / f"{number}.png") for number in (0, 1))]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    by_method, by_signature, by_default = json.loads(output.splitlines()[-1])
-    np.testing.assert_allclose(by_method, keras.ops.softmax(model(np.stack(images))), atol=1e-5)
-    assert by_default == by_signature == by_method
 
 
 class TestRefusals:

@@ -1,14 +1,10 @@
-"""SavedModels of raw text, loaded by a process that has neither this package nor keras-hub."""
+"""SavedModels of raw text; `test_fresh_process.py` serves them without this package and keras-hub."""
 
-import json
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_tx import export
 from keras_tx.applications import TextClassifier
@@ -16,17 +12,6 @@ from keras_tx.applications import TextClassifier
 TEXTS = ["a good film", "a bad film !", "", "Unheard-of words, übermäßig"]
 WORDS = ["a", "good", "bad", "film", "!", "g", "##o", "##d", "u", "##n"]
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-LOADER = """
-import json, sys
-for name in ("keras_tx", "keras_hub", "keras_nlp"):
-    sys.modules[name] = None
-import tensorflow as tf
-import tensorflow_text
-served = tf.saved_model.load(sys.argv[1])
-texts = tf.constant(json.loads(sys.argv[2]))
-named = [served.signatures[name](texts=texts)["output_0"].numpy().tolist() for name in ("serve", "serving_default")]
-print(json.dumps([served.serve(texts).numpy().tolist(), *named]))
-"""
 
 
 def classifier(vocabulary_size, length):
@@ -45,27 +30,8 @@ def vectorization(length):
     return keras.layers.TextVectorization(vocabulary=WORDS, output_sequence_length=length)
 
 
-def softmax(logits):
-    return ops.convert_to_numpy(ops.softmax(logits))
-
-
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="a SavedModel is written by TensorFlow alone")
 class TestOnTensorFlow:
-    @pytest.mark.slow
-    @pytest.mark.parametrize(("make_tokenizer", "jit_compile"), [(word_piece, True), (vectorization, False)])
-    def test_a_process_with_tensorflow_alone_gives_the_same_probabilities(self, tmp_path, make_tokenizer, jit_compile):
-        tokenizer = make_tokenizer(6)
-        model = classifier(len(WORDS) + 2, 6)
-        folder = export.export_saved_model(
-            model, tmp_path / "saved", tokenizer=tokenizer, activation="softmax", jit_compile=jit_compile
-        )
-        command = [sys.executable, "-c", LOADER, str(folder), json.dumps(TEXTS)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-        by_method, by_signature, by_default = json.loads(output.splitlines()[-1])
-        expected = softmax(model(np.array(tokenizer(TEXTS))))
-        np.testing.assert_allclose(by_method, expected, atol=1e-6)
-        assert by_default == by_signature == by_method
-
     def test_ragged_ids_are_padded_and_cut_to_the_sequence_length(self, tmp_path):
         import tensorflow as tf
 

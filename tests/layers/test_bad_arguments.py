@@ -92,6 +92,7 @@ def kind_of(name):
 CASES = [(layer, name) for layer in GOOD for name in arguments_of(layer) if kind_of(name)]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("layer", "name"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_an_argument_out_of_range_is_refused_by_name(layer, name):
     rule, values = BAD[kind_of(name)]
@@ -103,6 +104,7 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
         assert str(raised.value).endswith(f"Received: {name}={value!r}.")
 
 
+@pytest.mark.once
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
     own = {"seed", "noise_shape", "embedding", "padding", "min_grid_size"}
     covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "GatherPositions"}
@@ -179,6 +181,7 @@ def test_tied_logits_refuse_a_flag_that_is_none():
         TiedLogits(TokenAndPositionEmbedding(9, 8, 4), use_bias=1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layer", list(GOOD), ids=lambda layer: layer.__name__)
 def test_an_argument_that_the_layer_does_not_have_is_refused(layer):
     with pytest.raises((TypeError, ValueError), match="no_such_argument"):

@@ -102,8 +102,6 @@ def few_objects_to_collect():
     """Keras collects garbage for each variable that it deletes, and the time that takes grows with all that lives."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("few_objects_to_collect")

@@ -86,7 +86,6 @@ def model(recompute, dtype="float32"):
         ]
     )
     x = layers.TransformerEncoder(num_heads=4, dropout=0.2, feed_forward=network, recompute=recompute, dtype=dtype)(x)
-    x = layers.TransformerDecoder(24, 4, dropout=0.2, recompute=recompute, dtype=dtype)(x, x)
     return keras.Model(ids, keras.layers.Dense(20)(x))
 
 
@@ -111,7 +110,7 @@ def test_frozen_weights_stay_and_adapters_learn():
     made = model(True)
     made.layers[2].trainable = False
     before = [array(each) for each in made.layers[2].weights]
-    losses(made, False, epochs=1)
+    losses(made, "auto", epochs=1)
     moving = {each.path for each in made.layers[2].weights if "moving" in each.path}
     for weight, old in zip(made.layers[2].weights, before, strict=True):
         assert weight.path in moving or np.array_equal(array(weight), old), weight.path
@@ -133,28 +132,29 @@ def test_the_compiled_program_does_compute_again():
     """A compiler that sees the same product twice would keep the first, and the memory with it."""
     count = {}
     for recompute in (False, True):
-        made, inputs = block("TransformerEncoder", recompute), operands("TransformerEncoder")["inputs"]
-        count[recompute] = compiled_step(made, inputs).count(" dot(")
+        given = operands("TransformerDecoder")
+        made = block("TransformerDecoder", recompute)
+        count[recompute] = compiled_step(made, given["inputs"], given["context"]).count(" dot(")
     assert count[True] > count[False]
 
 
-def compiled_step(made, inputs):
+def compiled_step(made, inputs, context):
     """The text of the program that gives a loss and its gradients."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
         @tf.function(jit_compile=True, autograph=False)
-        def step(x):
+        def step(x, context):
             with tf.GradientTape() as tape:
-                value = weighted_sum(ops.sin(made(x, training=False)))
+                value = weighted_sum(ops.sin(made(x, context, training=False)))
             return value, tape.gradient(value, made.trainable_variables)
 
-        return step.experimental_get_compiler_ir(inputs)(stage="optimized_hlo")
+        return step.experimental_get_compiler_ir(inputs, context)(stage="optimized_hlo")
     import jax
 
-    def value(weights, x):
+    def value(weights, x, context):
         with keras.StatelessScope(list(zip(made.trainable_variables, weights, strict=True))):
-            return weighted_sum(ops.sin(made(x, training=False)))
+            return weighted_sum(ops.sin(made(x, context, training=False)))
 
     weights = [each.value for each in made.trainable_variables]
-    return jax.jit(jax.value_and_grad(value)).lower(weights, inputs).compile().as_text()
+    return jax.jit(jax.value_and_grad(value)).lower(weights, inputs, context).compile().as_text()

@@ -18,6 +18,7 @@ CLASSIFIER = {**CONFIG, "architectures": ["BertForSequenceClassification"], "id2
 PRETRAINING = {**CONFIG, "architectures": ["BertForPreTraining"]}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("key", make_bert.SIZES)
 def test_a_size_that_is_missing_or_wrong_is_named(key, tmp_path):
     config = {name: value for name, value in CONFIG.items() if name != key}
@@ -32,6 +33,7 @@ def test_a_size_that_is_missing_or_wrong_is_named(key, tmp_path):
         assert time.perf_counter() - started < 5
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -64,6 +66,7 @@ def test_a_value_that_is_not_implemented_is_named(key, value, message, tmp_path)
     refused(folders.write(tmp_path, {**CONFIG, key: value}, tensors(CONFIG)), message)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

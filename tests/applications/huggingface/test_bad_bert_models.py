@@ -53,6 +53,7 @@ def assert_refused(model, message, folder):
     assert not (folder / "folder").exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -21,12 +21,14 @@ def refused(folder, message, **arguments):
     return str(refusal.value)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("key", ["model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"])
 def test_a_key_that_the_config_lacks_is_named(key, tmp_path):
     config = {name: value for name, value in CONFIG.items() if name != key}
     refused(folders.write(tmp_path, config, tensors(CONFIG)), f"`{key}` must be in config.json. Received: none in .*")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("key", ["vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, 12.0, "12", True, [12], {}])
 def test_a_size_that_is_none_is_named(key, value, tmp_path):
@@ -36,6 +38,7 @@ def test_a_size_that_is_none_is_named(key, value, tmp_path):
     assert f"Received: {key}={value!r}" in message
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("value", [12 * 10**6, 12 * 10**30, 12 * 10**4000], ids=["large", "larger", "largest"])
 @pytest.mark.parametrize("key", ["vocab_size", "n_positions", "n_embd", "n_layer", "n_head"])
 def test_a_size_beyond_reason_is_refused_at_once(key, value, tmp_path):
@@ -45,6 +48,7 @@ def test_a_size_beyond_reason_is_refused_at_once(key, value, tmp_path):
     assert time.perf_counter() - started < 5
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -72,6 +76,7 @@ def test_a_value_that_is_not_implemented_is_named(key, value, message, tmp_path)
     refused(folders.write(tmp_path, {**CONFIG, key: value}, tensors(CONFIG)), message)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("text", "message"),
     [

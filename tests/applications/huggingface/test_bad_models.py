@@ -57,6 +57,7 @@ def attention(**options):
     return lambda: layers.MultiHeadSelfAttention(2, **{"causal": True, **options})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "message"),
     [
