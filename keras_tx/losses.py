@@ -81,7 +81,7 @@ class TokenCrossentropy(keras.losses.Loss):
             )
         _check_labels(y_true, y_pred.shape[-1], self.padding_id)
         if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
+            sample_weight = _of_known_rank(ops.cast(sample_weight, self.dtype), len(shape))
             given = tuple(sample_weight.shape)
             if len(given) > len(shape) or _differ(given, shape[: len(given)], broadcasts=True):
                 raise ValueError(
@@ -111,6 +111,16 @@ class TokenCrossentropy(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "padding_id": self.padding_id}
+
+
+def _of_known_rank(weights, rank):
+    """Returns the weights; where a graph of TensorFlow was traced for weights of rows and of tokens, with axes for both."""
+    if keras.backend.backend() != "tensorflow" or weights.shape.rank is not None:
+        return weights
+    import tensorflow as tf
+
+    missing = tf.ones((rank - tf.rank(weights),), "int32")
+    return tf.ensure_shape(tf.reshape(weights, tf.concat([tf.shape(weights), missing], 0)), (None,) * rank)
 
 
 def _differ(shape, other, broadcasts=False):

@@ -39,6 +39,7 @@ MAY_IMPORT = {
 }
 # The files that may know how Keras works inside.
 PRIVATE_KERAS = {
+    "keras_tx/ops/concrete.py",
     "keras_tx/ops/masks.py",
     "keras_tx/layers/recomputation.py",
     *(f"keras_tx/graph/{name}.py" for name in ("walk", "inputs", "sublayers", "deferred")),

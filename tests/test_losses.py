@@ -54,6 +54,18 @@ def test_without_padding_weights_are_those_of_rows_too(shape):
     np.testing.assert_allclose(number(loss), (plain * full).sum() / full.sum(), atol=1e-5)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_compiled_model_takes_weights_of_rows_and_then_of_tokens(jit_compile):
+    inputs = keras.Input((None,), dtype="int32")
+    model = keras.Model(inputs, keras.layers.Embedding(5, 5)(inputs))
+    jit_compile = jit_compile and keras.backend.backend() != "torch"
+    model.compile(keras.optimizers.SGD(0.0), TokenCrossentropy(), jit_compile=jit_compile)
+    logits = model(LABELS)
+    for weights in (np.array([2.0, 0.5]), RANDOM.uniform(size=(2, 4)), np.array([1.0, 3.0])):
+        found = model.train_on_batch(LABELS, LABELS, sample_weight=weights.astype("float32"))
+        np.testing.assert_allclose(found, number(TokenCrossentropy()(LABELS, logits, weights)), atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3,), (4,), (2, 3), (2, 4, 1)])
 def test_weights_of_neither_rows_nor_tokens_are_refused(shape):
     with pytest.raises(ValueError, match="`sample_weight` must have a number for each row or for each token"):

@@ -104,7 +104,14 @@ def initializer(name, value):
 def slot(name, value):
     """Returns the layer handed into a slot, made from its config where that came; raises `ValueError` for anything else."""
     if isinstance(value, dict):
-        value = keras.saving.deserialize_keras_object(value)
+        try:
+            value = keras.saving.deserialize_keras_object(value)
+        except TypeError as error:  # which is all that Keras says of a class that it does not find
+            raise ValueError(
+                f"`{name}` must hold a layer that Keras can make anew: decorate its class with "
+                "`keras.saving.register_keras_serializable()`, or name it in `custom_objects`, and let `get_config` tell its "
+                f"arguments. Received: {name} of class {value.get('class_name')!r}, for which Keras says: {error}"
+            ) from error
     if value is not None and not isinstance(value, keras.Layer):
         raise ValueError(f"`{name}` must be a keras.Layer or None. Received: {name}={value!r}.")
     return value

@@ -8,7 +8,7 @@ import inspect
 
 import keras
 
-from ..ops.concrete import check_tensor
+from ..ops import token_ids
 from ..ops.kv_cache import KVCache
 from . import arguments
 
@@ -72,14 +72,15 @@ def pair(cache):
 
 
 def check_count(cache, inputs):
-    """Raises `ValueError` unless the cache counts tokens for each row of the inputs: integers (B,)."""
-    check_tensor("cache", cache)
+    """Returns the cache as integers; raises `ValueError` unless it counts tokens for each row of the inputs: (B,)."""
+    token_ids.check_whole("cache", cache, what="counts")
     dtype, shape = keras.backend.standardize_dtype(cache.dtype), tuple(cache.shape)
-    if "int" not in dtype or len(shape) != 1 or _differ(shape[0], inputs.shape[0]):
+    if len(shape) != 1 or _differ(shape[0], inputs.shape[0]):
         raise ValueError(
             "`cache` must be the count of tokens from `init_cache` for the same batch size, integers of shape "
             f"({inputs.shape[0]},). Received: cache of shape {shape} and dtype {dtype}."
         )
+    return token_ids.as_integers(cache)
 
 
 def _differ(size, other):

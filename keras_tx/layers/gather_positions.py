@@ -20,15 +20,15 @@ class GatherPositions(keras.layers.Layer):
 
     Call arguments:
         inputs: float tensor (B, T, D), or (..., T, D): axes before the last two are batch, and stand for B below.
-        positions: integer tensor (B, M), counted from 0.
+        positions: integer tensor (B, M), counted from 0; whole numbers in floats are cast.
 
     Returns:
         A float tensor (B, M, D). It carries no mask: how many of a row's positions count is for the loss to say, by
         sample weights.
 
     Raises:
-        ValueError: for inputs of another rank, and positions that are floats, out of range, of another rank or of
-            another batch size.
+        ValueError: for inputs of another rank, and positions that are no whole numbers, out of range, of another
+            rank or of another batch size.
 
     Example:
 
@@ -50,7 +50,7 @@ class GatherPositions(keras.layers.Layer):
         arguments.hidden_size("inputs", inputs_shape, least=3)
 
     def call(self, inputs, positions):
-        check(inputs, positions=positions)
+        (positions,) = check(inputs, positions=positions)
         return places.gather(keras.ops.cast(inputs, self.compute_dtype), positions)
 
     def compute_mask(self, inputs, previous_mask):
@@ -66,10 +66,12 @@ class GatherPositions(keras.layers.Layer):
 
 
 def check(inputs, **named_positions):
-    """Raises `ValueError` unless every argument holds positions (..., M) in the inputs (..., T, D)."""
+    """Returns each argument as integers; raises `ValueError` unless it holds positions (..., M) in the inputs (..., T, D)."""
     arguments.check_float("inputs", inputs)
     if len(inputs.shape) < 3:
         raise ValueError(f"`inputs` must have at least 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
+    found, (length, rank) = [], (inputs.shape[-2], len(inputs.shape) - 1)
     for name, positions in named_positions.items():
-        token_ids.check(name, positions, inputs.shape[-2], len(inputs.shape) - 1, size_name="length", what="positions")
+        found.append(token_ids.check(name, positions, length, rank, size_name="length", what="positions"))
         arguments.check_same_batch(name, positions, "inputs", inputs, kept=1)
+    return found

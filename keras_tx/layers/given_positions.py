@@ -2,10 +2,9 @@
 
 import keras
 import numpy as np
-from keras import ops
 
-from ..ops import masks
-from ..ops.concrete import check_tensor, concrete
+from ..ops import masks, token_ids
+from ..ops.concrete import check_tensor, concrete, is_placeholder
 
 
 def read(positions, shape, cache=None):
@@ -31,16 +30,15 @@ def read(positions, shape, cache=None):
     check_tensor("positions", positions)
     masks.check_shape("positions", positions, tuple(shape[-1:]), tuple(shape))
     dtype = keras.backend.standardize_dtype(positions.dtype)
-    # While Keras builds, floats may stand for the integers that come later.
-    if "int" in dtype or isinstance(positions, keras.KerasTensor):
-        return positions
+    if "int" in dtype or is_placeholder(positions):
+        return token_ids.as_integers(positions)
     if dtype not in ("float32", "float64"):
         raise ValueError(
             "`positions` must hold integers; a keras.Input for them needs dtype='int32', as floats of half precision round them. "
             f"Received: positions of dtype {dtype}."
         )
     values = concrete(positions)
-    wrong = () if values is None else values[np.floor(values) != values]
+    wrong = () if values is None else values[(np.floor(values) != values) | (np.abs(values) >= 2.0**31)]
     if len(wrong):
         raise ValueError(f"`positions` must hold integers. Received: {wrong[0]} in positions of dtype {dtype}.")
-    return ops.cast(positions, "int32")
+    return token_ids.as_integers(positions)

@@ -56,6 +56,7 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
         self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
         self.offset = arguments.size("offset", offset)
         self.supports_masking = True
+        self.autocast = False  # counts must reach the check as they came
         self.position_embedding = None
 
     def build(self, input_shape):
@@ -73,8 +74,8 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
     def call(self, inputs, mask=None, cache=None, positions=None):
         positions = self._check(inputs, cache, positions)
         length, mask = ops.shape(inputs)[-2], None if cache is None else masks.over_positions(inputs, mask)
-        table = self.position_embedding
-        outputs = inputs + position_table.vectors(
+        table, cache = self.position_embedding, None if cache is None else token_ids.as_integers(cache)
+        outputs = ops.cast(inputs, self.compute_dtype) + position_table.vectors(
             table, self.sequence_length, length, positions, mask, cache, self.offset
         )
         if cache is None:

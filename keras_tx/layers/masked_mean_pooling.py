@@ -27,8 +27,8 @@ class MaskedMeanPooling(keras.layers.Layer):
         A float tensor (B, D).
 
     Raises:
-        ValueError: for a `skip` out of range, inputs of another rank (with a `skip`, than 3), and a mask that is a float or
-            has another shape.
+        ValueError: for a `skip` out of range, inputs of another rank (with a `skip`, than 3), and a mask that holds other
+            numbers than 0 and 1 or has another shape.
 
     Example:
 

@@ -52,7 +52,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
 
     Raises:
         ValueError: for sizes that are no positive integers, heads that do not divide the width, inputs of another rank
-            or width than built, a missing context, and masks that are floats or have another shape.
+            or width than built, a missing context, and masks that hold other numbers than 0 and 1 or have another shape.
 
     Example:
 

@@ -24,9 +24,7 @@ def vectors(table, size, length, given=None, mask=None, cache=None, offset=0):
     if given is not None:
         token_ids.check("positions", given, size, len(given.shape), "sequence_length", "positions")
     elif cache is None:
-        length = token_ids.check_length("inputs", length, size)
-        # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
-        return table(positions.counted(length)[:size] + offset)
+        return table(token_ids.counted("inputs", length, size) + offset)
     else:
         if mask is None:
             length = token_ids.check_length("inputs", length, size)

@@ -42,6 +42,7 @@ class RotaryEmbedding(keras.layers.Layer):
     def __init__(self, max_wavelength=10_000.0, **kwargs):
         super().__init__(**kwargs)
         self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)
+        self.autocast = False  # positions must reach the check as they came
 
     def build(self, inputs_shape, positions_shape=None):
         _check_shape(inputs_shape)
@@ -50,6 +51,7 @@ class RotaryEmbedding(keras.layers.Layer):
         positions = _check(inputs, positions)
         if positions is None:
             positions = positions_ops.counted(keras.ops.shape(inputs)[len(_places(inputs.shape)) - 1])
+        inputs = keras.ops.cast(inputs, self.compute_dtype)
         return positions_ops.rotate(inputs, positions, self.max_wavelength)
 
     def compute_output_shape(self, inputs_shape, positions_shape=None):

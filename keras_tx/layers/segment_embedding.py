@@ -11,8 +11,8 @@ from .composite import Composite
 class SegmentEmbedding(Composite, keras.layers.Layer):
     """Turns the number of the segment that each token belongs to into a vector, to be added to the token's embedding.
 
-    y_t = E[s_t]. A number outside [0, num_segments) is an error wherever values are known (eager calls, on every
-    backend). Inside a compiled function, where nothing can be raised, it stands for a zero vector.
+    y_t = E[s_t]. A number outside [0, num_segments), or a fraction, is an error wherever values are known (eager calls, on
+    every backend). Inside a compiled function, where nothing can be raised, it stands for a zero vector.
 
     Args:
         num_segments: int.
@@ -21,14 +21,14 @@ class SegmentEmbedding(Composite, keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: integer tensor (B, T), or (..., T), the segment of each token.
+        inputs: integer tensor (B, T), or (..., T), the segment of each token; whole numbers in floats are cast.
 
     Returns:
         A float tensor (B, T, D), or (..., T, D).
 
     Raises:
-        ValueError: for sizes that are no positive integers, and segments that are floats, out of range, or of another
-            rank.
+        ValueError: for sizes that are no positive integers, and segments that are no whole numbers, out of range, or of
+            another rank.
 
     Example:
 
@@ -59,11 +59,11 @@ class SegmentEmbedding(Composite, keras.layers.Layer):
         sublayers.build_once(self.segment_embedding, input_shape)
 
     def call(self, inputs):
-        self._check(inputs)
+        inputs = self._check(inputs)
         return token_ids.look_up(self.segment_embedding, inputs, self.num_segments)
 
     def _check(self, inputs):
-        token_ids.check("inputs", inputs, self.num_segments, size_name="num_segments", what="segment ids")
+        return token_ids.check("inputs", inputs, self.num_segments, size_name="num_segments", what="segment ids")
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.embedding_dim)

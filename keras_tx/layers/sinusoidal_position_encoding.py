@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import masks
+from ..ops import masks, token_ids
 from ..ops import positions as counting
 from . import arguments, decode_state, given_positions, sublayers
 
@@ -50,6 +50,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)
         self.interleaved = arguments.flag("interleaved", interleaved)
         self.supports_masking = True
+        self.autocast = False  # counts must reach the check as they came
 
     def build(self, input_shape):
         self.hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
@@ -57,7 +58,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
     def call(self, inputs, mask=None, cache=None, positions=None):
         where, length = self._check(inputs, cache, positions), ops.shape(inputs)[-2]
         if cache is not None:
-            mask = masks.over_positions(inputs, mask)
+            mask, cache = masks.over_positions(inputs, mask), token_ids.as_integers(cache)
+        inputs = ops.cast(inputs, self.compute_dtype)
         if where is None:
             where = counting.counted(length) if cache is None else counting.counted(length, mask, cache)
         table = counting.sine_table(where, self.hidden_dim, self.max_wavelength, self.interleaved)

@@ -28,14 +28,14 @@ class SpanBoundary(Composite, keras.layers.Layer):
         inputs: float tensor (B, T, D).
         left: integer tensor (B, M), the position of the token before the span that each prediction belongs to.
         right: integer tensor (B, M), the position of the token after it.
-        offsets: integer tensor (B, M), its place in the span, counted from 0.
+        offsets: integer tensor (B, M), its place in the span, counted from 0. Whole numbers in floats are cast, in all three.
 
     Returns:
         A float tensor (B, M, D), which carries no mask.
 
     Raises:
         ValueError: for sizes that are no positive integers, inputs of another rank or width than built, and positions
-            and places that are floats, out of range, of another rank or of another batch size.
+            and places that are no whole numbers, out of range, of another rank or of another batch size.
 
     Example:
 
@@ -101,7 +101,7 @@ class SpanBoundary(Composite, keras.layers.Layer):
         )
 
     def call(self, inputs, left, right, offsets):
-        self._check(inputs, left, right, offsets)
+        left, right, offsets = self._check(inputs, left, right, offsets)
         inputs = ops.cast(inputs, self.compute_dtype)
         around = [places.gather(inputs, where) for where in (left, right)]  # (B, M, D) each
         place = token_ids.look_up(self.place_embedding, offsets, self.max_span_length)
@@ -112,9 +112,11 @@ class SpanBoundary(Composite, keras.layers.Layer):
 
     def _check(self, inputs, left, right, offsets):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
-        gather_positions.check(inputs, left=left, right=right)
-        token_ids.check("offsets", offsets, self.max_span_length, 2, size_name="max_span_length", what="places")
+        left, right = gather_positions.check(inputs, left=left, right=right)
+        what = {"size_name": "max_span_length", "what": "places"}
+        offsets = token_ids.check("offsets", offsets, self.max_span_length, 2, **what)
         arguments.check_same_batch("offsets", offsets, "inputs", inputs, kept=1)
+        return left, right, offsets
 
     def compute_mask(self, inputs, previous_mask):
         return None

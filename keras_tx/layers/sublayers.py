@@ -2,6 +2,8 @@
 
 import keras
 
+from ..ops import mask_values
+
 
 def build_once(layer, *shapes):
     """Builds a sublayer, unless it came back built from a reload or from a slot."""
@@ -41,4 +43,6 @@ def inputs_mask_only(inputs, previous_mask):
     """Returns the mask that the first output carries: the inputs' mask, if it is one over positions."""
     if previous_mask is None or isinstance(previous_mask, (list, tuple)):
         return None
-    return previous_mask if len(previous_mask.shape) == len(inputs.shape) - 1 else None
+    if len(previous_mask.shape) != len(inputs.shape) - 1:
+        return None
+    return mask_values.as_booleans("mask", previous_mask)

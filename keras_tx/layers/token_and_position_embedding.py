@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from ..ops import masks, token_ids
 from ..ops import positions as counting
-from ..ops import token_ids
 from . import arguments, decode_state, given_positions, position_table, sublayers
 from .composite import Composite
 
@@ -15,8 +15,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
 
     y_p = E[id_p] + P[p].
 
-    A token id outside [0, vocabulary_size) is an error wherever values are known (eager calls, on every backend).
-    Inside a compiled function, where nothing can be raised, it stands for a token whose embedding is zero.
+    A token id outside [0, vocabulary_size), or no whole number, is an error wherever values are known (eager calls, on
+    every backend). Inside a compiled function, where nothing can be raised, it stands for a token whose embedding is zero.
 
     Args:
         vocabulary_size: int, V.
@@ -28,7 +28,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: integer tensor (B, T), T <= sequence_length, or (..., T): axes before the last are batch.
+        inputs: integer tensor (B, T), T <= sequence_length, or (..., T): axes before the last are batch. Whole numbers in
+            floats are cast.
         mask: boolean tensor (B, T), used with a cache alone: only real tokens are counted as positions. `None` for
             `inputs != 0` where `mask_zero` is set.
         cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
@@ -41,7 +42,7 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         A float tensor (B, T, D); with a cache `(outputs, new_cache)`.
 
     Raises:
-        ValueError: for sizes that are no positive integers, ids that are floats or out of range, inputs of another
+        ValueError: for sizes that are no positive integers, ids that are no whole numbers or out of range, inputs of another
             rank, a sequence longer than `sequence_length`, and positions out of range.
 
     Example:
@@ -95,10 +96,14 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
 
     def call(self, inputs, mask=None, cache=None, positions=None):
         positions, length = self._check(inputs, cache, positions), ops.shape(inputs)[-1]
+        inputs = token_ids.as_integers(inputs)
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
         if cache is None:
             mask = None
-        elif mask is None:
+        else:
+            cache = token_ids.as_integers(cache)
+            mask = masks.check("mask", mask, tuple(inputs.shape))
+        if cache is not None and mask is None:
             mask = self.compute_mask(inputs)
         if self.position_embedding is not None:
             table, size = self.position_embedding, self.sequence_length

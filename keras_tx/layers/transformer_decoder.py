@@ -4,7 +4,7 @@ import functools
 
 import keras
 
-from ..ops import masks
+from ..ops import mask_values, masks
 from . import arguments, decode_state, recomputation, residual_branch, sublayers
 from .composite import Composite
 from .feed_forward import FeedForward
@@ -59,8 +59,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
 
     Raises:
         ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another
-            rank or width than built, a context where none was built or the reverse, and masks that are floats or have
-            another shape.
+            rank or width than built, a context where none was built or the reverse, and masks that hold other
+            numbers than 0 and 1 or have another shape.
 
     Example:
 
@@ -155,8 +155,10 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._check_context(context, cache, context_attention_mask)
         mask, real = masks.for_block(inputs, mask)
+        given = attention_mask, context_attention_mask, context_mask
+        names = "attention_mask", "context_attention_mask", "context_mask"
+        *pairs, context_mask = map(mask_values.as_booleans, names, given)
         how = {"training": training, "cache": cache, "return_attention_scores": return_attention_scores}
-        pairs = attention_mask, context_attention_mask
         if not self.recompute or cache is not None or return_attention_scores:
             return self._apply(inputs, context, mask, real, context_mask, *pairs, positions, **how)
         if context is not None:  # what carries the mask here need not be what the attention gets

@@ -4,7 +4,7 @@ import functools
 
 import keras
 
-from ..ops import masks
+from ..ops import mask_values, masks
 from . import arguments, decode_state, recomputation, residual_branch, sublayers
 from .composite import Composite
 from .feed_forward import FeedForward
@@ -52,7 +52,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
 
     Raises:
         ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another
-            rank or width than built, and masks that are floats or have another shape.
+            rank or width than built, and masks that hold other numbers than 0 and 1 or have another shape.
 
     Example:
 
@@ -119,6 +119,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
     ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
         mask, real = masks.for_block(inputs, mask)
+        attention_mask = mask_values.as_booleans("attention_mask", attention_mask)
         if not self.recompute or return_attention_scores:
             return self._apply(inputs, mask, real, attention_mask, positions, training, return_attention_scores)
         apply = functools.partial(self._apply, training=training)

@@ -50,7 +50,7 @@ class WindowAttention(Composite, keras.layers.Layer):
 
     Raises:
         ValueError: for arguments out of range, a shift not smaller than the window, inputs of another rank or width than
-            built, and a mask that is float or has another shape.
+            built, and a mask that holds other numbers than 0 and 1 or has another shape.
 
     Example:
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import windows
+from ..ops import token_ids, windows
 from ..ops.concrete import concrete
 from . import arguments, sublayers
 
@@ -22,7 +22,8 @@ class WindowPositionBias(keras.layers.Layer):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        query_positions: integers (T,) or (B, T), places in the window, counted from 0 in row-major order.
+        query_positions: integers (T,) or (B, T), or whole numbers in floats: places in the window, counted from 0 in
+            row-major order.
         key_positions: integers (S,) or (B, S).
 
     Returns:
@@ -49,6 +50,7 @@ class WindowPositionBias(keras.layers.Layer):
         self.num_heads = arguments.positive_int("num_heads", num_heads)
         self.window_size = arguments.extent("window_size", window_size)
         self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.autocast = False  # positions must reach the check as they came
 
     def build(self, query_positions_shape=None, key_positions_shape=None):
         rows, columns = self.window_size
@@ -59,7 +61,7 @@ class WindowPositionBias(keras.layers.Layer):
         )
 
     def call(self, query_positions, key_positions):
-        self._check(query_positions=query_positions, key_positions=key_positions)
+        query_positions, key_positions = self._check(query_positions=query_positions, key_positions=key_positions)
         index = windows.relative_index(query_positions, key_positions, self.window_size)
         # In a compiled function nothing can be raised: a place outside has no bias.
         queries, keys = (self._in_window(places) for places in (query_positions, key_positions))
@@ -72,20 +74,19 @@ class WindowPositionBias(keras.layers.Layer):
         return ops.logical_and(places >= 0, places < self.window_size[0] * self.window_size[1])
 
     def _check(self, **positions):
+        found, places = [], self.window_size[0] * self.window_size[1]
         for name, values in positions.items():
-            arguments.check_tensor(name, values)
-            dtype = keras.backend.standardize_dtype(values.dtype)
-            if "int" not in dtype or len(values.shape) not in (1, 2):
-                raise ValueError(
-                    f"`{name}` must hold integers in 1 or 2 axes. Received: {name} of dtype {dtype} and shape "
-                    f"{tuple(values.shape)}."
-                )
-            known, places = concrete(values), self.window_size[0] * self.window_size[1]
+            token_ids.check_whole(name, values, places)
+            if len(values.shape) not in (1, 2):
+                raise ValueError(f"`{name}` must have 1 or 2 axes. Received: {name} of shape {tuple(values.shape)}.")
+            found.append(token_ids.as_integers(values))
+            known = concrete(found[-1])
             if known is not None and known.size and not 0 <= known.min() <= known.max() < places:
                 raise ValueError(
                     f"`{name}` must lie in the window, whose positions are 0 to {places - 1}. Received: {name} from "
                     f"{known.min()} to {known.max()} with window_size={self.window_size}."
                 )
+        return found
 
     def compute_output_shape(self, query_positions_shape, key_positions_shape):
         return (*query_positions_shape[:-1], self.num_heads, query_positions_shape[-1], key_positions_shape[-1])

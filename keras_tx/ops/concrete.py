@@ -1,10 +1,19 @@
 """Telling a tensor from what is none, and one whose values are known now from one that is only being traced."""
 
 import keras
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+
+def is_placeholder(tensor):
+    """Returns whether a tensor only stands for one while Keras builds: a promise of a shape, with no values.
+
+    Its dtype promises nothing either: Keras builds subclassed models and a `Sequential` from floats, whatever comes later.
+    """
+    return isinstance(tensor, keras.KerasTensor) or in_symbolic_scope()
 
 
 def concrete(tensor):
-    """Returns the values of a tensor, or `None` while a graph is being traced or compiled.
+    """Returns the values of a tensor, or `None` for a placeholder and while a graph is being traced or compiled.
 
     Args:
         tensor: a backend tensor, a `KerasTensor`, a numpy array or a number.
@@ -12,7 +21,7 @@ def concrete(tensor):
     Returns:
         A numpy array, or `None` where no values exist yet.
     """
-    if isinstance(tensor, keras.KerasTensor):
+    if is_placeholder(tensor):  # torch builds with real tensors where it has to
         return None
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -38,6 +47,10 @@ def concrete(tensor):
 
 
 def check_tensor(name, value):
-    """Raises `ValueError` unless the value is a tensor or an array."""
+    """Raises `ValueError` unless the value is a dense tensor or an array."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise ValueError(f"`{name}` must be a tensor. Received: {name} of type {type(value).__name__}.")
+    if hasattr(value, "row_splits"):
+        raise ValueError(
+            f"`{name}` must be dense: fill its rows up with `to_tensor()`. Received: {name} as a {type(value).__name__}."
+        )

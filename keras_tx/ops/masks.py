@@ -8,6 +8,7 @@ from keras import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 
 from .concrete import check_tensor
+from .mask_values import as_booleans
 
 
 def given_or_implicit(mask, inputs):
@@ -27,33 +28,22 @@ def given_or_implicit(mask, inputs):
 
 
 def check(name, mask, *shapes):
-    """Returns the mask as booleans, after checking its dtype and its shape.
+    """Returns the mask as booleans, after checking its values and its shape.
 
     Args:
         name: the argument's name, for the message.
-        mask: boolean or integer tensor (nonzero: True), or `None`.
+        mask: tensor of booleans, of integers (nonzero: True) or of the floats 0 and 1, or `None`.
         *shapes: the shapes that are allowed; `None` in a shape stands for a size that is not known.
 
     Returns:
         A boolean tensor, or `None`.
 
     Raises:
-        ValueError: if the mask is a float (an additive mask is no boolean one), or has none of the shapes. An axis of
-            size 1 stands for any size.
+        ValueError: as `mask_values.as_booleans`, and if the mask has none of the shapes. An axis of size 1 stands for any size.
     """
-    if mask is None:
-        return None
-    check_tensor(name, mask)
-    mask = ops.convert_to_tensor(mask) if not isinstance(mask, keras.KerasTensor) else mask
-    dtype = keras.backend.standardize_dtype(mask.dtype)
-    if dtype != "bool":
-        if "int" not in dtype:
-            raise ValueError(
-                f"`{name}` must be boolean, True where attending is allowed; numbers to be added to the scores go to "
-                f"`attention_bias`. Received: {name} of dtype {dtype}."
-            )
-        mask = ops.cast(mask, "bool")
-    check_shape(name, mask, *shapes)
+    mask = as_booleans(name, mask)
+    if mask is not None:
+        check_shape(name, mask, *shapes)
     return mask
 
 
@@ -62,14 +52,14 @@ def over_positions(inputs, mask, name="mask"):
 
     Args:
         inputs: tensor (B, ..., D), symbolic or not.
-        mask: boolean or integer tensor with the inputs' axes less the last; one of size 1 stands for any size.
+        mask: tensor as in `check` with the inputs' axes less the last; one of size 1 stands for any size.
         name: the argument's name, for messages.
 
     Returns:
         A boolean tensor of the inputs' shape less the last axis (for symbolic inputs, as it came), or `None`.
 
     Raises:
-        ValueError: if the mask is a float, or has another shape.
+        ValueError: as `check`.
     """
     mask = check(name, given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
     return mask if mask is None else _whole(mask, inputs)
@@ -106,7 +96,7 @@ def read(inputs, mask, attention_mask, num_heads, num_keys, name="attention_mask
         The mask over positions (..., T) or `None`, and the mask over pairs, which broadcasts to (..., N, T, S), or `None`.
 
     Raises:
-        ValueError: if a mask is a float or has another shape.
+        ValueError: as `check`.
     """
     *batch, length, _ = inputs.shape
     shapes, rank = pair_shapes(batch, num_heads, length, num_keys), len(inputs.shape)
@@ -131,11 +121,9 @@ def for_block(inputs, mask):
         The mask to hand to the block's attention, and the same if it is one over positions, else `None`.
 
     Raises:
-        ValueError: if it has as many axes as a mask over positions and another shape, or is a float.
+        ValueError: if it has as many axes as a mask over positions and another shape, and as `mask_values.as_booleans`.
     """
-    mask = given_or_implicit(mask, inputs)
-    if mask is not None:
-        check_tensor("mask", mask)
+    mask = as_booleans("mask", given_or_implicit(mask, inputs))
     if mask is None or len(mask.shape) != len(inputs.shape) - 1:
         return mask, None
     mask = over_positions(inputs, mask)

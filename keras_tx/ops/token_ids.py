@@ -4,39 +4,78 @@ import keras
 import numpy as np
 from keras import ops
 
-from .concrete import check_tensor, concrete
+from . import positions
+from .concrete import check_tensor, concrete, is_placeholder
 from .run_checks import when_run
+
+# Up to which size each dtype holds every whole number.
+_EXACT = {"float16": 2**11, "bfloat16": 2**8, "float32": 2**24}
 
 
 def check(name, ids, size, rank=None, size_name="vocabulary_size", what="token ids"):
-    """Raises `ValueError` unless the tensor holds integers of the given rank inside [0, size).
+    """Returns the ids as integers; raises `ValueError` unless they are whole, inside [0, size) and of the given rank.
 
-    The range is checked where the values are known, which they are not inside a compiled function.
+    Values are judged where they are known, which they are not inside a compiled function and while Keras builds.
 
     Args:
         name: str, the argument's name.
-        ids: integer tensor.
+        ids: tensor of integers, or of whole numbers in floats.
         size: int, or `None` where it is not known.
         rank: int, or `None` for at least 2.
         size_name: str, what the message calls the size.
         what: str, what the message calls the integers.
+
+    Returns:
+        An integer tensor. A fraction, NaN or an infinity in a compiled function is -1: an id outside [0, size).
     """
-    check_tensor(name, ids)
-    dtype = keras.backend.standardize_dtype(ids.dtype)
-    if "int" not in dtype:
-        raise ValueError(
-            f"`{name}` must hold integer {what}; a keras.Input for them needs dtype='int32'. Received: {name} of dtype "
-            f"{dtype}."
-        )
+    check_whole(name, ids, size, what)
     if len(ids.shape) != (rank or max(2, len(ids.shape))):
         axes = "at least 2" if rank is None else rank
         raise ValueError(f"`{name}` must have {axes} axes. Received: {name} of shape {tuple(ids.shape)}.")
-    values = concrete(ids) if size is not None else None
+    ids = as_integers(ids)
+    values = concrete(ids) if isinstance(size, int) else None
     if values is not None and values.size and not 0 <= values.min() <= values.max() < size:
         raise ValueError(
             f"`{name}` must hold {what} in [0, {size_name}). Received: {what.split()[-1]} from {values.min()} to {values.max()} "
             f"with {size_name}={size}."
         )
+    return ids
+
+
+def check_whole(name, numbers, size=None, what="positions"):
+    """Raises `ValueError` unless a tensor holds integers, or whole numbers in floats that hold all those below `size`."""
+    check_tensor(name, numbers)
+    dtype = keras.backend.standardize_dtype(numbers.dtype)
+    if "int" in dtype:
+        return
+    if "float" not in dtype:
+        raise ValueError(
+            f"`{name}` must hold integer {what}; a keras.Input for them needs dtype='int32'. Received: {name} of dtype "
+            f"{dtype}."
+        )
+    if is_placeholder(numbers):
+        return
+    if isinstance(size, int) and size > _EXACT.get(dtype, size) + 1:
+        raise ValueError(
+            f"`{name}` must hold integer {what}, of which {dtype} rounds those above {_EXACT[dtype]}; a keras.Input for them "
+            f"needs dtype='int32'. Received: {name} of dtype {dtype} for {what} below {size}."
+        )
+    values = concrete(ops.cast(numbers, keras.backend.result_type(dtype, "float32")))
+    wrong = [] if values is None else values[~((np.floor(values) == values) & (np.abs(values) < 2.0**31))]
+    if len(wrong):
+        raise ValueError(f"`{name}` must hold integer {what}. Received: {wrong[0]} in {name} of dtype {dtype}.")
+
+
+def as_integers(numbers):
+    """Returns a tensor of integers as it is, and one of floats as int32, with -1 for what is not a whole number."""
+    dtype = keras.backend.standardize_dtype(numbers.dtype)
+    if "int" in dtype:
+        return numbers
+    if isinstance(numbers, keras.KerasTensor):
+        return keras.KerasTensor(numbers.shape, dtype="int32")
+    numbers = ops.cast(numbers, keras.backend.result_type(dtype, "float32"))  # in which 2**31 is finite
+    whole = ops.logical_and(ops.equal(ops.floor(numbers), numbers), ops.abs(numbers) < 2.0**31)
+    return ops.cast(ops.where(whole, numbers, -ops.ones_like(numbers)), "int32")
 
 
 def check_length(name, length, sequence_length):
@@ -54,7 +93,7 @@ def check_length(name, length, sequence_length):
         return length
     message = f"`{name}` must not be longer than the position table. Received: length %s with sequence_length={sequence_length}."
     if isinstance(length, int):
-        if length > sequence_length:
+        if length > sequence_length and not is_placeholder(length):
             raise ValueError(message % length)
     elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -64,6 +103,17 @@ def check_length(name, length, sequence_length):
             with tf.control_dependencies([] if said is None else [said]):
                 return tf.identity(length)
     return length
+
+
+def counted(name, length, sequence_length):
+    """Returns the positions 0 .. length - 1 of a table, int32 (T,), after `check_length`."""
+    where = positions.counted(check_length(name, length, sequence_length))
+    if sequence_length is None:
+        return where
+    if is_placeholder(length):  # Keras builds with a size of its own in place of any
+        return ops.minimum(where, sequence_length - 1)
+    # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
+    return where[:sequence_length]
 
 
 def check_positions(where, sequence_length, mask=None):
@@ -80,7 +130,7 @@ def check_positions(where, sequence_length, mask=None):
 
 def check_count(count, sequence_length):
     """Returns the count of tokens seen, int32 (B,); a TensorFlow graph in which it exceeds the position table fails when run."""
-    if sequence_length is None:
+    if sequence_length is None or keras.backend.backend() != "tensorflow":
         return count
     return when_run(
         count,

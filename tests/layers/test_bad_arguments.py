@@ -203,3 +203,18 @@ def test_integers_of_numpy_are_integers_and_are_kept_as_those_of_python():
             layers.MaskedMeanPooling(skip=truth)
         with pytest.raises(ValueError, match=r"`input_shape` must be \(rows, columns, channels\)"):
             image_input((truth, 8, 3))
+
+
+def test_a_layer_in_a_slot_whose_class_keras_does_not_find_is_named():
+    class Unregistered(keras.layers.Dense):
+        pass
+
+    inputs = keras.Input((3, 8))
+    model = keras.Model(inputs, TransformerEncoder(None, 2, feed_forward=Unregistered(8))(inputs))
+    said = (
+        r"(?s)`feed_forward` must hold a layer that .*register_keras_serializable.* Received: .* class 'Unregistered'"
+    )
+    with pytest.raises((TypeError, ValueError), match=said):
+        keras.models.clone_model(model)
+    with keras.saving.custom_object_scope({"Unregistered": Unregistered}):
+        assert keras.models.clone_model(model).count_params() == model.count_params()

@@ -138,12 +138,19 @@ def test_a_decoder_takes_a_context_for_its_cache_only_if_it_was_built_with_one()
 
 @counting
 @pytest.mark.parametrize("symbolic", [False, True])
-@pytest.mark.parametrize(("shape", "dtype"), [((3,), "int32"), ((2,), "float32"), ((2, 2), "int32"), ((), "int32")])
+@pytest.mark.parametrize(("shape", "dtype"), [((3,), "int32"), ((3,), "float32"), ((2, 2), "int32"), ((), "int32")])
 def test_a_count_of_tokens_has_an_integer_for_each_row(layer, symbolic, shape, dtype):
     layer = built(layer)
     said = rf"`cache` must be the count of tokens .* of shape \(2,\). Received: cache of shape \(.*\) and dtype {dtype}"
     with pytest.raises(ValueError, match=said):
         layer(inputs(layer, symbolic=symbolic), cache=ops.zeros(shape, dtype=dtype))
+
+
+@counting
+def test_a_count_of_tokens_is_whole(layer):
+    layer = built(layer)
+    with pytest.raises(ValueError, match="`cache` must hold integer counts. Received: 0.5 in cache of dtype float32"):
+        layer(inputs(layer), cache=ops.full((BATCH,), 0.5))
 
 
 @counting

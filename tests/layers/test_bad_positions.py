@@ -38,12 +38,12 @@ def test_vectors_are_those_of_the_positions(layer):
 
 @WAYS
 @every_layer
-def test_positions_of_another_dtype_rank_or_batch_are_refused(layer, make):
+def test_positions_of_another_rank_or_batch_and_fractions_are_refused(layer, make):
     for name in LAYERS[layer]:
         built = layer()
         call(built, tensor)
-        with pytest.raises(ValueError, match=f"`{name}` must hold integer .* Received: {name} of dtype float32"):
-            call(built, make, **{name: WHERE.astype("float32")})
+        with pytest.raises(ValueError, match=f"`{name}` must hold integer .* Received: 0.5 in {name} of dtype float32"):
+            call(built, tensor, **{name: WHERE.astype("float32") + 0.5})
         with pytest.raises(ValueError, match=rf"`{name}` must have 2 axes. Received: {name} of shape \(3,\)"):
             call(built, make, **{name: WHERE[0]})
         with pytest.raises(ValueError, match=f"`{name}` and `inputs` must have the same batch axes"):
@@ -77,7 +77,7 @@ def test_segments_out_of_range_are_refused_by_name(segments):
         SegmentEmbedding(2, 4)(tensor(np.array(segments, "int32")))
 
 
-@pytest.mark.parametrize("value", [np.zeros((1, 2), "float32"), np.zeros((2,), "int32")])
+@pytest.mark.parametrize("value", [np.full((1, 2), 0.5, "float32"), np.zeros((2,), "int32")])
 def test_segments_of_another_dtype_or_rank_are_refused(value):
     with pytest.raises(ValueError, match="`inputs` must (hold integer segment ids|have at least 2 axes)"):
         SegmentEmbedding(2, 4)(tensor(value))

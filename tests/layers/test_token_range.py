@@ -27,10 +27,9 @@ def weights(layer):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bool"])
-@pytest.mark.parametrize("symbolic", [False, True])
-def test_ids_that_are_no_integers_are_refused(dtype, symbolic):
-    inputs = keras.KerasTensor((2, 3), dtype) if symbolic else ops.ones((2, 3), dtype=dtype)
-    said = f"`inputs` must hold integer token ids.* dtype='int32'. Received: inputs of dtype {dtype}"
+def test_ids_that_are_no_integers_are_refused(dtype):
+    inputs = ops.cast(ops.full((2, 3), 1.5), dtype)
+    said = f"`inputs` must hold integer token ids.* Received: (1.5 in )?inputs of dtype {dtype}"
     for layer in (embedding(), TokenAndPositionEmbedding(VOCABULARY, TABLE, WIDTH)):
         with pytest.raises(ValueError, match=said):
             layer(inputs)

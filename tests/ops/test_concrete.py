@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.ops.concrete import concrete
+from keras_tx.ops.concrete import check_tensor, concrete
 
 BACKEND = keras.backend.backend()
 
@@ -65,3 +65,17 @@ def test_a_traced_tensor_has_no_values():
 def test_a_tensor_that_needs_gradients_has_values():
     variable = keras.Variable(np.ones((2,)))
     np.testing.assert_array_equal(concrete(variable.value), [1, 1])
+
+
+def test_a_placeholder_has_no_values():
+    assert concrete(keras.KerasTensor((2,))) is None
+    with keras.SymbolicScope():  # in which Keras builds, with real tensors where a backend has no others
+        assert concrete(ops.ones((2,))) is None
+
+
+@pytest.mark.once
+def test_a_ragged_tensor_is_refused_with_the_way_out():
+    import tensorflow as tf
+
+    with pytest.raises(ValueError, match=r"`x` must be dense.*`to_tensor\(\)`. Received: x as a RaggedTensor"):
+        check_tensor("x", tf.ragged.constant([[1], [2, 3]]))

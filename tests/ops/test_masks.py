@@ -87,7 +87,7 @@ def test_padding_becomes_zero_whatever_it_held():
     assert masks.zero_padding(untouched, None) is untouched
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8"])
+@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8", "float32", "bfloat16"])
 def test_check_hands_booleans_back(dtype):
     mask = masks.check("mask", ops.convert_to_tensor([[1, 0, 1]], dtype=dtype), (1, 3))
     assert keras.backend.standardize_dtype(mask.dtype) == "bool"
@@ -95,14 +95,21 @@ def test_check_hands_booleans_back(dtype):
     assert masks.check("mask", None, (1, 3)) is None
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("symbolic", [False, True])
-def test_check_refuses_floats_and_says_where_they_belong(dtype, symbolic):
-    mask = symbol(1, 3, dtype=dtype) if symbolic else ops.zeros((1, 3), dtype=dtype)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(("value", "said"), [(-100.0, "-100.0"), (0.5, "0.5"), (-1.0, "-1.0"), (np.nan, "nan")])
+def test_check_refuses_other_floats_and_says_where_they_belong(dtype, value, said):
+    mask = ops.cast(ops.convert_to_tensor([[0.0, 1.0, value]]), dtype)
     with pytest.raises(
-        ValueError, match=rf"`here` must be boolean.* `attention_bias`. Received: here of dtype {dtype}"
+        ValueError,
+        match=rf"`here` must be boolean.* `attention_bias`. Received: here of dtype {dtype} that holds {said}.",
     ):
         masks.check("here", mask, (1, 3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bool"])
+def test_a_placeholder_of_any_dtype_stands_for_a_mask(dtype):
+    mask = masks.check("here", symbol(1, 3, dtype=dtype), (1, 3))
+    assert (mask.shape, mask.dtype) == ((1, 3), "bool")
 
 
 @pytest.mark.parametrize(

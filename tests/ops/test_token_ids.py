@@ -20,21 +20,47 @@ def test_integers_in_range_pass(dtype):
     token_ids.check("ids", ids([0, 4, 2], dtype=dtype)[0], 5, rank=1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bool"])
 @pytest.mark.parametrize("symbolic", [False, True])
-def test_other_dtypes_are_refused(dtype, symbolic):
-    tensor = keras.KerasTensor((1, 2), dtype) if symbolic else ops.cast(ids([0, 1]), dtype)
+def test_booleans_are_refused(symbolic):
+    tensor = keras.KerasTensor((1, 2), "bool") if symbolic else ops.cast(ids([0, 1]), "bool")
     with pytest.raises(
-        ValueError, match=rf"`ids` must hold integer token ids.*dtype='int32'. Received: ids of dtype {dtype}"
+        ValueError, match="`ids` must hold integer token ids.*dtype='int32'. Received: ids of dtype bool"
     ):
         token_ids.check("ids", tensor, 5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_whole_numbers_in_floats_are_cast(dtype):
+    found = token_ids.check("ids", ids([0, 4, 2], dtype=dtype), 5)
+    assert keras.backend.standardize_dtype(found.dtype) == "int32"
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), [[0, 4, 2]])
+    with pytest.raises(ValueError, match="Received: ids from -1 to 5 with vocabulary_size=5"):
+        token_ids.check("ids", ids([-1, 5], dtype=dtype), 5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("value", [0.5, -1.5, np.nan, np.inf, -np.inf])
+def test_other_floats_are_refused_and_shown(dtype, value):
+    with pytest.raises(
+        ValueError, match=f"`ids` must hold integer token ids. Received: {value} in ids of dtype {dtype}"
+    ):
+        token_ids.check("ids", ids([1, value], dtype=dtype), 5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(token_ids.as_integers(ids([1, value], dtype=dtype))), [[1, -1]])
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("bfloat16", 257), ("float16", 2049), ("float32", 2**24 + 1)])
+def test_a_dtype_that_rounds_ids_is_refused(dtype, size):
+    token_ids.check("ids", ids([size - 1], dtype=dtype), size)
+    with pytest.raises(ValueError, match=f"{dtype} rounds those above {size - 1};.*dtype='int32'. .*below {size + 1}"):
+        token_ids.check("ids", ids([0], dtype=dtype), size + 1)
+    assert token_ids.check("ids", keras.KerasTensor((1, 1), dtype), size + 1).dtype == "int32"
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1, 2, 3)])
 def test_another_rank_is_refused(shape):
     spelled = str(shape).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ValueError, match=rf"`ids` must have 2 axes. Received: ids of shape {spelled}"):
-        token_ids.check("ids", ops.zeros(shape, dtype="int32"), 5)
+        token_ids.check("ids", ops.zeros(shape, dtype="int32"), 5, rank=2)
 
 
 @pytest.mark.parametrize(("row", "low", "high"), [([0, 5], 0, 5), ([-1, 2], -1, 2), ([2**31 - 1, 1], 1, 2**31 - 1)])
