@@ -21,6 +21,8 @@ from ..layers import (
     TransformerEncoder,
     arguments,
 )
+from ..layers.dense import Dense
+from ..layers.normalization import LayerNormalization
 
 # Base and large: Devlin et al. 2019, section 3; tiny to medium: Turc et al. 2019, "Well-Read Students Learn Better".
 _UNCASED = {"vocabulary_size": 30522, "sequence_length": 512}
@@ -110,7 +112,7 @@ def BERT(
     )
     segment_embedding = SegmentEmbedding(num_segments, hidden_dim, initializer, name="segment_embedding")
     x = keras.layers.Add(name="embeddings")([embedding(ids), segment_embedding(segments)])
-    x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
+    x = LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
     x = Dropout(dropout, name="embedding_dropout")(x)
     for index in range(num_layers):
         block = TransformerEncoder(
@@ -181,7 +183,7 @@ def bert_pretrainer(
 
     x = GatherPositions(name="masked_positions")(sequence, inputs["mask_positions"])  # (B, M, D)
     x = _dense(hidden_dim, "masked_lm_transform", activation)(x)
-    x = keras.layers.LayerNormalization(epsilon=epsilon, name="masked_lm_norm")(x)
+    x = LayerNormalization(epsilon=epsilon, name="masked_lm_norm")(x)
     outputs = {"masked_lm": TiedLogits(embedding, use_bias=True, name="masked_lm")(x)}
     if next_sentence:
         outputs["next_sentence"] = _dense(2, "next_sentence")(encoded["pooled_output"])
@@ -245,7 +247,7 @@ def _initializer():
 
 
 def _dense(units, name, activation=None):
-    return keras.layers.Dense(units, activation=activation, kernel_initializer=_initializer(), name=name)
+    return Dense(units, activation=activation, kernel_initializer=_initializer(), name=name)
 
 
 def _check_encoder(encoder, needs_pooler):

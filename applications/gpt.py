@@ -16,6 +16,7 @@ from ..layers import (
     TokenAndPositionEmbedding,
     TransformerDecoder,
 )
+from ..layers.normalization import LayerNormalization
 from ..ops.activations import gelu_tanh
 
 # Radford et al. 2019, table 2; the vocabulary and the sequence length are those of the released models.
@@ -116,6 +117,6 @@ def GPT(
             recompute=recompute,
             name=f"decoder_{index}",
         )(x)  # (B, T, D)
-    x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
+    x = LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
     logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
     return keras.Model(ids, logits, name=name)

@@ -17,6 +17,7 @@ from ..layers import (
     WindowAttention,
     arguments,
 )
+from ..layers.normalization import LayerNormalization
 from .images import check_head, image_input, rising_rates
 
 # Liu et al. 2021, section 3.3; "base_384" is fine-tuned at 384 x 384 with larger windows.
@@ -122,7 +123,7 @@ def Swin(
         kernel_initializer="glorot_uniform",
         name="patch_embedding",
     )(x)  # (B, Y', X', D)
-    x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
+    x = LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
     x = Dropout(dropout, name="embedding_dropout")(x)
     for stage, (depth, heads) in enumerate(zip(num_layers, num_heads, strict=True)):
         if stage:
@@ -151,7 +152,7 @@ def Swin(
                 recompute=recompute,
                 name=f"stage_{stage}_block_{index}",
             )(x)
-    x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)
+    x = LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)
     if include_top or pooling == "avg":
         x = MaskedMeanPooling(name="pooling")(x)  # (B, D)
     if include_top:

@@ -7,6 +7,7 @@ positions is mapped to one logit a class. Id 0 is padding.
 import keras
 
 from ..layers import Dropout, MaskedMeanPooling, TokenAndPositionEmbedding, TransformerEncoder
+from ..layers.normalization import LayerNormalization
 
 TEXT_CLASSIFIER_SIZES = {
     "tiny": {"hidden_dim": 32, "num_layers": 1, "num_heads": 2, "intermediate_dim": 32},
@@ -76,7 +77,7 @@ def TextClassifier(
             name=f"encoder_{index}",
         )
         x = block(x, mask=mask)  # (B, T, D)
-    x = keras.layers.LayerNormalization(epsilon=1e-5, name="final_norm")(x)
+    x = LayerNormalization(epsilon=1e-5, name="final_norm")(x)
     x = MaskedMeanPooling(name="pooling")(x, mask=mask)  # (B, D)
     x = Dropout(dropout, name="pooled_dropout")(x)
     logits = keras.layers.Dense(num_classes, name="logits")(x)

@@ -29,6 +29,7 @@ from ..layers import (
     TransformerEncoder,
     arguments,
 )
+from ..layers.normalization import LayerNormalization
 
 # Vaswani et al. 2017, table 3, with the shared vocabulary of about 37,000 tokens of section 5.1.
 TRANSLATOR_SIZES = {
@@ -176,13 +177,11 @@ def Translator(
         else:
             x = SinusoidalPositionEncoding(interleaved=positions == "sinusoidal", name="positions")(x)
         if embedding_norm:
-            x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
+            x = LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
         return Dropout(dropout, name="embedding_dropout")(x)
 
     def end(x):
-        return (
-            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x) if normalize_first else x
-        )
+        return LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x) if normalize_first else x
 
     embedded, mask = _vectors(hidden_dim, "embedded"), _mask("mask")
     x = begin(embedded)  # (B, S, D)

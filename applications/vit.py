@@ -17,6 +17,7 @@ from ..layers import (
     TransformerEncoder,
     arguments,
 )
+from ..layers.normalization import LayerNormalization
 from .images import check_head, image_input, rising_rates
 
 # Base to huge: Dosovitskiy et al. 2021, table 1; tiny and small: Touvron et al. 2021, table 1.
@@ -157,7 +158,7 @@ def ViT(
             recompute=recompute,
             name=f"encoder_{index}",
         )(x)
-    x = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)
+    x = LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)
     if include_top:
         x, tokens = _head("logits", num_classes)(x[:, 0]), x
         if distillation_head:

@@ -5,6 +5,7 @@ import operator
 
 import keras
 
+from ..ops import sizes
 from ..ops.concrete import check_tensor
 
 
@@ -169,8 +170,7 @@ def check_inputs(name, inputs, hidden_dim, rank=None, least=2):
 def check_same_batch(name, tensor, other_name, other, kept=2):
     """Raises `ValueError` if the axes of a tensor before its last `kept` are known to differ from those of (..., T, D)."""
     batch, other_batch = tensor.shape[:-kept], other.shape[:-2]
-    known = [pair for pair in zip(batch, other_batch, strict=False) if all(isinstance(size, int) for size in pair)]
-    if len(batch) != len(other_batch) or any(size != other_size for size, other_size in known):
+    if len(batch) != len(other_batch) or any(map(sizes.differ, batch, other_batch)):
         raise ValueError(
             f"`{name}` and `{other_name}` must have the same batch axes. Received: {name} of shape {tuple(tensor.shape)}, "
             f"{other_name} of shape {tuple(other.shape)}."

@@ -51,7 +51,8 @@ class ClassToken(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        self.hidden_dim = _width(input_shape)
+        _check_rank(input_shape)
+        self.hidden_dim = arguments.hidden_size("inputs", input_shape)
         shape = (self.num_tokens, self.hidden_dim)
         self.token = self.add_weight(shape, sublayers.fresh_initializer(self.initializer), name="token")
         self.position = None
@@ -72,7 +73,7 @@ class ClassToken(keras.layers.Layer):
 
     def _read(self, inputs, mask):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
-        _width(inputs.shape)
+        _check_rank(inputs.shape)
         return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
@@ -99,7 +100,6 @@ class ClassToken(keras.layers.Layer):
         return config
 
 
-def _width(shape):
+def _check_rank(shape):
     if len(shape) not in (3, 4):
         raise ValueError(f"`inputs` must have 3 or 4 axes. Received: inputs of shape {tuple(shape)}.")
-    return arguments.hidden_size("inputs", shape)

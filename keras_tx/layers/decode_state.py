@@ -8,7 +8,7 @@ import inspect
 
 import keras
 
-from ..ops import token_ids
+from ..ops import sizes, token_ids
 from ..ops.kv_cache import KVCache
 from . import arguments
 
@@ -44,7 +44,7 @@ def check_keys(cache, inputs, num_heads, key_dim):
     check_rank("inputs", inputs)
     (rows, _, size), batch = cache.keys.shape, cache.mask.shape[0]
     expected = None if batch is None else batch * num_heads
-    if _differ(batch, inputs.shape[0]) or _differ(rows, expected) or size != key_dim:
+    if sizes.differ(batch, inputs.shape[0]) or sizes.differ(rows, expected) or size != key_dim:
         raise ValueError(
             "`cache` must come from this layer's `init_cache` for the same batch size. Received: cache with keys of shape "
             f"{tuple(cache.keys.shape)} for inputs of shape {tuple(inputs.shape)} and {num_heads} heads of size {key_dim}."
@@ -75,16 +75,12 @@ def check_count(cache, inputs):
     """Returns the cache as integers; raises `ValueError` unless it counts tokens for each row of the inputs: (B,)."""
     token_ids.check_whole("cache", cache, what="counts")
     dtype, shape = keras.backend.standardize_dtype(cache.dtype), tuple(cache.shape)
-    if len(shape) != 1 or _differ(shape[0], inputs.shape[0]):
+    if len(shape) != 1 or sizes.differ(shape[0], inputs.shape[0]):
         raise ValueError(
             "`cache` must be the count of tokens from `init_cache` for the same batch size, integers of shape "
             f"({inputs.shape[0]},). Received: cache of shape {shape} and dtype {dtype}."
         )
     return token_ids.as_integers(cache)
-
-
-def _differ(size, other):
-    return size is not None and other is not None and size != other
 
 
 def with_extras(outputs, return_attention_scores, scores, cache, new_cache):

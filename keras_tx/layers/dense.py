@@ -4,7 +4,7 @@ graphs with many.
 
 import keras
 
-from ..ops import flat_products, row_products
+from ..ops import activations, flat_products, row_products
 
 
 class _Product:
@@ -17,7 +17,7 @@ class _Product:
             outputs = flat_products.product(inputs, self.kernel, self.bias, self._contracted)
         else:
             return super().call(inputs, training=training)
-        return outputs if self.activation is None else self.activation(outputs)
+        return outputs if self.activation is None else activations.fusible(self.activation)(outputs)
 
     def quantize(self, mode=None, type_check=True, config=None):
         super().quantize(mode, type_check=False, config=config)  # Keras quantizes no subclass unless told to

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import attention, masks
+from ..ops import attention, masks, sizes
 from ..ops.kv_cache import KVCache, fold_heads
 from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
@@ -180,7 +180,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
     def _read_context(self, context, context_mask):
         self._check_context(context)
         context_mask = masks.given_or_implicit(context_mask, context)
-        if context_mask is None and context.shape[-2] == 0:
+        if context_mask is None and sizes.known(context.shape[-2]) == 0:
             context_mask = ops.ones(ops.shape(context)[:-1], dtype="bool")  # a mask of no keys says that there are none
         return masks.over_positions(context, context_mask, "context_mask")
 
@@ -197,7 +197,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         if context is not None:
             decode_state.check_rank("context", context)
         key, value, context_mask = self._keys_and_values(context, context_mask)
-        if isinstance(batch_size, int) and context.shape[0] not in (None, batch_size):
+        if sizes.differ(batch_size, context.shape[0]):
             raise ValueError(
                 f"`batch_size` must be that of `context`. Received: batch_size={batch_size}, context of shape "
                 f"{tuple(context.shape)}."

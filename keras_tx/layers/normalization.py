@@ -1,7 +1,9 @@
-"""Keras' layer normalization, in the form that takes TensorFlow's graphs the fewest passes."""
+"""Keras' layer normalization, in the form that takes TensorFlow's graphs the fewest passes, and that torch exports to ONNX."""
 
 import keras
 from keras import ops
+
+from ..ops import sizes
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -9,7 +11,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` over the last axis. Its statistics run in float32 or wider."""
 
     def call(self, inputs):
-        if keras.backend.backend() != "tensorflow" or self.rms_scaling:
+        # torch's own takes no size that is known only when a traced program runs, and ONNX none that is not a constant.
+        is_known = keras.backend.backend() != "tensorflow" and sizes.known(inputs.shape[-1]) is not None
+        if is_known or self.rms_scaling:
             return super().call(inputs)
         # Centred once: the variance and the outputs share it, and the gradient has fewer terms.
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import masks, sizes_when_run, windows
+from ..ops import masks, sizes, sizes_when_run, windows
 from . import arguments, sublayers
 from .composite import Composite
 from .dense import Dense
@@ -129,20 +129,20 @@ class PatchEmbedding(Composite, keras.layers.Layer):
                 f"of dtype {dtype}."
             )
         arguments.check_inputs("inputs", inputs, self.num_channels, rank=4)
-        for count, _, _, message in self._rules(shape[1:3]):
+        for count, _, _, message in self._rules(map(sizes.known, shape[1:3])):
             if count:
                 raise ValueError(f"{message} {shape}.")
         return masks.over_positions(inputs, mask)
 
-    def _rules(self, sizes):
+    def _rules(self, extent):
         """Yields for each size that is not `None` how much breaks a rule, the names of both and the message."""
         least_sizes = self.min_grid_size or (1, 1)
-        for axis, size, patch, least in zip(("rows", "columns"), sizes, self.patch_size, least_sizes, strict=True):
+        for axis, size, patch, least in zip(("rows", "columns"), extent, self.patch_size, least_sizes, strict=True):
             if size is None:
                 continue
             missing = patch * least - size
             yield (
-                max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0),
+                ops.maximum(missing, 0) if sizes.known(missing) is None else max(missing, 0),
                 f"{axis}_missing",
                 "image_must_have_the_least_size",
                 f"An image must have at least {patch * least} {axis} of pixels ({least} patches of {patch}). Received: inputs "
@@ -159,10 +159,12 @@ class PatchEmbedding(Composite, keras.layers.Layer):
 
     def _check_when_run(self, inputs):
         """Returns the inputs; where a size is known only when a graph runs, so that nothing can be computed of a wrong one."""
-        if None not in inputs.shape[1:3]:
-            return inputs
-        unknown = [size if known is None else None for known, size in zip(inputs.shape, ops.shape(inputs), strict=True)]
-        return sizes_when_run.require_none(inputs, list(self._rules(unknown[1:3])))
+        unknown = [
+            ops.convert_to_tensor(size, dtype="int32") if sizes.known(size) is None else None
+            for size in ops.shape(inputs)[1:3]
+        ]
+        rules = list(self._rules(unknown))
+        return sizes_when_run.require_none(inputs, rules) if rules else inputs
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the outputs carry theirs already

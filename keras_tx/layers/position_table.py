@@ -1,6 +1,9 @@
 """The vectors that a table of positions has for the places of a sequence: counted, given, or after those in a cache."""
 
-from ..ops import positions, token_ids
+from keras import ops
+
+from ..ops import positions, sizes, token_ids
+from ..ops.concrete import is_placeholder
 
 
 def vectors(table, size, length, given=None, mask=None, cache=None, offset=0):
@@ -22,9 +25,14 @@ def vectors(table, size, length, given=None, mask=None, cache=None, offset=0):
         A float tensor (T, D), or (..., T, D) where positions are given or follow those in a cache.
     """
     if given is not None:
-        token_ids.check("positions", given, size, len(given.shape), "sequence_length", "positions")
+        given = token_ids.check("positions", given, size, len(given.shape), "sequence_length", "positions")
     elif cache is None:
-        return table(token_ids.counted("inputs", length, size) + offset)
+        length = token_ids.check_length("inputs", length, size)
+        if not is_placeholder(length) and (sizes.known(length) is not None or ops.is_tensor(length)):
+            # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
+            return table(positions.counted(length)[:size] + offset)
+        # Symbols of JAX and torch cannot be cut, and Keras builds with a size of its own in place of any.
+        given = positions.counted(length)
     else:
         if mask is None:
             length = token_ids.check_length("inputs", length, size)

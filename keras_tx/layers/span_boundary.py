@@ -8,6 +8,7 @@ from ..ops import token_ids
 from . import arguments, gather_positions, sublayers
 from .composite import Composite
 from .dense import Dense
+from .normalization import LayerNormalization
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -81,7 +82,7 @@ class SpanBoundary(Composite, keras.layers.Layer):
             )
             self.dense_layers = [self._dense(name) for name in ("boundary", "transform")]
             self.norms = [
-                keras.layers.LayerNormalization(epsilon=self.layer_norm_epsilon, name=name, dtype=self.dtype_policy)
+                LayerNormalization(epsilon=self.layer_norm_epsilon, name=name, dtype=self.dtype_policy)
                 for name in ("boundary_norm", "transform_norm")
             ]
         shape = (inputs_shape[0], None, self.hidden_dim)

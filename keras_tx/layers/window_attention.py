@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import masks, windows
+from ..ops import masks, sizes, windows
 from . import arguments, sublayers
 from .composite import Composite
 from .multi_head_self_attention import MultiHeadSelfAttention
@@ -132,6 +132,10 @@ class WindowAttention(Composite, keras.layers.Layer):
 
     def _shift(self, rows, columns):
         """The shift along each axis, none along one that a window covers."""
+        if not any(self.shift_size):
+            return self.shift_size
+        if None in (sizes.known(rows), sizes.known(columns)):
+            rows, columns = (ops.convert_to_tensor(size, dtype="int32") for size in (rows, columns))
         beyond = [size > part for size, part in zip((rows, columns), self.window_size, strict=True)]
         if not self.mask_padding:
             both = beyond[0] & beyond[1]
@@ -153,7 +157,7 @@ class WindowAttention(Composite, keras.layers.Layer):
 
     def _pairs(self, batch, rows, columns, shift):
         """(B W, T, T): which places of a window are neighbours; `None` if all are."""
-        if all(isinstance(step, int) and step == 0 for step in shift):
+        if all(sizes.known(step) == 0 for step in shift):
             return None
         near = ops.convert_to_tensor(windows.neighbours(rows, columns, self.window_size, shift), dtype="bool")
         return ops.tile(near, (batch, 1, 1))

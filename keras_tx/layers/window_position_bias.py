@@ -65,9 +65,9 @@ class WindowPositionBias(keras.layers.Layer):
         index = windows.relative_index(query_positions, key_positions, self.window_size)
         # In a compiled function nothing can be raised: a place outside has no bias.
         queries, keys = (self._in_window(places) for places in (query_positions, key_positions))
-        inside = ops.logical_and(queries[..., :, None], keys[..., None, :])  # (..., T, S)
+        inside = ops.logical_and(ops.expand_dims(queries, -1), ops.expand_dims(keys, -2))  # (..., T, S)
         bias = ops.take(self.bias_table, ops.where(inside, index, ops.zeros_like(index)), axis=0)  # (..., T, S, N)
-        bias = ops.where(inside[..., None], bias, ops.zeros((), dtype=bias.dtype))
+        bias = ops.where(ops.expand_dims(inside, -1), bias, ops.zeros((), dtype=bias.dtype))
         return ops.moveaxis(ops.cast(bias, self.compute_dtype), -1, -3)
 
     def _in_window(self, places):

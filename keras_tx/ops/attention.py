@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from . import fused_attention
+from . import fused_attention, sizes
 from .blockwise_attention import LOWEST, blockwise_attention
 from .kv_cache import fold_heads
 from .pair_mask import PairMask
@@ -104,8 +104,8 @@ def scores_spec(inputs, num_heads, num_keys, dtype):
 
 
 def _is_long(query, key):
-    length, num_keys = query.shape[1], key.shape[1]
-    return None not in (length, num_keys) and query.shape[0] != 0 and length * num_keys >= LONG
+    length, num_keys = sizes.known(query.shape[1]), sizes.known(key.shape[1])
+    return None not in (length, num_keys) and sizes.known(query.shape[0]) != 0 and length * num_keys >= LONG
 
 
 def _four_axes(pairs):
@@ -114,4 +114,10 @@ def _four_axes(pairs):
 
 def _softmax(scores):
     # Keras warns of a softmax over one entry, which is what the first token of a sequence has. NaN must stay NaN.
-    return ops.exp(scores - scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
+    num_keys = sizes.known(scores.shape[-1])
+    if num_keys == 1:
+        return ops.exp(scores - scores)
+    if num_keys is None and keras.backend.backend() == "torch":  # Keras would warn of a sample of one entry too
+        weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+        return weights / ops.sum(weights, axis=-1, keepdims=True)
+    return ops.softmax(scores, axis=-1)

@@ -9,6 +9,7 @@ The weights of one block at a time are held: the softmax runs along with its max
 import keras
 from keras import ops
 
+from . import sizes
 from .custom_gradient import custom_gradient
 from .pair_mask import PairMask
 from .random_bits import Draw
@@ -83,7 +84,9 @@ class _Blocks:
             "query": ops.reshape(x, (self.row_blocks, *self.folded, self.size)),
             "key": self._cut_keys(key),
             "value": self._cut_keys(value),
-            "keys": None if keys is None else _pad(keys, 1, self.columns * self.column_blocks)[:, None, None, None],
+            "keys": None
+            if keys is None
+            else ops.expand_dims(_pad(keys, 1, self.columns * self.column_blocks), (1, 2, 3)),
             "pairs": None if mask.pairs is None else self._pad_pairs(mask.pairs),
             "bias": None if bias is None else self._pad_pairs(ops.cast(bias, self.wide)),
             "offset": ops.convert_to_tensor(mask.offset, dtype="int32") if mask.causal else None,
@@ -100,17 +103,17 @@ class _Blocks:
     def _pad_pairs(self, x):
         """(b, n, t, s) -> (b, M or 1, G or 1, t, s), with T and S filled up; sizes of 1 stay."""
         b, n, t, s = ops.shape(x)
-        heads = (self.key_heads, self.groups) if x.shape[1] != 1 else (1, 1)
+        heads = (self.key_heads, self.groups) if sizes.known(x.shape[1]) != 1 else (1, 1)
         x = ops.reshape(x, (b, *heads, t, s))
-        x = x if x.shape[3] == 1 else _pad(x, 3, self.rows * self.row_blocks)
-        return x if x.shape[4] == 1 else _pad(x, 4, self.columns * self.column_blocks)
+        x = x if sizes.known(x.shape[3]) == 1 else _pad(x, 3, self.rows * self.row_blocks)
+        return x if sizes.known(x.shape[4]) == 1 else _pad(x, 4, self.columns * self.column_blocks)
 
     def place(self, pairs, i, j):
         """Where block (i, j) lies in pairs (b, m, g, t, s): the start and the size on each axis."""
         zero = ops.zeros((), dtype="int32")
         start, size = [zero, zero, zero], list(ops.shape(pairs)[:3])
         for axis, step, number in ((3, self.rows, i), (4, self.columns, j)):
-            one = pairs.shape[axis] == 1
+            one = sizes.known(pairs.shape[axis]) == 1
             start.append(zero if one else number * step)
             size.append(1 if one else step)
         return ops.stack(start), size
@@ -276,5 +279,6 @@ def _add(x, i, block):
 
 def _sum_like(x, other):
     """Sums x over the axes on which `other` has size 1."""
-    axes = tuple(axis for axis in range(len(x.shape)) if other.shape[axis] == 1 and x.shape[axis] != 1)
+    pairs = zip(x.shape, other.shape, strict=True)
+    axes = tuple(axis for axis, pair in enumerate(pairs) if sizes.known(pair[1]) == 1 != sizes.known(pair[0]))
     return ops.sum(x, axis=axes, keepdims=True) if axes else x

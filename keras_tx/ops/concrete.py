@@ -41,7 +41,8 @@ def concrete(tensor):
 
         if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
             return None
-        if torch.compiler.is_compiling():
+        # A sample that is traced stands for other values.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return None
     return keras.ops.convert_to_numpy(tensor)
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from . import sizes
 from .blockwise_attention import LOWEST
 
 _HALF_FLOATS = ("float16", "bfloat16")
@@ -16,7 +17,7 @@ def supports(query, value, mask, bias, draw):
     """
     if bias is not None or draw is not None or mask.pairs is not None:
         return False
-    if mask.causal and (query.shape[1] != value.shape[1] or not (isinstance(mask.offset, int) and mask.offset == 0)):
+    if mask.causal and (sizes.differ(query.shape[1], value.shape[1]) or sizes.known(mask.offset) != 0):
         return False
     name = keras.backend.backend()
     if name == "torch":
@@ -44,7 +45,7 @@ def fused_attention(query, key, value, mask):
 
     bad = ops.logical_not(good)  # (B, S, M, 1)
     if mask.keys is not None:
-        bad = bad & mask.keys[..., None, None]
+        bad = bad & ops.expand_dims(mask.keys, (2, 3))
     if mask.causal:
         seen = ops.cumsum(ops.cast(bad, "int32"), axis=1) > 0
     else:
@@ -53,7 +54,11 @@ def fused_attention(query, key, value, mask):
     seen = seen | ops.logical_not(ops.all(ops.isfinite(query), axis=-1, keepdims=True))
     context = ops.where(seen, ops.cast(float("nan"), context.dtype), context)
     found = mask.queries_with_keys(query.shape[1], key.shape[1])
-    return context if found is None else ops.where(found[..., None, None], context, ops.zeros((), dtype=context.dtype))
+    return (
+        context
+        if found is None
+        else ops.where(ops.expand_dims(found, (2, 3)), context, ops.zeros((), dtype=context.dtype))
+    )
 
 
 def _torch(query, key, value, mask):

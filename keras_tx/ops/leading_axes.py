@@ -7,6 +7,8 @@ import math
 
 from keras import ops
 
+from . import sizes
+
 
 class LeadingAxes:
     """The axes of a tensor (..., T, D) before the last two, which are all batch."""
@@ -30,8 +32,9 @@ class LeadingAxes:
         if self.sizes is None or x is None or len(x.shape) != self.count + kept:
             return x
         own, rest = tuple(x.shape[: self.count]), tuple(ops.shape(x)[self.count :])
-        # A size that is no number may be any, and so may 1: one that broadcasts, or a free one while a graph is exported.
-        if not all(isinstance(size, int) and 1 != size == other for size, other in zip(own, self.known, strict=True)):
+        # A size that is not known may be any, and one of 1 broadcasts.
+        pairs = [(sizes.known(size), sizes.known(other)) for size, other in zip(own, self.known, strict=True)]
+        if not all(size is not None and 1 != size == other for size, other in pairs):
             x = ops.broadcast_to(x, (*self.sizes, *rest))
         return ops.reshape(x, (math.prod(self.sizes), *rest))
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 
+from . import sizes
 from .concrete import check_tensor
 from .mask_values import as_booleans
 
@@ -150,8 +151,8 @@ def as_pairs(attention_mask, rank=3):
     if attention_mask is None or len(attention_mask.shape) == rank + 1:
         return attention_mask
     if len(attention_mask.shape) == rank:
-        return attention_mask[..., None, :, :]
-    return attention_mask[None, None]
+        return ops.expand_dims(attention_mask, -3)
+    return ops.expand_dims(attention_mask, (0, 1))
 
 
 def _whole(mask, inputs):
@@ -160,7 +161,8 @@ def _whole(mask, inputs):
         return mask
     pairs = list(zip(mask.shape, inputs.shape, strict=False))
     # A batch of a size that is known only when run is taken to be that of the inputs.
-    if all(own == size if own is not None else axis == 0 for axis, (own, size) in enumerate(pairs)):
+    known = [(sizes.known(own), sizes.known(size)) for own, size in pairs]
+    if all(own == size if own is not None else axis == 0 for axis, (own, size) in enumerate(known)):
         return mask
     return ops.broadcast_to(mask, ops.shape(inputs)[:-1])
 
@@ -168,7 +170,7 @@ def _whole(mask, inputs):
 def _fits(shape, allowed):
     if len(shape) != len(allowed):
         return False
-    return all(a is None or b is None or a == b or a == 1 for a, b in zip(shape, allowed, strict=True))
+    return all(sizes.known(a) == 1 or not sizes.differ(a, b) for a, b in zip(shape, allowed, strict=True))
 
 
 def _spell(shape):
@@ -215,9 +217,9 @@ def pairs(query_mask=None, key_mask=None, attention_mask=None):
         A boolean tensor that broadcasts to (B, N, T, S), or `None`.
     """
     if query_mask is not None:
-        query_mask = query_mask[:, None, :, None]
+        query_mask = ops.expand_dims(query_mask, (1, 3))
     if key_mask is not None:
-        key_mask = key_mask[:, None, None, :]
+        key_mask = ops.expand_dims(key_mask, (1, 2))
     return combine(query_mask, key_mask, attention_mask)
 
 
@@ -238,7 +240,7 @@ def zero_padding(inputs, mask):
     """
     if mask is None:
         return inputs
-    return ops.where(mask[..., None], inputs, ops.zeros((), dtype=inputs.dtype))
+    return ops.where(ops.expand_dims(mask, -1), inputs, ops.zeros((), dtype=inputs.dtype))
 
 
 def attach(outputs, mask):

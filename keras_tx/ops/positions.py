@@ -5,6 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
+from . import sizes
 from .leading_axes import LeadingAxes
 
 
@@ -30,7 +31,7 @@ def counted(length, mask=None, start=None):
 
 def numbers(size):
     """Returns 0 .. size - 1 as int32: a numpy array where the size is known, so that what is made of it is a constant."""
-    return np.arange(size, dtype="int32") if isinstance(size, int) else ops.arange(size, dtype="int32")
+    return ops.arange(size, dtype="int32") if sizes.known(size) is None else np.arange(size, dtype="int32")
 
 
 def frequencies(dim, max_wavelength=10_000.0):
@@ -117,11 +118,11 @@ def gather(inputs, positions):
 
 def _gather(inputs, positions):
     batch, length, width = ops.shape(inputs)
-    if 0 in inputs.shape[:2]:  # JAX takes nothing from nothing, not even nothing
+    if 0 in map(sizes.known, inputs.shape[:2]):  # JAX takes nothing from nothing, not even nothing
         return ops.zeros((batch, ops.shape(positions)[1], width), dtype=inputs.dtype)
     known = ops.logical_and(positions >= 0, positions < length)
     starts = ops.arange(batch, dtype="int32")[:, None] * length
     places = starts + ops.where(known, ops.cast(positions, "int32"), ops.zeros((), dtype="int32"))
     # One take from all rows laid end to end: a batched one costs XLA a gather of single rows.
     found = ops.take(ops.reshape(inputs, (batch * length, width)), places, axis=0)
-    return ops.where(known[..., None], found, ops.zeros((), dtype=inputs.dtype))
+    return ops.where(ops.expand_dims(known, -1), found, ops.zeros((), dtype=inputs.dtype))

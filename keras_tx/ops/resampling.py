@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from . import sizes
+
 
 def resample(table, rows, columns):
     """Gives a grid of vectors another size by cubic convolution, rows and columns apart.
@@ -21,9 +23,9 @@ def resample(table, rows, columns):
     Reference:
         Keys 1981, "Cubic Convolution Interpolation for Digital Image Processing", with a = -0.75.
     """
-    if _known(rows) != table.shape[0]:
+    if sizes.known(rows) != table.shape[0]:
         table = ops.einsum("ay,yxd->axd", ops.cast(cubic_weights(rows, table.shape[0]), table.dtype), table)
-    if _known(columns) != table.shape[1]:
+    if sizes.known(columns) != table.shape[1]:
         table = ops.einsum("bx,axd->abd", ops.cast(cubic_weights(columns, table.shape[1]), table.dtype), table)
     return table
 
@@ -33,7 +35,7 @@ def cubic_weights(new, old):
 
     Where the sizes are equal it is the identity to the last bit. An unknown `new` may be a scalar tensor.
     """
-    if _known(new) is None:
+    if sizes.known(new) is None:
         index, floor, absolute, where, cast = ops.arange(new, dtype="float32"), ops.floor, ops.abs, ops.where, ops.cast
         ratio = old / ops.cast(new, "float32")
     else:
@@ -55,7 +57,3 @@ def _kernel(distance, where, a=-0.75):
     near = ((a + 2.0) * distance - (a + 3.0)) * distance * distance + 1.0
     far = ((a * distance - 5.0 * a) * distance + 8.0 * a) * distance - 4.0 * a
     return where(distance <= 1.0, near, where(distance < 2.0, far, 0.0 * distance))
-
-
-def _known(size):
-    return int(size) if isinstance(size, (int, np.integer)) else None

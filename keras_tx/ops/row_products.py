@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from . import sizes
+
 _PARTS = 4
 
 
@@ -15,9 +17,10 @@ def applies(x, contracted=1):
     product has a batch axis. It reads 8 GB of weights a second where the sum of four partial products reaches 20 and
     more (see `benchmarks/RESULTS.md`).
     """
+    if keras.backend.backend() != "tensorflow":
+        return False
     row, columns = x.shape[:-contracted], x.shape[-contracted:]
-    is_row = len(row) > 1 and all(size == 1 for size in row)
-    return keras.backend.backend() == "tensorflow" and is_row and math.prod(columns) % _PARTS == 0
+    return len(row) > 1 and all(size == 1 for size in row) and math.prod(columns) % _PARTS == 0
 
 
 def row_times_matrix(row, kernel, contracted=1):
@@ -44,6 +47,6 @@ def rows_times_table(rows, table):
     XLA would write a transposed table out at every step of a decoding loop; and of a single row it makes a loop on one
     thread, unless the table comes first.
     """
-    if rows.shape[0] == 1:
+    if sizes.known(rows.shape[0]) == 1:
         return ops.reshape(ops.einsum("vd,td->vt", table, rows), (1, table.shape[0]))
     return ops.einsum("td,vd->tv", rows, table)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from . import positions
+from . import sizes
 from .concrete import check_tensor, concrete, is_placeholder
 from .run_checks import when_run
 
@@ -92,7 +92,7 @@ def check_length(name, length, sequence_length):
     if sequence_length is None:
         return length
     message = f"`{name}` must not be longer than the position table. Received: length %s with sequence_length={sequence_length}."
-    if isinstance(length, int):
+    if sizes.known(length) is not None:
         if length > sequence_length and not is_placeholder(length):
             raise ValueError(message % length)
     elif keras.backend.backend() == "tensorflow":
@@ -103,17 +103,6 @@ def check_length(name, length, sequence_length):
             with tf.control_dependencies([] if said is None else [said]):
                 return tf.identity(length)
     return length
-
-
-def counted(name, length, sequence_length):
-    """Returns the positions 0 .. length - 1 of a table, int32 (T,), after `check_length`."""
-    where = positions.counted(check_length(name, length, sequence_length))
-    if sequence_length is None:
-        return where
-    if is_placeholder(length):  # Keras builds with a size of its own in place of any
-        return ops.minimum(where, sequence_length - 1)
-    # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
-    return where[:sequence_length]
 
 
 def check_positions(where, sequence_length, mask=None):
@@ -156,4 +145,4 @@ def look_up(embedding, ids, vocabulary_size, offset=0):
     known = ops.logical_and(ids >= 0, ids < vocabulary_size)
     places = ops.where(known, ids, ops.zeros_like(ids))
     rows = embedding(places + offset if offset else places)
-    return ops.where(known[..., None], rows, ops.zeros((), dtype=rows.dtype))
+    return ops.where(ops.expand_dims(known, -1), rows, ops.zeros((), dtype=rows.dtype))

@@ -7,6 +7,7 @@ the left, so that a window may hold two parts of the map that are no neighbours.
 import numpy as np
 from keras import ops
 
+from . import sizes
 from .positions import numbers
 
 
@@ -17,16 +18,26 @@ def filled(size, window):
 
 def divides(window, rows, columns):
     """Returns whether a window is known to divide a map, whose sizes are ints or scalar tensors."""
-    return all(isinstance(size, int) and size % part == 0 for size, part in zip((rows, columns), window, strict=True))
+    found = [sizes.known(size) for size in (rows, columns)]
+    return None not in found and all(size % part == 0 for size, part in zip(found, window, strict=True))
 
 
 def pad(x, window):
     """Fills a tensor (B, Y, X, ...) up with zeros (or False) to whole windows."""
-    rows, columns = ops.shape(x)[1:3]
-    below, right = filled(rows, window[0]) - rows, filled(columns, window[1]) - columns
-    if _is_zero(below) and _is_zero(right):
-        return x
-    return ops.pad(x, ((0, 0), (0, below), (0, right)) + ((0, 0),) * (len(x.shape) - 3))
+    missing = [filled(size, part) - size for size, part in zip(ops.shape(x)[1:3], window, strict=True)]
+    if None not in map(sizes.known, missing):
+        return (
+            ops.pad(x, ((0, 0), *((0, each) for each in missing), *((0, 0),) * (len(x.shape) - 3)))
+            if any(missing)
+            else x
+        )
+    for axis, part in enumerate(window, 1):
+        # As many as may be missing, and cut: not every backend pads by a size that is known only when the program runs.
+        if part > 1:
+            *before, size = ops.shape(x)[: axis + 1]
+            zeros = ops.zeros((*before, part - 1, *ops.shape(x)[axis + 1 :]), dtype=x.dtype)
+            x = _cut(ops.concatenate([x, zeros], axis=axis), axis, filled(size, part))
+    return x
 
 
 def partition(x, window, shift=(0, 0)):
@@ -56,9 +67,9 @@ def merge(x, window, shift, batch, rows, columns):
     x = ops.reshape(x, (batch, height // window[0], width // window[1], *window, *rest))
     x = ops.transpose(x, (0, 1, 3, 2, 4, *range(5, 5 + len(rest))))
     x = _roll(ops.reshape(x, (batch, height, width, *rest)), shift, 1)
-    if _is_zero(height - rows) and _is_zero(width - columns):
-        return x
-    return x[:, :rows, :columns]
+    for axis, size, whole in ((1, rows, height), (2, columns, width)):
+        x = x if sizes.known(whole - size) == 0 else _cut(x, axis, size)
+    return x
 
 
 def neighbours(rows, columns, window, shift):
@@ -77,9 +88,10 @@ def neighbours(rows, columns, window, shift):
         numbers(filled(size, part)) + step >= filled(size, part)
         for size, part, step in zip((rows, columns), window, shift, strict=True)
     ]
-    by_row = _in_windows(wrapped[0][:, None] & _true(columns, window[1])[None], window)  # (W, T)
-    by_column = _in_windows(_true(rows, window[0])[:, None] & wrapped[1][None], window)
-    return (by_row[:, :, None] == by_row[:, None]) & (by_column[:, :, None] == by_column[:, None])
+    by_row = _in_windows(_new_axis(wrapped[0], 1) & _new_axis(_true(columns, window[1]), 0), window)  # (W, T)
+    by_column = _in_windows(_new_axis(_true(rows, window[0]), 1) & _new_axis(wrapped[1], 0), window)
+    same_row = _new_axis(by_row, 2) == _new_axis(by_row, 1)
+    return same_row & (_new_axis(by_column, 2) == _new_axis(by_column, 1))
 
 
 def places(rows, columns, window, shift):
@@ -154,11 +166,21 @@ def _flat(cells):
     return cells.reshape(-1) if isinstance(cells, np.ndarray) else ops.reshape(cells, (-1,))
 
 
+def _new_axis(cells, axis):
+    # Not by indexing, which LiteRT has for numbers and not for booleans.
+    return np.expand_dims(cells, axis) if isinstance(cells, np.ndarray) else ops.expand_dims(cells, axis)
+
+
+def _cut(x, axis, size):
+    return x[(slice(None),) * axis + (slice(size),)]
+
+
 def _roll(x, shift, direction):
-    if all(_is_zero(step) for step in shift):
-        return x
-    return ops.roll(x, tuple(direction * step for step in shift), axis=(1, 2))
-
-
-def _is_zero(size):
-    return isinstance(size, (int, np.integer)) and size == 0
+    if None not in map(sizes.known, shift):
+        return ops.roll(x, tuple(direction * step for step in shift), axis=(1, 2)) if any(shift) else x
+    for axis, step in enumerate(
+        shift, 1
+    ):  # by gathering, as not every format of export rolls by what it knows when it runs
+        size = ops.shape(x)[axis]
+        x = ops.take(x, (ops.arange(size, dtype="int32") - direction * step) % size, axis=axis)
+    return x
