@@ -26,7 +26,7 @@ def export(model, format, folder, axes=None, sample=None):
     """Writes a functional model with every axis free that is `None` in it.
 
     Args:
-        model: functional `keras.Model`. It is called once here, as ONNX asks.
+        model: functional `keras.Model` that has been called, as ONNX asks.
         format: str, as `model.export` takes it.
         folder: where to write.
         axes: dict name of an input -> a name for each of its axes. Axes of one name have one size, which JAX and torch have to

@@ -27,7 +27,7 @@ class Case(NamedTuple):
     axes: dict | None = None
 
     def model(self):
-        """Returns the model with every weight away from its start, called once."""
+        """Returns the model with every weight away from its start."""
         keras.utils.set_random_seed(0)
         model = self.make()
         random = np.random.default_rng(3)

@@ -4,6 +4,7 @@ A map that the window does not divide is filled up with zeros below and to the r
 the left, so that a window may hold two parts of the map that are no neighbours.
 """
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -182,5 +183,13 @@ def _roll(x, shift, direction):
         shift, 1
     ):  # by gathering, as not every format of export rolls by what it knows when it runs
         size = ops.shape(x)[axis]
-        x = ops.take(x, (ops.arange(size, dtype="int32") - direction * step) % size, axis=axis)
+        x = _select(x, (ops.arange(size, dtype="int32") - direction * step) % size, axis)
     return x
+
+
+def _select(x, index, axis):
+    if keras.backend.backend() != "torch":
+        return ops.take(x, index, axis=axis)
+    import torch  # Keras' way there is by an operation that OpenVINO does not read
+
+    return torch.index_select(x, axis, index.long())
