@@ -2,6 +2,7 @@
 
 from keras_tx import layers
 
+from .contract_more_axes import MORE_AXES
 from .contract_rows import (
     CONTEXT,
     HEADS,
@@ -82,14 +83,6 @@ ROWS = [
         inputs=(X, PLACES),
         outputs=(CONTEXT, WIDTH),
         carries_mask=False,
-    ),
-    Row(
-        layers.GridPositionEncoding,
-        lambda **kw: layers.GridPositionEncoding((LENGTH, 3), **kw),
-        inputs=(MAP,),
-        outputs=MAP[1],
-        trainable=1,
-        carries_mask=None,
     ),
     Row(
         layers.LearnedPositionEncoding,
@@ -178,12 +171,6 @@ ROWS = [
         carries_mask=None,
     ),
     Row(
-        layers.RotaryEmbedding,
-        lambda **kw: layers.RotaryEmbedding(100.0, **kw),
-        carries_mask=None,
-        variant="no-heads",
-    ),
-    Row(
         layers.SegmentEmbedding,
         lambda **kw: layers.SegmentEmbedding(VOCABULARY, WIDTH, **kw),
         inputs=(IDS,),
@@ -225,15 +212,6 @@ ROWS = [
         inner=("token_embedding",),
     ),
     Row(
-        layers.TokenAndPositionEmbedding,
-        lambda **kw: layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, **kw),
-        inputs=(("int32", (LENGTH, CONTEXT)),),
-        outputs=(LENGTH, CONTEXT, WIDTH),
-        trainable=2,
-        carries_mask=None,
-        variant="more-axes",
-    ),
-    Row(
         layers.TransformerDecoder,
         lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, dropout=0.1, normalize_first=True, **kw),
         trainable=16,
@@ -250,16 +228,6 @@ ROWS = [
         inner=("attention/query", "cross_attention/key", "feed_forward/output_dense"),
         attentions=("attention", "cross_attention"),
         variant="context",
-    ),
-    Row(
-        layers.TransformerDecoder,
-        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, bias_initializer="normal", **kw),
-        inputs=(MAP, ("float32", (LENGTH, CONTEXT, WIDTH))),
-        outputs=MAP[1],
-        trainable=26,
-        carries_mask=None,
-        inner=("attention/query", "cross_attention/key"),
-        variant="more-axes",
     ),
     Row(
         layers.TransformerDecoder,
@@ -322,4 +290,5 @@ ROWS = [
         trainable=1,
         carries_mask=None,
     ),
+    *MORE_AXES,
 ]

@@ -1,0 +1,41 @@
+"""Rows of the contract table for inputs of other ranks: a grid, more axes before the positions, or none for the heads."""
+
+from keras_tx import layers
+
+from .contract_rows import CONTEXT, HEADS, INTERMEDIATE, LENGTH, MAP, VOCABULARY, WIDTH, Row
+
+MORE_AXES = [
+    Row(
+        layers.GridPositionEncoding,
+        lambda **kw: layers.GridPositionEncoding((LENGTH, 3), **kw),
+        inputs=(MAP,),
+        outputs=MAP[1],
+        trainable=1,
+        carries_mask=None,
+    ),
+    Row(
+        layers.RotaryEmbedding,
+        lambda **kw: layers.RotaryEmbedding(100.0, **kw),
+        carries_mask=None,
+        variant="no-heads",
+    ),
+    Row(
+        layers.TokenAndPositionEmbedding,
+        lambda **kw: layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, **kw),
+        inputs=(("int32", (LENGTH, CONTEXT)),),
+        outputs=(LENGTH, CONTEXT, WIDTH),
+        trainable=2,
+        carries_mask=None,
+        variant="more-axes",
+    ),
+    Row(
+        layers.TransformerDecoder,
+        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, bias_initializer="normal", **kw),
+        inputs=(MAP, ("float32", (LENGTH, CONTEXT, WIDTH))),
+        outputs=MAP[1],
+        trainable=26,
+        carries_mask=None,
+        inner=("attention/query", "cross_attention/key"),
+        variant="more-axes",
+    ),
+]
