@@ -80,7 +80,12 @@ def _structured(model, values):
 def outputs(model, values):
     """Returns the model's own outputs, a list of arrays, for a dict of arrays by the names of its inputs."""
     tensors = _structured(model, {name: keras.ops.convert_to_tensor(value) for name, value in values.items()})
-    return [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(model(tensors, training=False))]
+    call = model
+    if BACKEND == "jax":  # which compiles each operation for each size else
+        import jax
+
+        call = jax.jit(model)
+    return [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(call(tensors))]
 
 
 def runner(model, format, path):
