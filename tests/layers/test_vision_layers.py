@@ -258,7 +258,7 @@ def test_what_is_no_map_is_refused(name):
         ),
         (
             lambda: built(layers.WindowPositionBias(2, 3))(drawn(9), np.arange(9)),
-            "`query_positions` must hold integers",
+            "`query_positions` must hold integer positions",
         ),
     ],
 )
