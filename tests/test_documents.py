@@ -1,0 +1,95 @@
+"""Every Python block of README and of the pages in docs/ runs as it stands, and what they say of the tree is true."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text()
+
+# What is to be true when the last block of a page has run, where more can be said than that nothing was raised.
+CLAIMS = {
+    "README.md": "maps['encoder'].shape == (1, 4, 8, 8)",
+    "extending.md": "maps['block'].shape == (2, 2, 7, 7) and summary.shape == (2, 5)",
+    "generating.md": "tokens.shape == (2, 13) and best.shape == (1, 12) and sum(map(len, second)) == 10 "
+    "and answers.shape == (2, 11) and len(sentences) == 3 and text.startswith('Once upon')",
+    "masks.md": "lost == 0",
+    "pretraining.md": "logits.shape == (2, 3) and model.get_layer('bert') is classifier.get_layer('bert') is encoder",
+    "scaling.md": "tokens.shape == (1, 8)",
+}
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def served(page):
+    """What a client gets from the folders that a page wrote."""
+    import tensorflow as tf
+
+    if page == "README.md":
+        model = tf.saved_model.load("reviews")
+        probabilities = model.serve(tf.constant(["a funny film", "dull"])).numpy()
+        assert probabilities.shape == (2, 2)
+        assert abs(probabilities.sum(axis=1) - 1).max() < 1e-5
+    elif page == "generating.md":
+        model = tf.saved_model.load("writer")
+        return model.serve(tf.constant(["Once upon"])).numpy()[0].decode()
+
+
+@pytest.mark.slow
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page) and page.name != "scaling.md"], ids=lambda p: p.name
+)
+def test_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks(page):
+        exec(compile(block, page.name, "exec"), names)
+    assert eval(CLAIMS.get(page.name, "True"), names)
+    text = served(page.name)
+    assert text is None or text == names["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="keras.distribution needs JAX")
+def test_blocks_run_on_four_devices(tmp_path):
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"}
+    program = "\n".join([*blocks(ROOT / "docs" / "scaling.md"), f"assert {CLAIMS['scaling.md']}"])
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=200)
+    assert (tmp_path / "run" / "step-100" / "model.weights.json").exists()
+
+
+@pytest.mark.once
+def test_every_place_in_the_tree_exists():
+    tree = re.search(r"## What is where\n+```\n(.*?)```", README, re.DOTALL).group(1)
+    places = [line.split()[0] for line in tree.splitlines()]
+    assert len(places) > 5
+    assert all((ROOT / place).exists() for place in places)
+
+
+@pytest.mark.once
+def test_every_public_layer_is_in_the_table():
+    import keras_tx
+
+    table = re.search(r"## The layers\n(.*?)\n\nMasks", README, re.DOTALL).group(1)
+    assert set(re.findall(r"`([A-Z]\w+)`", table)) == set(keras_tx.layers.__all__)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.once
+def test_readme_links_to_every_page():
+    assert {page.name for page in PAGES[1:]} == set(re.findall(r"\]\(docs/([\w.]+)", README))
