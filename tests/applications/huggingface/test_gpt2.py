@@ -162,7 +162,8 @@ def test_a_model_wired_by_hand_is_saved_under_the_names_of_the_layout(wiring, tm
     assert (config["n_layer"], config["n_head"], config["n_inner"], config["activation_function"]) == (2, 3, 20, "silu")
     assert (config["resid_pdrop"], config["layer_norm_epsilon"]) == (0.2, 1e-3)
     assert set(Checkpoint(tmp_path, "transformer.").shapes) == set(folders.shapes(config))
-    assert np.array_equal(run(load_huggingface(tmp_path)), run(model))
+    # Keras' layer normalization, which the model has at its end, rounds as it does.
+    np.testing.assert_allclose(run(load_huggingface(tmp_path)), run(model), rtol=0, atol=1e-5)
 
 
 @live
