@@ -86,7 +86,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         if mask is None:
             return outputs
         mask = ops.reshape(windows.pad(mask, _SIZE), (batch, half[0], 2, half[1], 2))
-        return masks.attach(outputs, ops.any(mask, axis=(2, 4)))
+        return masks.attach(outputs, masks.any_over(mask, (2, 4)))
 
     def _read(self, inputs, mask):
         arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=4)

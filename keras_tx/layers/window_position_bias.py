@@ -68,7 +68,10 @@ class WindowPositionBias(keras.layers.Layer):
         inside = ops.logical_and(ops.expand_dims(queries, -1), ops.expand_dims(keys, -2))  # (..., T, S)
         bias = ops.take(self.bias_table, ops.where(inside, index, ops.zeros_like(index)), axis=0)  # (..., T, S, N)
         bias = ops.where(ops.expand_dims(inside, -1), bias, ops.zeros((), dtype=bias.dtype))
-        return ops.moveaxis(ops.cast(bias, self.compute_dtype), -1, -3)
+        rank = len(bias.shape)
+        # Axes counted from the front: torch writes others to ONNX as they are, which ONNX refuses.
+        order = (*range(rank - 3), rank - 1, rank - 3, rank - 2)
+        return ops.transpose(ops.cast(bias, self.compute_dtype), order)
 
     def _in_window(self, places):
         return ops.logical_and(places >= 0, places < self.window_size[0] * self.window_size[1])

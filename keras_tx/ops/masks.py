@@ -225,7 +225,14 @@ def pairs(query_mask=None, key_mask=None, attention_mask=None):
 
 def queries_with_keys(pair_mask):
     """Returns the boolean (B, T) mask of the queries that may attend to some key in some head (sizes of 1 broadcast)."""
-    return ops.any(pair_mask, axis=(1, 3))
+    return any_over(pair_mask, (1, 3))
+
+
+def any_over(mask, axes):
+    """Returns the boolean mask of where any entry along the axes (numbers from 0) is true, without these axes."""
+    for axis in sorted(axes, reverse=True):  # one by one: OpenVINO takes only the first of several from torch
+        mask = ops.any(mask, axis=axis)
+    return mask
 
 
 def zero_padding(inputs, mask):
