@@ -120,7 +120,11 @@ def examples():
 
 @pytest.mark.once
 def test_the_whole_package_is_looked_through():
-    assert {"keras_tx.layers.dropout.Dropout", "keras_tx.ops.masks.combine", "keras_tx.graph.walk"} <= OBJECTS.keys()
+    assert {
+        "keras_tx.layers.dropout.Dropout",
+        "keras_tx.ops.masks.combine",
+        "keras_tx.graph.walk.walk",
+    } <= OBJECTS.keys()
     assert "keras_tx.applications.text_classifier.TextClassifier" in OBJECTS
 
 

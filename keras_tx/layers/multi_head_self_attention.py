@@ -52,7 +52,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
             2,000 tokens on, where attention runs in blocks otherwise.
         positions: integer tensor (T,) or (B, T), what `rotary` and `position_bias` take for the tokens' positions; `None`
             for 0 .. T - 1, or for those after the ones in the cache, beside which none may be given. `causal` goes by the
-            order in the row: of packed documents `attention_mask` has to keep the pairs apart.
+            order in the row, so `attention_mask` has to keep the pairs of packed documents apart.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in
