@@ -40,7 +40,7 @@ def check_decodable(model, given=(), output=None):
     known = _checked.setdefault(model, {})
     if known.get(given) == fingerprint(model):
         return
-    context, name = probe_context(model, given), decoded_input(model, given)
+    name, context = decoded_input(model, given), probe_context(model, given)
     caches = init_caches(model, 1, LENGTH, context)
     ids = probe_ids(model, name, given)
     full = _check_layers(model, context, name, ids)
