@@ -13,7 +13,7 @@ _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
 
 def check_prompts(prompts, model, name, may_be_empty=False):
-    """Returns the prompts as a list of int32 arrays; raises `ValueError` for ids that are none, and for an empty prompt
+    """Returns the prompts as a list of int32 arrays; raises `ValueError` for ids that are not integers, and for an empty prompt
     unless it may be.
     """
     size, reserved = vocabulary_size(model, name), reserves_zero(model, name)

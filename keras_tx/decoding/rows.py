@@ -2,7 +2,7 @@
 
 
 def as_lists(value):
-    """Returns a ragged tensor, or anything else that has a `to_list`, as a list; what is none comes back as it is."""
+    """Returns a ragged tensor, or anything else that has a `to_list`, as a list; any other value comes back as it is."""
     if callable(getattr(value, "to_list", None)):
         return value.to_list()
     return list(value.unbind()) if getattr(value, "is_nested", False) else value

@@ -28,7 +28,7 @@ def walk(model, inputs, call_layer, training=False, call_partial=None, call_oper
         call_partial: function `(layer or operation, path, args, kwargs, there) -> outputs`, where an input is `MISSING`.
             `MISSING` stands in its arguments too; `there` holds the tensors among them that are no constants of the
             graph, by their place (see `fill_in`). It may return `MISSING`.
-        call_operation: function `(operation, path, args, kwargs) -> outputs` that calls what is no layer, or `None` to
+        call_operation: function `(operation, path, args, kwargs) -> outputs` that calls an operation of `keras.ops`, or `None` to
             have it called as it is.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Telling a tensor from what is none, and one whose values are known now from one that is only being traced."""
+"""Whether a value is a tensor, and whether its values are known when Python runs or it is only being traced."""
 
 import keras
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
