@@ -43,7 +43,7 @@ def check_context(model, context, num_rows, pad_id):
 
     Raises:
         ValueError: for rows that are empty, or of unequal length though the model does not ignore padding;
-            ids that are not integers or outside the vocabulary; masks of anything but 0 and 1; more tokens than the position table;
+            ids that are not integers or outside the vocabulary; masks of other values than 0 and 1; more tokens than the table;
             another shape; another number of rows; and inputs of unequal length that the model puts together.
     """
     if not context:
