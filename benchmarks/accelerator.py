@@ -2,13 +2,15 @@
 
     KERAS_BACKEND=jax python benchmarks/accelerator.py [--size published|tiny] [--tasks gpt bert generate vit swin] [--rounds 5]
                              [--peak-flops 989e12] [--bandwidth 3.35e12] [--peers transformers]
+                             [--trace FOLDER]
 
 GPT-2 small (batch 16, length 1024) and BERT-base (batch 64, length 512) train with SGD, dropout 0; utilisation is the model's
 floating-point operations a second over `--peak-flops`: 6 for each weight of a product and token, and 12 L D T for each token of
 attention, half of it where the order counts (Chowdhery et al. 2022, "PaLM", appendix B). GPT-2 small generates 128 tokens
 after 32, batch 1 and 64; the floor of a step is the time to read the weights once at `--bandwidth`. ViT-B/16 and Swin-T run
 at 224, batch 64. The two rates given are those of an H100 (SXM). transformers runs on torch, compiled by `torch.compile` where
-there is a GPU. The candidates take turns within each round. `--size tiny` is for a look on any machine. Prints a line for
+there is a GPU. The candidates take turns within each round, and find their inputs on the device. `--trace` writes a profile of
+one more run of ours of each task, for TensorBoard. `--size tiny` is for a look on any machine. Prints a line for
 each task, and JSON last.
 """
 
@@ -61,6 +63,24 @@ def trainer(model, inputs, labels):
     return lambda: model.train_on_batch(inputs, labels)
 
 
+def on_device(*arrays):
+    """The arrays on the device: a loop over batches would have copied them beside the computing before."""
+    import jax
+
+    return [jax.device_put(array) for array in arrays]
+
+
+def traced(run, name, settings):
+    """Runs once more within a profile, if one is asked for."""
+    if settings.trace:
+        import jax
+
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0
+        with jax.profiler.trace(os.path.join(settings.trace, name), profiler_options=options):
+            run()
+
+
 def torch_device():
     import torch
 
@@ -103,7 +123,7 @@ def train(name, settings):
     else:
         model = applications.bert_classifier(applications.BERT(**size), 2, dropout=0.0)
         inputs, labels = ids[:, :-1], ids[:, 0] % 2
-    runs = {OURS: trainer(model, inputs, labels)}
+    runs = {OURS: trainer(model, *on_device(inputs, labels))}
     if "transformers" in settings.peers:
         import transformers
 
@@ -114,6 +134,7 @@ def train(name, settings):
             peer = transformers.BertForSequenceClassification(bert_config(size, 0.0))
         runs["transformers"] = torch_trainer(torch_model(peer), inputs, lambda outputs: outputs.logits, labels)
     seconds = alternate(runs, settings.rounds, warm_up=3)
+    traced(runs[OURS], name, settings)
     flops = train_flops(model, batch, length, size["num_layers"], size["hidden_dim"], name == "gpt")
     rates = {each: batch / statistics.median(times) for each, times in seconds.items()}
     used = {each: flops / statistics.median(times) / settings.peak_flops for each, times in seconds.items()}
@@ -139,6 +160,7 @@ def generate(settings):
             options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "pad_token_id": 0}
             runs["transformers"] = lambda peer=peer, ids=ids, options=options: peer.generate(ids, **options).cpu()
         seconds = alternate(runs, settings.rounds)
+        traced(runs[OURS], f"generate_{batch}", settings)
         floor = model_bytes / settings.bandwidth * new
         found[f"batch {batch}"] = {
             "tokens_per_second": {each: batch * new / statistics.median(times) for each, times in seconds.items()},
@@ -168,7 +190,8 @@ def images(name, settings):
         )
         model = applications.Swin(**size, **options)
     model.compile(jit_compile=True)
-    runs = {OURS: lambda: model.predict_on_batch(pixels)}
+    (given,) = on_device(pixels)
+    runs = {OURS: lambda: model.predict_on_batch(given)}
     if "transformers" in settings.peers and settings.size == "published":
         import torch
         import transformers
@@ -176,14 +199,15 @@ def images(name, settings):
         kind = {"vit": "ViT", "swin": "Swin"}[name]
         config = getattr(transformers, f"{kind}Config")(num_labels=1000)
         peer = torch_model(getattr(transformers, f"{kind}ForImageClassification")(config).eval())
-        given = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch_device(), torch.bfloat16)
+        ready = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch_device(), torch.bfloat16)
 
         def run():
             with torch.no_grad():
-                return peer(given).logits.float().cpu()
+                return peer(ready).logits.float().cpu()
 
         runs["transformers"] = run
     seconds = alternate(runs, settings.rounds, warm_up=3)
+    traced(runs[OURS], name, settings)
     rates = {each: batch / statistics.median(times) for each, times in seconds.items()}
     return {"images_per_second": rates, "ratio": ratios(seconds)}
 
@@ -207,6 +231,7 @@ def main():
     parser.add_argument("--peak-flops", type=float, default=989e12, help="of the device, a second, in bfloat16")
     parser.add_argument("--bandwidth", type=float, default=3.35e12, help="of the device's memory, bytes a second")
     parser.add_argument("--peers", nargs="*", choices=["transformers"], default=["transformers"])
+    parser.add_argument("--trace", help="a folder for profiles")
     settings = parser.parse_args()
     found = {}
     for task in settings.tasks:

@@ -12,6 +12,8 @@ from .pair_mask import PairMask
 
 # From so many pairs of a query and a key on, attention is computed in parts, by the backend's own operation or in blocks.
 LONG = 2048 * 2048
+# On a GPU the backend's own operation is used from here on: memory's bandwidth, not its size, makes writing out all pairs slow.
+LONG_ON_GPU = 128 * 128
 
 
 def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, return_scores=False, key_heads=None):
@@ -19,7 +21,8 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
 
     What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros.
     The softmax runs in float32 or wider. From `LONG` pairs on, where both lengths are known and no weights are asked for, memory
-    grows with T + S and not with T S: outputs then differ from those of all pairs at once by rounding, below 1e-5.
+    grows with T + S and not with T S: outputs then differ from those of all pairs at once by rounding, below 1e-5. On a GPU this
+    is so from `LONG_ON_GPU` pairs on where `fused_attention` supports the case.
 
     Args:
         query: float tensor (B, T, N, H).
@@ -49,10 +52,13 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
         # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
         # it gets no NaN, and still nothing from a key that the mask forbids.
         bias = ops.clip(ops.cast(bias, wide), -1e38, 1e38)
-    if key_heads is None and not return_scores and _is_long(query, key):
-        if fused_attention.supports(query, value, rule, bias, draw):
+    if key_heads is None and not return_scores:
+        pairs = _known_pairs(query, key)
+        least = min(LONG, LONG_ON_GPU) if fused_attention.on_gpu(query) else LONG
+        if pairs >= least and fused_attention.supports(query, value, rule, bias, draw):
             return fused_attention.fused_attention(query, key, value, rule), None
-        return blockwise_attention(query, key, value, rule, _four_axes(bias), draw), None
+        if pairs >= LONG:
+            return blockwise_attention(query, key, value, rule, _four_axes(bias), draw), None
 
     batch, length, heads, size = ops.shape(query)
     if key_heads is None:
@@ -103,9 +109,10 @@ def scores_spec(inputs, num_heads, num_keys, dtype):
     return keras.KerasTensor(shape, dtype=keras.backend.result_type(dtype, "float32"))
 
 
-def _is_long(query, key):
+def _known_pairs(query, key):
+    """How many pairs a row of the batch has; 0 where that is not known, or there is no row."""
     length, num_keys = sizes.known(query.shape[1]), sizes.known(key.shape[1])
-    return None not in (length, num_keys) and sizes.known(query.shape[0]) != 0 and length * num_keys >= LONG
+    return 0 if None in (length, num_keys) or sizes.known(query.shape[0]) == 0 else length * num_keys
 
 
 def _four_axes(pairs):

@@ -22,7 +22,16 @@ def supports(query, value, mask, bias, draw):
     name = keras.backend.backend()
     if name == "torch":
         return not (mask.causal and mask.keys is not None)
-    return name == "jax" and mask.keys is None and _on_gpu() and _for_cudnn(query, value)
+    return name == "jax" and on_gpu(query) and _for_cudnn(query, value, mask)
+
+
+def on_gpu(x):
+    """Says whether the tensor is on a GPU, where the fused attention is the faster one for short sequences too."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    return keras.backend.backend() == "torch" and getattr(x, "is_cuda", False)
 
 
 def fused_attention(query, key, value, mask):
@@ -64,11 +73,7 @@ def fused_attention(query, key, value, mask):
 def _torch(query, key, value, mask):
     import torch
 
-    added, dtype = None, value.dtype
-    if mask.keys is not None:
-        # Finite, so that a query without keys has a gradient, and far below any score.
-        lowest = ops.cast(LOWEST / 2, query.dtype)
-        added = ops.where(mask.keys, ops.zeros((), dtype=query.dtype), lowest)[:, None, None]
+    dtype, added = value.dtype, _added(mask, query.dtype)
     value = ops.cast(value, query.dtype)
     context = torch.nn.functional.scaled_dot_product_attention(
         *(each.transpose(1, 2) for each in (query, key, value)),
@@ -83,21 +88,29 @@ def _torch(query, key, value, mask):
 def _jax(query, key, value, mask, implementation="cudnn"):
     import jax
 
+    bias = _added(mask, query.dtype)
+    if bias is not None:
+        bias = jax.numpy.broadcast_to(bias, (query.shape[0], 1, query.shape[1], key.shape[1]))
     return jax.nn.dot_product_attention(
-        query, key, value, scale=1.0, is_causal=mask.causal, implementation=implementation
+        query, key, value, bias=bias, scale=1.0, is_causal=mask.causal, implementation=implementation
     )
 
 
-def _on_gpu():
-    import jax
+def _added(mask, dtype):
+    """What padding adds to the scores (B, 1, 1, S): finite, so that a query without keys has a gradient."""
+    if mask.keys is None:
+        return None
+    lowest = ops.cast(-3e4 if keras.backend.standardize_dtype(dtype) == "float16" else LOWEST / 2, dtype)
+    return ops.where(mask.keys, ops.zeros((), dtype=dtype), lowest)[:, None, None]
 
-    return jax.default_backend() == "gpu"
 
-
-def _for_cudnn(query, value):
-    sizes = query.shape[-1], value.shape[-1]
+def _for_cudnn(query, value, mask):
+    head_sizes = query.shape[-1], value.shape[-1]
     dtypes = {keras.backend.standardize_dtype(each.dtype) for each in (query, value)}
-    return len(dtypes) == 1 and dtypes <= set(_HALF_FLOATS) and sizes[0] == sizes[1] <= 128 and sizes[0] % 8 == 0
+    if mask.keys is not None and (query.shape[1] % 2 or value.shape[1] % 2):
+        return False  # no gradient beside what padding adds
+    fits = head_sizes[0] == head_sizes[1] <= 128 and head_sizes[0] % 8 == 0
+    return fits and len(dtypes) == 1 and dtypes <= set(_HALF_FLOATS)
 
 
 _BACKENDS = {"torch": _torch, "jax": _jax}
