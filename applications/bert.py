@@ -52,6 +52,7 @@ def BERT(
     padding_id=0,
     pooler=True,
     recompute=False,
+    attention_dropout=None,
     name="bert",
 ):
     """Builds the encoder of BERT.
@@ -64,13 +65,15 @@ def BERT(
         hidden_dim: int, D.
         intermediate_dim: int, the width of the feed-forward networks.
         num_segments: int, how many segments a sequence may have.
-        dropout: float in [0, 1), on the embeddings, the attention weights and the branches, in training.
+        dropout: float in [0, 1), on the embeddings and the branches, and on the attention weights unless `attention_dropout` is
+            given, in training.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
         padding_id: int, the token that is padding.
         pooler: bool, whether there is a pooled output.
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
+        attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
         name: str, the model's name.
 
     Returns:
@@ -123,6 +126,7 @@ def BERT(
             layer_norm_epsilon=layer_norm_epsilon,
             kernel_initializer=initializer,
             recompute=recompute,
+            attention_dropout=attention_dropout,
             name=f"encoder_{index}",
         )
         x = block(x, mask=mask)  # (B, T, D)

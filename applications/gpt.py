@@ -15,6 +15,7 @@ from ..layers import (
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerDecoder,
+    arguments,
 )
 from ..layers.normalization import LayerNormalization
 from ..ops.activations import gelu_tanh
@@ -41,6 +42,8 @@ def GPT(
     activation=gelu_tanh,
     layer_norm_epsilon=1e-5,
     recompute=False,
+    attention_dropout=None,
+    embedding_dropout=None,
     name="gpt",
 ):
     """Builds a GPT-2 style language model.
@@ -52,13 +55,16 @@ def GPT(
         num_heads: int.
         hidden_dim: int, D.
         intermediate_dim: int, the width of the feed-forward networks.
-        dropout: float in [0, 1), on the embeddings, the attention weights and the branches, in training.
+        dropout: float in [0, 1), on the branches, and on the attention weights and the embeddings unless these have a rate of
+            their own, in training.
         positions: "learned", "sinusoidal" (added to the embeddings) or "rotary" (inside the attention). The last two
             have no table and take sequences of any length.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
+        attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
+        embedding_dropout: float in [0, 1), on the embeddings, or `None` for `dropout`.
         name: str, the model's name.
 
     Returns:
@@ -83,6 +89,7 @@ def GPT(
     """
     if positions not in ("learned", "sinusoidal", "rotary"):
         raise ValueError(f"`positions` must be 'learned', 'sinusoidal' or 'rotary'. Received: positions={positions!r}.")
+    arguments.rate("dropout", dropout)
     initializer = keras.initializers.RandomNormal(stddev=0.02)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     embedding = TokenAndPositionEmbedding(
@@ -95,12 +102,12 @@ def GPT(
     x = embedding(ids)
     if positions == "sinusoidal":
         x = SinusoidalPositionEncoding(name="positions")(x)
-    x = Dropout(dropout, name="embedding_dropout")(x)
+    x = Dropout(arguments.rate("embedding_dropout", embedding_dropout, default=dropout), name="embedding_dropout")(x)
     for index in range(num_layers):
         attention = MultiHeadSelfAttention(
             num_heads,
             causal=True,
-            dropout=dropout,
+            dropout=arguments.rate("attention_dropout", attention_dropout, default=dropout),
             rotary=RotaryEmbedding(name="rotary") if positions == "rotary" else None,
             kernel_initializer=initializer,
             name="attention",

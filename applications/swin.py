@@ -50,6 +50,7 @@ def Swin(
     activation="gelu",
     layer_norm_epsilon=1e-5,
     recompute=False,
+    attention_dropout=None,
     name="swin",
 ):
     """Builds a Swin Transformer.
@@ -71,13 +72,15 @@ def Swin(
         include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, in three channels, from which it
             takes the mean of ImageNet and divides by its standard deviation; False for one that takes its numbers as they
             come.
-        dropout: float in [0, 1), on the embeddings, the attention weights and the branches, in training.
+        dropout: float in [0, 1), on the embeddings and the branches, and on the attention weights unless `attention_dropout` is
+            given, in training.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in the last block, in training; it rises
             from 0 in the first block of the first stage by equal steps.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
+        attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
         name: str, the model's name.
 
     Returns:
@@ -135,7 +138,7 @@ def Swin(
                 heads,
                 window,
                 shift_size=tuple(size // 2 * (index % 2) for size in window),
-                dropout=dropout,
+                dropout=arguments.rate("attention_dropout", attention_dropout, default=dropout),
                 mask_padding=mask_padding,
                 kernel_initializer="glorot_uniform",
                 name="attention",

@@ -157,7 +157,10 @@ def Translator(
     target_embedding = source_embedding
     if not shared:
         target_embedding = _table(target_vocabulary_size, hidden_dim, "target_embedding")
-    attention = {"num_heads": num_heads, "dropout": dropout if attention_dropout is None else attention_dropout}
+    attention = {"num_heads": num_heads}
+    attention["dropout"] = arguments.rate(
+        "attention_dropout", attention_dropout, default=arguments.rate("dropout", dropout)
+    )
     block = {"dropout": dropout, "normalize_first": normalize_first, "layer_norm_epsilon": layer_norm_epsilon}
     block["recompute"] = recompute
 

@@ -58,6 +58,7 @@ def ViT(
     activation="gelu",
     layer_norm_epsilon=1e-6,
     recompute=False,
+    attention_dropout=None,
     name="vit",
 ):
     """Builds a Vision Transformer.
@@ -81,13 +82,15 @@ def ViT(
         padding: what becomes of an image that the patch does not divide, as in `PatchEmbedding`: "refuse", "keep" or "mask".
         include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, which it maps to -1 to 1 itself;
             False for one that takes its numbers as they come.
-        dropout: float in [0, 1), on the embeddings, the attention weights and the branches, in training.
+        dropout: float in [0, 1), on the embeddings and the branches, and on the attention weights unless `attention_dropout` is
+            given, in training.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in the last block, in training; it rises
             from 0 in the first block by equal steps.
         activation: name or function, of the feed-forward networks.
         layer_norm_epsilon: float.
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
+        attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
         name: str, the model's name.
 
     Returns:
@@ -156,6 +159,7 @@ def ViT(
             drop_path=rate,
             kernel_initializer="glorot_uniform",
             recompute=recompute,
+            attention_dropout=attention_dropout,
             name=f"encoder_{index}",
         )(x)
     x = LayerNormalization(epsilon=layer_norm_epsilon, name="norm")(x)

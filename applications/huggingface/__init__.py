@@ -43,7 +43,8 @@ def load_huggingface(folder, dtype=None):
         For "vit" that of `ViT`, for "deit" that of `ViT` with a distillation token, for "swin" that of `Swin` with
         `mask_padding=False`, each with a head where there is one. These take images of any size, channels last, with their
         pixels rescaled and normalized as the folder's processor does it, which is not read here; the pooler of a "ViTModel"
-        is left out.
+        is left out. Each rate of dropout in the config goes to the layers that it is for, and `save_huggingface` writes it
+        again; layers dropped at random (`encoder_layerdrop` and `decoder_layerdrop`) are refused.
 
     Raises:
         ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name

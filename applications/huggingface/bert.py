@@ -91,12 +91,7 @@ def arguments(config, checkpoint):
         raise config.fault(
             "`num_attention_heads` must divide `hidden_size`.", num_attention_heads=num_heads, hidden_size=hidden_dim
         )
-    rates = {key: config.rate(key, default=0.1) for key in ("hidden_dropout_prob", "attention_probs_dropout_prob")}
-    if len(set(rates.values())) > 1:
-        raise config.fault(
-            "`hidden_dropout_prob` and `attention_probs_dropout_prob`, used in training, must be the same.", **rates
-        )
-    dropout = rates["hidden_dropout_prob"]
+    dropout = config.rate("hidden_dropout_prob", default=0.1)
     activation = config.choice("hidden_act", activations.FUNCTIONS, default="gelu")
     vocabulary_size = config.positive_int("vocab_size")
     encoder = {
@@ -108,6 +103,7 @@ def arguments(config, checkpoint):
         "intermediate_dim": config.positive_int("intermediate_size"),
         "num_segments": config.positive_int("type_vocab_size", default=2),
         "dropout": dropout,
+        "attention_dropout": config.rate("attention_probs_dropout_prob", default=0.1),
         "activation": activation,
         "layer_norm_epsilon": config.positive_float("layer_norm_eps", default=1e-12),
         "padding_id": config.row("pad_token_id", vocabulary_size, default=0),
@@ -209,7 +205,7 @@ def _config(arguments, weights):
         "hidden_act": activations.name_of(sizes["activation"]),
         "layer_norm_eps": sizes["layer_norm_epsilon"],
         "hidden_dropout_prob": sizes["dropout"],
-        "attention_probs_dropout_prob": sizes["dropout"],
+        "attention_probs_dropout_prob": sizes["attention_dropout"],
         "pad_token_id": sizes["padding_id"],
         "position_embedding_type": "absolute",
         "is_decoder": False,

@@ -2,7 +2,15 @@
 
 import keras
 
-from ...layers import Dropout, SegmentEmbedding, SpanBoundary, TiedLogits, TokenAndPositionEmbedding, TransformerEncoder
+from ...layers import (
+    Dropout,
+    MultiHeadSelfAttention,
+    SegmentEmbedding,
+    SpanBoundary,
+    TiedLogits,
+    TokenAndPositionEmbedding,
+    TransformerEncoder,
+)
 from . import activations
 
 
@@ -31,7 +39,8 @@ def arguments_of(model):
     check(embedding is not None, "no TokenAndPositionEmbedding in its encoder", model)
     check(embedding.sequence_length is not None, "no learned positions", model)
     check(block is not None, "no TransformerEncoder in its encoder", model)
-    check(block.num_heads is not None, f"an attention of its own in {block.name}", model)
+    own = block.num_heads is not None and type(block.attention) is MultiHeadSelfAttention
+    check(own, f"an attention of its own in {block.name}", model)
     check(block.intermediate_dim is not None, f"a feed-forward network of its own in {block.name}", model)
     known = activations.name_of(block.activation)
     check(known is not None, f"activation {block.activation!r}, for which there is no name, in {block.name}", model)
@@ -49,6 +58,7 @@ def arguments_of(model):
             "intermediate_dim": block.intermediate_dim,
             "num_segments": segments.num_segments,
             "dropout": block.dropout,
+            "attention_dropout": block.attention.dropout,
             "activation": block.activation,
             "layer_norm_epsilon": block.layer_norm_epsilon,
             "padding_id": padding[0],

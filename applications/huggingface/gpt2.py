@@ -66,9 +66,6 @@ def arguments(config, checkpoint):
     hidden_dim, num_heads = config.positive_int("n_embd"), config.positive_int("n_head")
     if hidden_dim % num_heads:
         raise config.fault("`n_head` must divide `n_embd`.", n_head=num_heads, n_embd=hidden_dim)
-    rates = {key: config.rate(key, default=0.1) for key in ("attn_pdrop", "embd_pdrop", "resid_pdrop")}
-    if len(set(rates.values())) > 1:
-        raise config.fault("`attn_pdrop`, `embd_pdrop` and `resid_pdrop`, used in training, must be the same.", **rates)
     return {
         "vocabulary_size": config.positive_int("vocab_size"),
         "sequence_length": config.positive_int("n_positions"),
@@ -76,7 +73,9 @@ def arguments(config, checkpoint):
         "num_heads": num_heads,
         "hidden_dim": hidden_dim,
         "intermediate_dim": config.positive_int("n_inner", default=4 * hidden_dim),
-        "dropout": rates["resid_pdrop"],
+        "dropout": config.rate("resid_pdrop", default=0.1),
+        "attention_dropout": config.rate("attn_pdrop", default=0.1),
+        "embedding_dropout": config.rate("embd_pdrop", default=0.1),
         "activation": config.choice("activation_function", activations.FUNCTIONS, default="gelu_new"),
         "layer_norm_epsilon": config.positive_float("layer_norm_epsilon", default=1e-5),
     }
@@ -108,7 +107,6 @@ def saved(model):
 def _config(model):
     embedding, dropout, blocks, _ = _parts(model)
     block = blocks[0]
-    rate = dropout.rate if dropout is not None else 0.0
     # Of the published vocabulary the last token ends a text; what another one holds is not known here.
     end = 50256 if embedding.vocabulary_size == 50257 else None
     return {
@@ -122,9 +120,9 @@ def _config(model):
         "n_inner": block.feed_forward.intermediate_dim,
         "activation_function": activations.name_of(block.feed_forward.activation),
         "layer_norm_epsilon": block.layer_norm_epsilon,
-        "attn_pdrop": rate,
-        "embd_pdrop": rate,
-        "resid_pdrop": rate,
+        "attn_pdrop": block.attention.dropout,
+        "embd_pdrop": dropout.rate if dropout is not None else 0.0,
+        "resid_pdrop": block.dropout,
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
         "reorder_and_upcast_attn": False,
@@ -175,8 +173,8 @@ def _parts(model):
     _check(len(getattr(model, "operations", model.layers)) == len(model.layers), "operations between its layers", model)
     for block in blocks:
         _check_block(block, model)
-    rates = {block.dropout for block in blocks} | {block.attention.dropout for block in blocks}
-    _check(rates == {dropout.rate if has_dropout else 0.0}, "several rates of dropout", model)
+    rates = {(block.dropout, block.attention.dropout) for block in blocks}
+    _check(len(rates) == 1, "blocks with several rates of dropout", model)
     _check({block.layer_norm_epsilon for block in blocks} == {norm.epsilon}, "norms with several epsilons", model)
     _check(len({block.attention.num_heads for block in blocks}) == 1, "blocks with several numbers of heads", model)
     _check(len({block.feed_forward.intermediate_dim for block in blocks}) == 1, "blocks of several widths", model)

@@ -119,7 +119,12 @@ def _compare(value, known, what, waiting):
 
 
 def _bound(config):
-    """What is to be alike; Keras may put down that a call had no mask, or not."""
+    """What is to be alike; Keras may put down that a call had no mask, or not, and a block that its attention has its rate."""
+    if {"attention", "dropout", "attention_dropout"} <= config.keys():
+        rate = config["attention_dropout"]
+        config = {**config, "attention_dropout": config["dropout"] if rate is None else rate}
+        if config["attention"] is not None:
+            del config["attention_dropout"]  # it is said there
     return {
         key: value
         for key, value in config.items()

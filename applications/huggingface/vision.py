@@ -79,14 +79,17 @@ def architecture(config, checkpoint, architectures):
     )
 
 
-def dropout(config):
-    """Returns the one rate of dropout of a config."""
-    rates = {key: config.rate(key, default=0.0) for key in ("hidden_dropout_prob", "attention_probs_dropout_prob")}
-    if len(set(rates.values())) > 1:
-        raise config.fault(
-            "`hidden_dropout_prob` and `attention_probs_dropout_prob`, used in training, must be the same.", **rates
-        )
-    return rates["hidden_dropout_prob"]
+_RATES = {"dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob"}
+
+
+def rates(config):
+    """Returns the rates of dropout of a config, by the arguments that take them."""
+    return {argument: config.rate(key, default=0.0) for argument, key in _RATES.items()}
+
+
+def rates_config(arguments):
+    """Returns what a config holds of the rates of dropout."""
+    return {key: arguments[argument] for argument, key in _RATES.items()}
 
 
 def weights(model):

@@ -8,7 +8,7 @@ import keras
 
 from ... import graph
 from ...checkpoints import Rule
-from ...layers import ClassToken, GridPositionEncoding, PatchEmbedding, TransformerEncoder
+from ...layers import ClassToken, GridPositionEncoding, MultiHeadSelfAttention, PatchEmbedding, TransformerEncoder
 from ..vit import ViT
 from . import activations, vision
 
@@ -67,7 +67,7 @@ def sizes(config):
         "image_size": image_size,
         "input_shape": (None, None, config.positive_int("num_channels", default=3)),
         "include_rescaling": False,
-        "dropout": vision.dropout(config),
+        **vision.rates(config),
         "drop_path": config.rate("drop_path_rate", default=0.0),
         "activation": config.choice("hidden_act", activations.FUNCTIONS, default="gelu"),
         "layer_norm_epsilon": config.positive_float("layer_norm_eps", default=1e-12),
@@ -138,7 +138,8 @@ def parts(model):
     )
     blocks = [layer for layer in layers if isinstance(layer, TransformerEncoder)]
     heads = [layer for layer in layers if isinstance(layer, keras.layers.Dense)]
-    check(block.num_heads is not None, f"an attention of its own in {block.name}")
+    own = block.num_heads is not None and type(block.attention) is MultiHeadSelfAttention
+    check(own, f"an attention of its own in {block.name}")
     check(block.intermediate_dim is not None, f"a feed-forward network of its own in {block.name}")
     known = activations.name_of(block.activation)
     check(known is not None, f"activation {block.activation!r}, for which there is no name, in {block.name}")
@@ -159,6 +160,7 @@ def parts(model):
         "distillation_head": len(heads) == 2,
         "include_rescaling": any(isinstance(layer, keras.layers.Rescaling) for layer in layers),
         "dropout": block.dropout,
+        "attention_dropout": block.attention.dropout,
         "drop_path": blocks[-1].drop_path,
         "activation": block.activation,
         "layer_norm_epsilon": block.layer_norm_epsilon,
@@ -178,8 +180,7 @@ def config_of(model_type, architecture, arguments, weights):
         "num_attention_heads": arguments["num_heads"],
         "intermediate_size": arguments["intermediate_dim"],
         "hidden_act": activations.name_of(arguments["activation"]),
-        "hidden_dropout_prob": arguments["dropout"],
-        "attention_probs_dropout_prob": arguments["dropout"],
+        **vision.rates_config(arguments),
         "layer_norm_eps": arguments["layer_norm_epsilon"],
         "image_size": vision.one_or_pair(arguments["image_size"]),
         "patch_size": vision.one_or_pair(arguments["patch_size"]),

@@ -52,8 +52,10 @@ def seed(name, value):
     return value if value is None else int(value)
 
 
-def rate(name, value):
-    """Returns a probability of dropping as a float; raises `ValueError` unless it lies in [0, 1)."""
+def rate(name, value, default=None):
+    """Returns a probability of dropping as a float, the default for `None`; raises `ValueError` unless it lies in [0, 1)."""
+    if value is None and default is not None:
+        return default
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
         raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}={value!r}.")
     return float(value)
@@ -134,6 +136,23 @@ def slot_or_size(slot_name, layer, size_name, size):
             f"{slot_name} with {size_name}={own}."
         )
     return layer, size
+
+
+def slot_rate(name, value, slot_name, layer):
+    """Returns a rate of dropout for what a block makes itself, or `None`; beside a layer in the slot it must be the layer's own.
+
+    Raises:
+        ValueError: if the rate lies outside [0, 1), or contradicts the layer in the slot.
+    """
+    if value is None:
+        return None
+    value, own = rate(name, value), getattr(layer, "dropout", None)
+    if layer is not None and own != value:
+        raise ValueError(
+            f"`{name}` must be the `dropout` of the layer given as `{slot_name}`, or None. Received: {name}={value}, and "
+            f"{slot_name} with dropout={own}."
+        )
+    return value
 
 
 def hidden_size(name, shape, rank=None, least=2):

@@ -23,7 +23,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     Args:
         intermediate_dim: int, F; `None` only where `feed_forward` is given.
         num_heads: int, N, of the attentions that the block makes itself; `None` only where `attention` is given.
-        dropout: float in [0, 1), on attention weights and on each branch, in training.
+        dropout: float in [0, 1), on each branch, and on attention weights unless `attention_dropout` is given, in training.
         activation: name or function, of the feed-forward network.
         normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
         layer_norm_epsilon: float.
@@ -36,6 +36,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             the inputs alone and takes less memory and about a third more time. Gradients are the same. Calls that ask for the
             scores or bring a cache keep everything.
         bias_initializer: of the biases that the block makes itself, save those of its norms.
+        attention_dropout: float in [0, 1), on the weights of the attentions that the block makes itself, or `None` for `dropout`.
+            Beside `attention`, which has a rate of its own, that rate or `None`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -89,6 +91,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         recompute=False,
         bias_initializer="zeros",
+        attention_dropout=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -97,6 +100,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
         self.dropout = arguments.rate("dropout", dropout)
+        self.attention_dropout = arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
         self.activation = arguments.activation("activation", activation)
         self.normalize_first = arguments.flag("normalize_first", normalize_first)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
@@ -106,13 +110,15 @@ class TransformerDecoder(Composite, keras.layers.Layer):
 
         self._has_own_attention, self._has_own_feed_forward = given is None, network is None
         initializers = {"kernel_initializer": self.kernel_initializer, "bias_initializer": self.bias_initializer}
-        self._own = {**initializers, "dtype": self.dtype_policy}
+        own = {**initializers, "dtype": self.dtype_policy}
+        rate = arguments.rate("attention_dropout", self.attention_dropout, default=self.dropout)
+        self._own_attention = {**own, "dropout": rate}
         self.attention = given or MultiHeadSelfAttention(
-            num_heads, causal=True, dropout=self.dropout, name="attention", **self._own
+            num_heads, causal=True, name="attention", **self._own_attention
         )
         self.cross_attention = arguments.slot("cross_attention", cross_attention)
         self._has_own_cross_attention = self.cross_attention is None
-        self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **self._own)
+        self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **own)
         self.attention_norm = residual_branch.make_norm(self, "attention_norm")
         self.feed_forward_norm = residual_branch.make_norm(self, "feed_forward_norm")
         self.attention_drops = residual_branch.make_drops(self, "attention")
@@ -128,9 +134,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             if self.cross_attention is None:
                 self.cross_attention = MultiHeadCrossAttention(
                     arguments.positive_int("num_heads", self.num_heads),
-                    dropout=self.dropout,
                     name="cross_attention",
-                    **self._own,
+                    **self._own_attention,
                 )
             self.cross_attention_norm = residual_branch.make_norm(self, "cross_attention_norm")
             self.cross_attention_drops = residual_branch.make_drops(self, "cross_attention")
@@ -285,6 +290,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "recompute": self.recompute,
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+                "attention_dropout": self.attention_dropout,
             }
         )
         return config

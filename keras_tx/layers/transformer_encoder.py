@@ -22,7 +22,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
     Args:
         intermediate_dim: int, F; `None` only where `feed_forward` is given.
         num_heads: int, N; `None` only where `attention` is given.
-        dropout: float in [0, 1), on attention weights and on both branches, in training.
+        dropout: float in [0, 1), on both branches, and on the attention weights unless `attention_dropout` is given, in training.
         activation: name or function, of the feed-forward network.
         normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
         layer_norm_epsilon: float.
@@ -35,6 +35,8 @@ class TransformerEncoder(Composite, keras.layers.Layer):
             the inputs alone and takes less memory and about a third more time. Gradients are the same. Calls that ask for the
             scores keep everything.
         bias_initializer: of the biases that the block makes itself, save those of its norms.
+        attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`. Beside `attention`, which has a
+            rate of its own, that rate or `None`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -81,6 +83,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         recompute=False,
         bias_initializer="zeros",
+        attention_dropout=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -89,6 +92,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
         self.dropout = arguments.rate("dropout", dropout)
+        self.attention_dropout = arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
         self.activation = arguments.activation("activation", activation)
         self.normalize_first = arguments.flag("normalize_first", normalize_first)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
@@ -100,7 +104,8 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         self._has_own_attention, self._has_own_feed_forward = given is None, network is None
         initializers = {"kernel_initializer": self.kernel_initializer, "bias_initializer": self.bias_initializer}
         own = {**initializers, "dtype": self.dtype_policy}
-        self.attention = given or MultiHeadSelfAttention(num_heads, dropout=self.dropout, name="attention", **own)
+        rate = arguments.rate("attention_dropout", self.attention_dropout, default=self.dropout)
+        self.attention = given or MultiHeadSelfAttention(num_heads, dropout=rate, name="attention", **own)
         self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **own)
         self.attention_norm = residual_branch.make_norm(self, "attention_norm")
         self.feed_forward_norm = residual_branch.make_norm(self, "feed_forward_norm")
@@ -196,6 +201,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "recompute": self.recompute,
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+                "attention_dropout": self.attention_dropout,
             }
         )
         return config

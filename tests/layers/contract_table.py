@@ -213,7 +213,9 @@ ROWS = [
     ),
     Row(
         layers.TransformerDecoder,
-        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, dropout=0.1, normalize_first=True, **kw),
+        lambda **kw: layers.TransformerDecoder(
+            INTERMEDIATE, HEADS, dropout=0.1, normalize_first=True, attention_dropout=0.2, **kw
+        ),
         trainable=16,
         seeds=3,
         inner=("attention/query", "feed_forward/intermediate"),

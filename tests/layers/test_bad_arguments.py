@@ -60,7 +60,7 @@ KINDS = {
     "num_segments max_span_length hidden_dim output_dim num_tokens",
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
-    "rate": "rate dropout drop_path",
+    "rate": "rate dropout drop_path attention_dropout",
     "number": "max_wavelength layer_norm_epsilon",
     "flag": "causal use_bias gated normalize_first recompute mask_zero interleaved use_positions mask_padding",
     "activation": "activation",
@@ -78,7 +78,7 @@ BAD = {
     "initializer": ("the name of one in keras.initializers", ["no_such_initializer", 3, ["zeros"], None]),
     "slot": ("a keras.Layer or None", ["attention", 4, keras.layers.Dense, lambda x: x]),
 }
-OPTIONAL = {"output_dim", "key_dim", "num_key_value_heads", "sequence_length"}
+OPTIONAL = {"output_dim", "key_dim", "num_key_value_heads", "sequence_length", "attention_dropout"}
 
 
 def arguments_of(layer):
@@ -96,8 +96,10 @@ CASES = [(layer, name) for layer in GOOD for name in arguments_of(layer) if kind
 @pytest.mark.parametrize(("layer", "name"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_an_argument_out_of_range_is_refused_by_name(layer, name):
     rule, values = BAD[kind_of(name)]
-    if kind_of(name) == "size" and name not in OPTIONAL:
+    if kind_of(name) == "size":
         values = [*values, None]
+    if name in OPTIONAL:
+        values = [value for value in values if value is not None]
     for value in values:
         with pytest.raises(ValueError, match=rf"`{name}` must be.* {re.escape(rule)}.* Received: {name}=") as raised:
             layer(**(GOOD[layer] | {name: value}))
@@ -145,6 +147,13 @@ def test_a_size_and_a_slot_that_contradict_each_other_are_refused(block):
         ValueError, match=r"`intermediate_dim` must be that of .* intermediate_dim=8, and feed_forward with"
     ):
         block(8, 4, feed_forward=FeedForward(16))
+    with pytest.raises(
+        ValueError,
+        match=r"`attention_dropout` must be the `dropout` of .* attention_dropout=0.2, and attention with .*0.1",
+    ):
+        block(8, attention=MultiHeadSelfAttention(4, dropout=0.1), attention_dropout=0.2)
+    with pytest.raises(ValueError, match=r"attention_dropout=0.2, and attention with dropout=None"):
+        block(8, attention=keras.layers.Dense(4), attention_dropout=0.2)
 
 
 @pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])

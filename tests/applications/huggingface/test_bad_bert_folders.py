@@ -55,7 +55,7 @@ def test_a_size_that_is_missing_or_wrong_is_named(key, tmp_path):
         ("num_attention_heads", 5, "`num_attention_heads` must divide `hidden_size`.*num_attention_heads=5"),
         ("layer_norm_eps", 0, "`layer_norm_eps` must be a positive number"),
         ("hidden_dropout_prob", 1.0, r"`hidden_dropout_prob` must be a number in \[0, 1\)"),
-        ("hidden_dropout_prob", 0.2, "`attention_probs_dropout_prob`, used in training, must be the same.*prob=0.2"),
+        ("attention_probs_dropout_prob", 1, r"`attention_probs_dropout_prob` must be a number in \[0, 1\)"),
         ("pad_token_id", None, r"`pad_token_id` must be an integer in \[0, 23\). Received: pad_token_id=None"),
         ("pad_token_id", 23, r"`pad_token_id` must be an integer in \[0, 23\)"),
         ("pad_token_id", -1, r"`pad_token_id` must be an integer in \[0, 23\)"),

@@ -73,6 +73,7 @@ def assert_refused(model, message, folder):
         ({"second": ATTENTION}, r"another TransformerEncoder \(look_1\)"),
         ({"block": NETWORK}, "a feed-forward network of its own in look_0"),
         ({"second": {"dropout": 0.2}}, r"another TransformerEncoder \(look_1\), with dropout=0.2"),
+        ({"second": {"attention_dropout": 0.2}}, r"another TransformerEncoder \(look_1\), with attention_dropout=0.2"),
         ({"second": {"num_heads": 4}}, r"\(look_1\), with num_heads=4"),
         ({"second": {"intermediate_dim": 13}}, r"\(look_1\), with intermediate_dim=13"),
         ({"second": {"activation": "relu"}}, r"\(look_1\), with activation='relu'"),

@@ -69,7 +69,8 @@ def test_a_size_beyond_reason_is_refused_at_once(key, value, tmp_path):
         ("layer_norm_epsilon", float("inf"), "`layer_norm_epsilon` must be a positive number"),
         ("resid_pdrop", 1.0, r"`resid_pdrop` must be a number in \[0, 1\)"),
         ("resid_pdrop", True, r"`resid_pdrop` must be a number in \[0, 1\)"),
-        ("attn_pdrop", 0.3, "`attn_pdrop`, `embd_pdrop` and `resid_pdrop`, used in training, must be the same.*attn_pdrop=0.3"),
+        ("attn_pdrop", -0.1, r"`attn_pdrop` must be a number in \[0, 1\)"),
+        ("embd_pdrop", "0.1", r"`embd_pdrop` must be a number in \[0, 1\)"),
     ],
 )  # fmt: skip
 def test_a_value_that_is_not_implemented_is_named(key, value, message, tmp_path):

@@ -51,7 +51,7 @@ def test_a_size_that_is_missing_or_wrong_is_named(name, key, tmp_path):
         ("vit", "hidden_act", "quick_gelu", "`hidden_act` must be one of .*Received: hidden_act='quick_gelu'"),
         ("deit", "hidden_act", None, "`hidden_act` must be one of"),
         ("swin", "hidden_act", "leaky_relu", "`hidden_act` must be one of"),
-        ("vit", "hidden_dropout_prob", 0.2, "`attention_probs_dropout_prob`, used in training, must be the same.*prob=0.2"),
+        ("vit", "attention_probs_dropout_prob", 1, r"`attention_probs_dropout_prob` must be a number in \[0, 1\)"),
         ("swin", "hidden_dropout_prob", 1.0, r"`hidden_dropout_prob` must be a number in \[0, 1\)"),
         ("swin", "drop_path_rate", -0.5, r"`drop_path_rate` must be a number in \[0, 1\)"),
         ("vit", "num_attention_heads", 5, "`num_attention_heads` must divide `hidden_size`.*num_attention_heads=5"),
