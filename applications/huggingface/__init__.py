@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import bart, bert, deit, gpt2, marian, swin, vit
+from . import adapters, bart, bert, deit, gpt2, marian, swin, vit
 from .config import NAME, Config
 
 # The `model_type` of a config.json, and the module that says how to read it.
@@ -85,6 +85,9 @@ def save_huggingface(model, folder, max_shard_bytes=None):
     It holds `config.json` and safetensors, and nothing of a tokenizer. The files are written beside and renamed: a save
     that is killed half-way leaves the old ones whole.
 
+    Low-rank adapters (`enable_lora`) are merged into the kernels and tables that are written, so that the folder gives the
+    outputs of the adapted model; the model itself keeps them apart.
+
     A model holds none of a vocabulary's special ids but the padding id of `Translator`. So the config of a translator has
     the others as the published models have them, whatever folder it was loaded from: for BART `decoder_start_token_id`,
     `eos_token_id` and `forced_eos_token_id` 2 and `bos_token_id` 0; for Marian `decoder_start_token_id` the padding id, and
@@ -103,8 +106,8 @@ def save_huggingface(model, folder, max_shard_bytes=None):
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 
     Raises:
-        ValueError: if the model is of no type that has such a layout, naming what differs; and for a weight that holds
-            no floats.
+        ValueError: if the model is of no type that has such a layout, naming what differs; and for quantized layers, by
+            name. Save the model that was quantized, with the adapters of the quantized one assigned where there are any.
 
     Example:
 
@@ -117,6 +120,7 @@ def save_huggingface(model, folder, max_shard_bytes=None):
     """
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}.")
+    adapters.check_floats(model)
     recipe = next((recipe for recipe in _RECIPES.values() if recipe.recognizes(model)), None)
     if recipe is None:
         raise ValueError(
@@ -125,7 +129,8 @@ def save_huggingface(model, folder, max_shard_bytes=None):
         )
     config, weights, rules = recipe.saved(model)
     others = recipe.files(model) if hasattr(recipe, "files") else {}
-    save_weights(weights, folder, rules, {NAME: json_bytes(config), **others}, max_shard_bytes)
+    files = {NAME: json_bytes(config), **others}
+    save_weights(weights, folder, rules, files, max_shard_bytes, value=adapters.merged(model))
 
 
 def _check_sizes(landmarks, checkpoint):

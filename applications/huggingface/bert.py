@@ -10,7 +10,7 @@ from ... import graph
 from ...checkpoints import Rule
 from ...layers import TiedLogits
 from ..bert import BERT, bert_classifier, bert_pretrainer
-from . import activations, bert_models, likeness
+from . import activations, adapters, bert_models, likeness
 
 PREFIX = "bert."  # of the encoder's tensors where the model was saved with a head
 _HEADS = {"pretrainer": bert_pretrainer, "classifier": bert_classifier}
@@ -172,7 +172,7 @@ def saved(model):
     found = {}
     for layer, known in pairs:
         own, paths = _own(layer), [_path(known, weight) for weight in _own(known)]
-        bert_models.check(len(own) == len(paths), f"other weights, such as adapters, in {layer.name}", model)
+        bert_models.check(len(own) == len(paths), f"other weights in {layer.name}", model)
         found.update(zip(paths, own, strict=True))
     prefix = "" if arguments["head"] is None else PREFIX
     rules = [rule.prefixed(prefix) for rule in _ENCODER_RULES]
@@ -181,7 +181,7 @@ def saved(model):
 
 def _own(layer):
     """The weights of a layer; the table of tied logits is the embedding's."""
-    return [layer.bias] if isinstance(layer, TiedLogits) else layer.weights
+    return [layer.bias] if isinstance(layer, TiedLogits) else adapters.own_weights(layer)
 
 
 def _path(layer, weight):

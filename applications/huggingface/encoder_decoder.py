@@ -15,7 +15,7 @@ from ...layers import (
     TransformerEncoder,
 )
 from ..translator import Translator
-from . import activations, likeness
+from . import activations, adapters, likeness
 
 PREFIX = "model."  # of all tensors but the bias of the logits
 _EPSILON = 1e-5  # of every norm; the configs do not hold it
@@ -244,7 +244,7 @@ def _own(layer):
     """The weights of a layer; the table of tied logits is the embedding's."""
     if isinstance(layer, TiedLogits):
         return [] if layer.bias is None else [layer.bias]
-    return [weight for weight in layer.weights if weight.trainable or "seed" not in weight.path]
+    return [weight for weight in adapters.own_weights(layer) if weight.trainable or "seed" not in weight.path]
 
 
 def _place(path, layer, weight):

@@ -16,7 +16,7 @@ from ...layers import (
     TransformerDecoder,
 )
 from ..gpt import GPT
-from . import activations
+from . import activations, adapters
 
 PREFIX = "transformer."  # of every tensor where the model was saved with its head
 QUERY_KEY_VALUE = ("query", "key", "value")
@@ -145,7 +145,7 @@ def weights(model):
 
 
 def _named(path, layer, depth):
-    return {"/".join([path, *weight.path.split("/")[-depth:]]): weight for weight in layer.weights}
+    return {"/".join([path, *weight.path.split("/")[-depth:]]): weight for weight in adapters.own_weights(layer)}
 
 
 def _parts(model):

@@ -3,7 +3,7 @@
 import keras
 
 # What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, which are frozen, what was known of
-# shapes, how memory is saved.
+# shapes, how memory is saved, what is merged when it is written.
 _FREE = {
     "name",
     "dtype",
@@ -16,6 +16,8 @@ _FREE = {
     "build_config",
     "compile_config",
     "recompute",
+    "lora_rank",
+    "lora_alpha",
 }
 _FREE_ENDINGS = ("initializer", "_regularizer", "_constraint")
 _TENSOR = "__keras_tensor__"

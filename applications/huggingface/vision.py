@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import graph
 from ...checkpoints import Rule, json_bytes
-from . import likeness
+from . import adapters, likeness
 
 PREPROCESSOR = "preprocessor_config.json"
 PROJECTION = "embeddings.patch_embeddings.projection.weight"
@@ -129,8 +129,8 @@ def matched(model, build, check):
         check(False, difference)
     found = {}
     for layer, known in pairs:
-        own, paths = layer.weights, [_path(known, weight) for weight in known.weights]
-        check(len(own) == len(paths), f"other weights, such as adapters, in {layer.name}")
+        own, paths = adapters.own_weights(layer), [_path(known, weight) for weight in known.weights]
+        check(len(own) == len(paths), f"other weights in {layer.name}")
         found.update(zip(paths, own, strict=True))
     return found
 

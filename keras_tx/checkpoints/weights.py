@@ -57,7 +57,7 @@ def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
                 assign(variable, value)
 
 
-def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefix=""):
+def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefix="", value=None):
     """Writes weights into a safetensors folder, by the rules that read it.
 
     A save that is killed half-way leaves what was in the folder before.
@@ -69,6 +69,7 @@ def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefi
         files: dict from name to bytes, of other files to write with it.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
         prefix: str, put before the names of the tensors.
+        value: function `variable -> array` of the numbers to write, in the variable's shape and dtype; `None` for its own.
 
     Raises:
         ValueError: for a weight that no rule is for, a tensor of which only some weights are there, weights that are
@@ -94,11 +95,12 @@ def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefi
                 f"A tensor must get all its weights. Received: {', '.join(paths.values())} alone for tensor {names[0]!r}."
             )
         variables = [weights[paths[place]] for place in range(len(paths))]
-        tensors += [_tensor(prefix + name, variables, rule, place) for place, name in enumerate(names)]
+        value = value or keras.ops.convert_to_numpy
+        tensors += [_tensor(prefix + name, variables, rule, place, value) for place, name in enumerate(names)]
     write_folder(folder, tensors, files, max_shard_bytes)
 
 
-def _tensor(name, variables, rule, place):
+def _tensor(name, variables, rule, place, value):
     dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
     shape = rule.tensor_shape([tuple(variable.shape) for variable in variables])
     if len(dtypes) > 1 or not dtypes <= set(_DTYPES) or shape is None:
@@ -108,7 +110,7 @@ def _tensor(name, variables, rule, place):
         )
 
     def make():
-        return rule.to_tensor([keras.ops.convert_to_numpy(variable) for variable in variables], place)
+        return rule.to_tensor([value(variable) for variable in variables], place)
 
     return Tensor(name, _DTYPES[dtypes.pop()], shape, make)
 

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 
 from ...checkpoints.files import file_bytes, write_shards
@@ -68,3 +69,15 @@ def changed(arrays, **by_name):
     """The arrays with some of them replaced, or taken out where `None` is given; `__` stands for a dot."""
     found = {**arrays, **{name.replace("__", "."): array for name, array in by_name.items()}}
     return {name: array for name, array in found.items() if array is not None}
+
+
+def with_a_weight_more(model, name):
+    """A copy of a model, whose layer of a name has a weight that is in no config."""
+
+    def copied(layer):
+        copy = type(layer).from_config(layer.get_config())
+        if layer.name == name:
+            copy.extra = keras.Variable(0.0, name="extra")
+        return copy
+
+    return keras.models.clone_model(model, clone_function=copied)

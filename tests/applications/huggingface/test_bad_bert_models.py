@@ -6,10 +6,11 @@ import pytest
 from keras import ops
 
 from keras_tx import graph, layers
-from keras_tx.applications import BERT, bert_classifier, bert_pretrainer, load_huggingface, save_huggingface
+from keras_tx.applications import BERT, bert_pretrainer, load_huggingface, save_huggingface
 
 from ...layers.contract_rows import stir
 from .bert_folders import SMALL
+from .folders import with_a_weight_more
 
 
 def wired(
@@ -160,6 +161,4 @@ def test_a_subclassed_model_is_refused(tmp_path):
 
 
 def test_weights_that_the_layout_does_not_have_are_named(tmp_path):
-    model = bert_classifier(BERT(**SMALL), 2)
-    model.get_layer("bert").get_layer("encoder_1").feed_forward.intermediate.enable_lora(2)
-    assert_refused(model, "other weights, such as adapters, in encoder_1", tmp_path)
+    assert_refused(with_a_weight_more(BERT(**SMALL), "encoder_1"), "other weights in encoder_1", tmp_path)

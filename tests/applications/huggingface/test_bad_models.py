@@ -115,11 +115,8 @@ def test_a_model_without_a_layout_is_refused(tmp_path):
 
 
 def test_weights_that_the_layout_does_not_have_are_named(tmp_path):
-    model = small_gpt()
-    model.get_layer("decoder_1").feed_forward.intermediate.enable_lora(2)
-    with pytest.raises(
-        ValueError, match="must have a rule to be saved. Received: .*decoder_1/feed_forward/intermediate/lora"
-    ):
+    model = folders.with_a_weight_more(small_gpt(), "final_norm")
+    with pytest.raises(ValueError, match="must have a rule to be saved. Received: final_norm/extra"):
         save_huggingface(model, tmp_path)
 
 

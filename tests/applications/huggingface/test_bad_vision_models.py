@@ -6,6 +6,7 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.applications import Swin, ViT, save_huggingface
 
+from .folders import with_a_weight_more
 from .vision_folders import SWIN, VIT
 
 pytestmark = pytest.mark.once  # graphs alone
@@ -109,7 +110,5 @@ def test_a_swin_of_one_size_whose_maps_the_windows_divide_is_saved(tmp_path):
     save_huggingface(Swin(**{**SWIN, "mask_padding": True}, input_shape=(24, 24, 3)), tmp_path)
 
 
-def test_adapters_are_named(tmp_path):
-    model = ViT(**VIT)
-    model.get_layer("encoder_1").feed_forward.intermediate.enable_lora(2)
-    assert_refused(model, "other weights, such as adapters, in encoder_1", tmp_path)
+def test_weights_that_the_layout_does_not_have_are_named(tmp_path):
+    assert_refused(with_a_weight_more(ViT(**VIT), "encoder_1"), "other weights in encoder_1", tmp_path)
