@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.layers import Dropout, DropPath
+from keras_tx.layers import Dropout, DropPath, MultiHeadSelfAttention, TransformerDecoder, TransformerEncoder
 
 from .execution import BACKEND, array, compiled, input_gradient, tensor
 
@@ -230,3 +230,21 @@ def test_drop_path_drops_whole_samples_at_its_rate(shape):
 
 def test_drop_path_hands_its_inputs_on_outside_training():
     np.testing.assert_array_equal(array(DropPath(0.9)(ops.ones((4, 3)))), np.ones((4, 3)))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("own", "expected"), [({}, 0.1), ({"attention_dropout": 0.2}, 0.2), ({"attention_dropout": 0.0}, 0.0)]
+)
+def test_the_attentions_of_a_block_may_have_a_rate_of_their_own(own, expected):
+    encoder = TransformerEncoder(8, 2, 0.1, **own)
+    decoder = TransformerDecoder(8, 2, 0.1, **own)
+    decoder.build((1, 3, 4), (1, 3, 4))
+    # A cross-attention that the block makes beside an attention in its slot.
+    beside = TransformerDecoder(8, 2, 0.1, attention=MultiHeadSelfAttention(2, causal=True, dropout=expected), **own)
+    beside.build((1, 3, 4), (1, 3, 4))
+    blocks = [encoder, decoder, beside]
+    attentions = [encoder.attention, decoder.attention, decoder.cross_attention, beside.cross_attention]
+    assert {attention.attention_dropout.rate for attention in attentions} == {expected}
+    assert {drops[0].rate for block in blocks for drops in (block.attention_drops, block.feed_forward_drops)} == {0.1}
+    assert {block.cross_attention_drops[0].rate for block in (decoder, beside)} == {0.1}

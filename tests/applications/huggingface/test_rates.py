@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tx import graph
-from keras_tx.applications import BERT, load_huggingface, save_huggingface
+from keras_tx.applications import BERT, Swin, load_huggingface, save_huggingface
 from keras_tx.layers import Dropout
 
 from . import bert_folders, folders, test_bert, test_encoder_decoder, vision_folders
@@ -117,6 +117,16 @@ def test_a_saved_file_has_the_rates_and_one_written_without_them_has_one(tmp_pat
 @pytest.mark.once  # configs alone
 def test_one_rate_said_in_two_ways_is_one(tmp_path):
     models = [BERT(**bert_folders.SMALL, dropout=0.3, attention_dropout=rate) for rate in (None, 0.3)]
+    swin = Swin(**vision_folders.SWIN, dropout=0.3, attention_dropout=0.2)  # whose attentions stand in slots
+    models.append(keras.models.clone_model(swin, clone_function=_said_by_the_block_too))
+    assert models[-1].get_layer("stage_0_block_0").attention_dropout == 0.2
     for number, model in enumerate(models):
         save_huggingface(model, tmp_path / str(number))
         assert rates_of(load_huggingface(tmp_path / str(number))) == rates_of(model)
+
+
+def _said_by_the_block_too(layer):
+    config = layer.get_config()
+    if "attention_dropout" in config:
+        config["attention_dropout"] = layer.attention.dropout
+    return type(layer).from_config(config)
