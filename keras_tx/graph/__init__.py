@@ -7,7 +7,7 @@ With `ops/masks.py` and `layers/recomputation.py`, the only user of Keras' priva
 from .calls import layer_calls, layer_inputs, layers_before, output_origin
 from .deferred import fill, without_values
 from .inputs import MISSING, functional_of, input_names, pack_inputs
-from .sublayers import direct_parts, find_layer, parts
+from .sublayers import direct_parts, find_layer, parts, parts_by_attribute
 from .walk import fill_in, walk
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "output_origin",
     "pack_inputs",
     "parts",
+    "parts_by_attribute",
     "walk",
     "without_values",
 ]

@@ -39,3 +39,33 @@ def parts(layer, path=None):
 def direct_parts(layer):
     """Lists the layers that a layer has as attributes of its own, in the order in which it got them."""
     return layer._flatten_layers(recursive=False, include_self=False)
+
+
+def parts_by_attribute(layer):
+    """Dict from where a layer holds a part to the part: the name of its attribute, with "/" and the place in a list or a dict.
+
+    Names of parts may be made anew with each copy of the layer; its attributes are those of its class.
+    """
+    direct, found = direct_parts(layer), {}
+    attributes = {**vars(layer), **(vars(layer).get("_modules") or {})}  # where torch keeps them
+    for name, value in attributes.items():
+        if name not in ("_layers", "_modules"):
+            _collect(name, value, direct, found)
+    for part in direct:  # held in some other way
+        if not _holds(found, part):
+            number = sum(each.name == part.name for each in found.values()) + 1
+            found[part.name if number == 1 else f"{part.name}#{number}"] = part
+    return found
+
+
+def _collect(path, value, direct, found):
+    if isinstance(value, keras.Layer):
+        if any(value is part for part in direct) and not _holds(found, value):
+            found[path] = value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            _collect(f"{path}/{key}", each, direct, found)
+
+
+def _holds(found, part):
+    return any(each is part for each in found.values())

@@ -22,24 +22,23 @@ class Composite:
         config = dict(config)
         told = config.pop("parts", None)
         layer = super().from_config(config)
+        for part in graph.direct_parts(layer):
+            if not part.trainable:  # Keras makes the parts of a frozen layer anew as if it were not
+                set_trainable(part, False)
         if told:
             layer.tell(told)
         return layer
 
     def tell(self, told):
         """Gives the parts at these paths what a config tells of them: those that are there now, and the others when they come."""
-        told = dict(told)
-        for key, part in named_parts(self).items():
-            told = _introduce(part, key, told)
-        self._keep(told)
+        self._keep(_introduce_all(self, told))
 
     def _keep(self, told):
         object.__setattr__(self, "_told", told or None)  # neither Keras nor its backend is to track it
 
     def __setattr__(self, name, value):
         if name == "trainable":
-            # TensorFlow skips the setting of an attribute that has the value already, and would not reach the parts.
-            keras.Layer.trainable.fset(self, value)
+            _set_flags(self, value)
             self._keep({path: {**state, "trainable": bool(value)} for path, state in (self._told or {}).items()})
             return
         super().__setattr__(name, value)
@@ -52,10 +51,11 @@ class Composite:
                     self._adopt(part)
 
     def _adopt(self, part):
-        if not self.trainable:
-            part.trainable = False
+        # A layer of Keras that was frozen by its constructor has no frozen parts, and an optimizer would get theirs.
+        if not self.trainable or (not part.trainable and all(each.trainable for _, each in graph.parts(part))):
+            set_trainable(part, False)
         if self._told:
-            key = next((key for key, each in named_parts(self).items() if each is part), None)
+            key = next((key for key, each in graph.parts_by_attribute(self).items() if each is part), None)
             self._keep(_introduce(part, key, self._told))
 
     def get_config(self):
@@ -63,32 +63,49 @@ class Composite:
         return {**config, "parts": told} if told else config
 
 
-def named_parts(layer):
-    """Dict from name to part; a second part of the same name has "#2" appended, and so on."""
-    found = {}
+def set_trainable(layer, value):
+    """Freezes or thaws a layer and all that is in it.
+
+    TensorFlow skips the setting of an attribute that has the value already, and would not reach what is in such a layer.
+    """
+    if isinstance(layer, Composite):
+        layer.trainable = value
+    else:
+        _set_flags(layer, value)
+
+
+def _set_flags(layer, value):
+    type(layer).trainable.fset(layer, value)
     for part in graph.direct_parts(layer):
-        count = sum(each.name == part.name for each in found.values()) + 1
-        found[part.name if count == 1 else f"{part.name}#{count}"] = part
-    return found
+        set_trainable(part, value)
 
 
 def _differences(layer, prefix=""):
-    """Yields `(path, what it has)` for each part that differs from one made new."""
-    for key, part in named_parts(layer).items():
+    """Yields `(path, what it has)` for each part that differs from one made new; the path is made of attributes."""
+    for key, part in graph.parts_by_attribute(layer).items():
         state = {}
         if part.trainable != layer.trainable:
             state["trainable"] = part.trainable
         if part.quantization_mode is not None:
-            state["dtype"] = keras.dtype_policies.serialize(_own_policy(part))
+            state["dtype"] = keras.dtype_policies.serialize(_policy(part, part.path))
             state["quantization_config"] = _quantization_config(part)
+        elif not _is_map(part.dtype_policy) and part.dtype_policy != _policy(layer, part.path):
+            state["dtype"] = keras.dtype_policies.serialize(part.dtype_policy)
         if state:
             yield prefix + key, state
         yield from _differences(part, f"{prefix}{key}/")
 
 
-def _own_policy(part):
-    policy = part.dtype_policy
-    return policy[part.path] if isinstance(policy, keras.dtype_policies.DTypePolicyMap) else policy
+def _is_map(policy):
+    return isinstance(policy, keras.dtype_policies.DTypePolicyMap)
+
+
+def _policy(layer, path):
+    """Returns the dtype policy that a layer has for a layer at that path."""
+    policy = layer.dtype_policy
+    if not _is_map(policy):
+        return policy
+    return policy[path] if path else policy.default_policy
 
 
 def _quantization_config(part):
@@ -98,33 +115,58 @@ def _quantization_config(part):
     return config
 
 
+def _introduce_all(layer, told):
+    """Gives the parts that a layer has now what is told of them, and returns what is told of others."""
+    told = dict(told)
+    for key, part in graph.parts_by_attribute(layer).items():
+        told = _introduce(part, key, told)
+    return told
+
+
 def _introduce(part, key, told):
     """Gives a part what is told of it and of its own parts, and returns what is told of others."""
     inside = {path[len(key) + 1 :]: state for path, state in told.items() if path.startswith(f"{key}/")}
     if key in told:
         _give(part, told[key])
+    rest = {path: state for path, state in told.items() if path != key and not path.startswith(f"{key}/")}
     if inside and isinstance(part, Composite):
         part.tell(inside)
-    rest = {path: state for path, state in told.items() if path != key and not path.startswith(f"{key}/")}
-    if inside and not isinstance(part, Composite):  # it may make its parts when it is built
-        rest.update({f"{key}/{path}": state for path, state in inside.items()})
+    elif inside:  # it may make other parts when it is built
+        rest.update({f"{key}/{path}": state for path, state in _introduce_all(part, inside).items()})
     return rest
 
 
 def _unfold(layer, told):
-    """Sets the flags that are told of parts inside parts of other classes, which came when those were built."""
+    """Gives the parts inside parts of other classes, which came when those were built, what is told of them."""
     for path, state in told.items():
-        part = layer
-        for key in path.split("/"):
-            part = part and named_parts(part).get(key)
-        if part is not None and "trainable" in state:
-            part.trainable = state["trainable"]
+        part = _find(layer, path)
+        if part is not None:
+            _give(part, state)
+
+
+def _find(layer, path):
+    """Returns the part at a path of attributes, each of which may hold a list or a dict and so have "/" in it; or `None`."""
+    for key, part in graph.parts_by_attribute(layer).items():
+        if path == key:
+            return part
+        if path.startswith(f"{key}/"):
+            found = _find(part, path[len(key) + 1 :])
+            if found is not None:
+                return found
+    return None
 
 
 def _give(part, state):
-    if "dtype" in state:
-        part.quantization_config = keras.saving.deserialize_keras_object(state["quantization_config"])
+    if "quantization_config" in state:
+        config = keras.saving.deserialize_keras_object(state["quantization_config"])
+        policy = keras.dtype_policies.deserialize(state["dtype"])
         if not part.built:
-            part.dtype_policy = keras.dtype_policies.deserialize(state["dtype"])
+            part.quantization_config, part.dtype_policy = config, policy
+        elif part.quantization_mode is None:
+            part.quantize(policy.quantization_mode, config=config)
+        else:
+            part.quantization_config = config
+    elif "dtype" in state:
+        part.dtype_policy = keras.dtype_policies.deserialize(state["dtype"])
     if "trainable" in state:
-        part.trainable = state["trainable"]
+        set_trainable(part, state["trainable"])

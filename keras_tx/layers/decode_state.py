@@ -91,34 +91,3 @@ def with_extras(outputs, return_attention_scores, scores, cache, new_cache):
     if return_attention_scores:
         extras.append(scores)
     return (outputs, *extras) if extras else outputs
-
-
-def call_attention(attention, inputs, call=None, **arguments):
-    """Calls the attention in a block's slot with those arguments that were given, and splits off what follows its
-    outputs.
-
-    Args:
-        attention: the layer in the slot.
-        inputs: its first argument.
-        call: what to call in place of the layer: its `compute_output_spec`, while a graph is built.
-        **arguments: its others; those that are `None` or False are left out.
-
-    Returns:
-        The outputs, and a tuple of what else it returned.
-
-    Raises:
-        ValueError: if the layer has no such argument. `mask` and `training` are offered, not required.
-    """
-    given = {}
-    for name, value in arguments.items():
-        if value is None or value is False:
-            continue
-        if takes(attention, name):
-            given[name] = value
-        elif name not in ("mask", "training"):
-            raise ValueError(
-                f"`{name}` must be among the arguments of the attention's call to be used. Received: {name} for "
-                f"{attention.__class__.__name__}, whose call has none."
-            )
-    outputs = (call or attention)(inputs, **given)
-    return (outputs[0], tuple(outputs[1:])) if isinstance(outputs, (tuple, list)) else (outputs, ())

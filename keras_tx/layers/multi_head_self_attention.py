@@ -8,7 +8,7 @@ from ..ops import positions as counting
 from ..ops.kv_cache import KVCache
 from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
-from . import arguments, decode_state, given_positions, head_projections, sublayers
+from . import arguments, decode_state, given_positions, head_projections, slots, sublayers
 from .composite import Composite
 from .dropout import Dropout
 
@@ -124,8 +124,9 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         for projection in (self.query, self.key, self.value):
             sublayers.build_once(projection, folded)
         sublayers.build_once(self.attention_output, (*folded[:2], self.num_heads, head_dim))
-        sublayers.build_once(self.rotary, (*folded[:2], self.num_heads, head_dim))
-        sublayers.build_once(self.position_bias, folded[1:2], folded[1:2])
+        places = keras.KerasTensor(folded[1:2], "int32")
+        slots.build(self.rotary, keras.KerasTensor((*folded[:2], self.num_heads, head_dim), self.compute_dtype), places)
+        slots.build(self.position_bias, places, places)
 
     @property
     def _key_heads(self):

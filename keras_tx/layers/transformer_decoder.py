@@ -5,7 +5,7 @@ import functools
 import keras
 
 from ..ops import mask_values, masks
-from . import arguments, decode_state, recomputation, residual_branch, sublayers
+from . import arguments, attention_slot, decode_state, recomputation, residual_branch, slots, sublayers
 from .composite import Composite
 from .feed_forward import FeedForward
 from .multi_head_cross_attention import MultiHeadCrossAttention
@@ -27,9 +27,11 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         activation: name or function, of the feed-forward network.
         normalize_first: bool, whether a branch normalizes its inputs (pre-norm) or the sum (post-norm).
         layer_norm_epsilon: float.
-        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=True)`. It must not look ahead:
-            the block does not check, though decoding does.
-        cross_attention: layer to use in place of `MultiHeadCrossAttention(num_heads)`.
+        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=True)`, as in `TransformerEncoder`. A
+            layer that takes `attention_mask` or `use_causal_mask`, as Keras' own does, and has no attribute `causal`, is told
+            not to look ahead; any other must not by itself: the block does not check, though decoding does.
+        cross_attention: layer to use in place of `MultiHeadCrossAttention(num_heads)`, called with the inputs and `context`,
+            or with a query and a value as Keras' own is.
         feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
         kernel_initializer: of the kernels that the block makes itself.
         recompute: bool, whether the backward pass computes the block's inner values again from its inputs, so that training keeps
@@ -96,6 +98,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        attention_slot.check("attention", given)
         network, self.intermediate_dim = arguments.slot_or_size(
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
@@ -117,6 +120,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             num_heads, causal=True, name="attention", **self._own_attention
         )
         self.cross_attention = arguments.slot("cross_attention", cross_attention)
+        attention_slot.check("cross_attention", self.cross_attention)
         self._has_own_cross_attention = self.cross_attention is None
         self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **own)
         self.attention_norm = residual_branch.make_norm(self, "attention_norm")
@@ -128,7 +132,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     def build(self, inputs_shape, context_shape=None):
         self.hidden_dim = arguments.hidden_size("inputs", inputs_shape, least=3)
         self.has_context = context_shape is not None
-        sublayers.build_once(self.attention, inputs_shape)
+        attention_slot.build(self.attention, inputs_shape)
         residual_branch.build(self.attention_norm, self.attention_drops, inputs_shape)
         if self.has_context:
             if self.cross_attention is None:
@@ -139,9 +143,9 @@ class TransformerDecoder(Composite, keras.layers.Layer):
                 )
             self.cross_attention_norm = residual_branch.make_norm(self, "cross_attention_norm")
             self.cross_attention_drops = residual_branch.make_drops(self, "cross_attention")
-            sublayers.build_once(self.cross_attention, inputs_shape, context_shape)
+            attention_slot.build(self.cross_attention, inputs_shape, context_shape)
             residual_branch.build(self.cross_attention_norm, self.cross_attention_drops, inputs_shape)
-        sublayers.build_once(self.feed_forward, inputs_shape)
+        slots.build(self.feed_forward, keras.KerasTensor(inputs_shape, self.compute_dtype))
         residual_branch.build(self.feed_forward_norm, self.feed_forward_drops, inputs_shape)
 
     def call(
@@ -177,10 +181,10 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         own, other = self._given(context, mask, real, *tensors, cache=cache, **asked)
 
         def attend(x):
-            return decode_state.call_attention(self.attention, x, **own)
+            return attention_slot.call_attention(self.attention, x, **own)
 
         def attend_to_context(x):
-            return decode_state.call_attention(self.cross_attention, x, **other)
+            return attention_slot.call_attention(self.cross_attention, x, **other)
 
         def feed(x):
             return self.feed_forward(x, training=training), ()
@@ -206,7 +210,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         pairs = {"attention_mask": attention_mask, "positions": positions}
         context_pairs = {"context_mask": context_mask, "context_attention_mask": context_attention_mask}
         return (
-            {"mask": mask, **pairs, "cache": own, **asked},
+            {"mask": mask, **pairs, "causal": True, "cache": own, **asked},
             {"context": context, "mask": real, **context_pairs, "cache": other, **asked},
         )
 
@@ -228,9 +232,11 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
         decode_state.check_new(self, batch_size, max_length)
         self._check_context(context, None)
+        attention_slot.check_cached("attention", self.attention, self)
         own = self.attention.init_cache(batch_size, max_length)
         if not self.has_context:
             return own, None
+        attention_slot.check_cached("cross_attention", self.cross_attention, self)
         return own, self.cross_attention.init_cache(batch_size, max_length, context, context_mask)
 
     def compute_mask(self, inputs, previous_mask):
@@ -258,11 +264,11 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         asked = {"cache": cache, "return_attention_scores": return_attention_scores}
         own, other = self._given(context, *masks.for_block(inputs, mask), *tensors, **asked)
         spec = self.attention.compute_output_spec
-        _, extras = decode_state.call_attention(self.attention, inputs, call=spec, **own)
+        _, extras = attention_slot.call_attention(self.attention, inputs, call=spec, **own)
         cross_extras = ()
         if self.has_context:
             spec = self.cross_attention.compute_output_spec
-            _, cross_extras = decode_state.call_attention(self.cross_attention, inputs, call=spec, **other)
+            _, cross_extras = attention_slot.call_attention(self.cross_attention, inputs, call=spec, **other)
         scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
         return decode_state.with_extras(
             sublayers.like_inputs(self, inputs), return_attention_scores, scores, cache, cache

@@ -5,7 +5,7 @@ import functools
 import keras
 
 from ..ops import mask_values, masks
-from . import arguments, decode_state, recomputation, residual_branch, sublayers
+from . import arguments, attention_slot, recomputation, residual_branch, slots, sublayers
 from .composite import Composite
 from .feed_forward import FeedForward
 from .multi_head_self_attention import MultiHeadSelfAttention
@@ -28,7 +28,9 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         layer_norm_epsilon: float.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in training.
         attention: layer to use in place of `MultiHeadSelfAttention(num_heads)`; it maps (..., D) to (..., D), and its
-            `call` may have `mask`, `attention_mask` and `return_attention_scores`.
+            `call` may have `mask`, `attention_mask` and `return_attention_scores`. Or one of Keras' own, called with a query
+            and a value, such as `keras.layers.MultiHeadAttention`: it gets all masks as one over pairs, which must be one
+            for all heads. A layer that can be given no mask is refused with padded inputs, unless it `supports_masking`.
         feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
         kernel_initializer: of the kernels that the block makes itself.
         recompute: bool, whether the backward pass computes the block's inner values again from its inputs, so that training keeps
@@ -53,8 +55,9 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T).
 
     Raises:
-        ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another
-            rank or width than built, and masks that hold other numbers than 0 and 1 or have another shape.
+        ValueError: for arguments out of range, a slot and a size that contradict each other, an attention that has another
+            call or cannot be given a mask, inputs of another rank or width than built, and masks that hold other numbers than
+            0 and 1 or have another shape.
 
     Example:
 
@@ -88,6 +91,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        attention_slot.check("attention", given)
         network, self.intermediate_dim = arguments.slot_or_size(
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
@@ -114,8 +118,8 @@ class TransformerEncoder(Composite, keras.layers.Layer):
 
     def build(self, input_shape):
         self.hidden_dim = arguments.hidden_size("inputs", input_shape)
-        sublayers.build_once(self.attention, input_shape)
-        sublayers.build_once(self.feed_forward, input_shape)
+        attention_slot.build(self.attention, input_shape)
+        slots.build(self.feed_forward, keras.KerasTensor(input_shape, self.compute_dtype))
         residual_branch.build(self.attention_norm, self.attention_drops, input_shape)
         residual_branch.build(self.feed_forward_norm, self.feed_forward_drops, input_shape)
 
@@ -134,7 +138,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         inputs = masks.zero_padding(inputs, real)
 
         def attend(x):
-            return decode_state.call_attention(
+            return attention_slot.call_attention(
                 self.attention,
                 x,
                 mask=mask,
@@ -173,7 +177,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
     ):
         arguments.check_inputs("inputs", inputs, self.hidden_dim)
         mask, _ = masks.for_block(inputs, mask)
-        _, extras = decode_state.call_attention(
+        _, extras = attention_slot.call_attention(
             self.attention,
             inputs,
             call=self.attention.compute_output_spec,
