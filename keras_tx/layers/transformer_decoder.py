@@ -98,7 +98,6 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
-        attention_slot.check("attention", given)
         network, self.intermediate_dim = arguments.slot_or_size(
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
@@ -120,7 +119,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             num_heads, causal=True, name="attention", **self._own_attention
         )
         self.cross_attention = arguments.slot("cross_attention", cross_attention)
-        attention_slot.check("cross_attention", self.cross_attention)
+        for name, layer in (("attention", given), ("cross_attention", self.cross_attention)):
+            attention_slot.check(name, layer)
         self._has_own_cross_attention = self.cross_attention is None
         self.feed_forward = network or FeedForward(intermediate_dim, self.activation, name="feed_forward", **own)
         self.attention_norm = residual_branch.make_norm(self, "attention_norm")
@@ -136,11 +136,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         residual_branch.build(self.attention_norm, self.attention_drops, inputs_shape)
         if self.has_context:
             if self.cross_attention is None:
-                self.cross_attention = MultiHeadCrossAttention(
-                    arguments.positive_int("num_heads", self.num_heads),
-                    name="cross_attention",
-                    **self._own_attention,
-                )
+                heads = arguments.positive_int("num_heads", self.num_heads)
+                self.cross_attention = MultiHeadCrossAttention(heads, name="cross_attention", **self._own_attention)
             self.cross_attention_norm = residual_branch.make_norm(self, "cross_attention_norm")
             self.cross_attention_drops = residual_branch.make_drops(self, "cross_attention")
             attention_slot.build(self.cross_attention, inputs_shape, context_shape)
@@ -270,9 +267,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             spec = self.cross_attention.compute_output_spec
             _, cross_extras = attention_slot.call_attention(self.cross_attention, inputs, call=spec, **other)
         scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
-        return decode_state.with_extras(
-            sublayers.like_inputs(self, inputs), return_attention_scores, scores, cache, cache
-        )
+        outputs = sublayers.like_inputs(self, inputs)
+        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
 
     def _joint_scores(self, extras, cross_extras):
         return (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]

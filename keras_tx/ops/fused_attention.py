@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from . import sizes
-from .blockwise_attention import LOWEST
+from .blockwise_attention import LOWEST, blockwise_attention
 
 _HALF_FLOATS = ("float16", "bfloat16")
 
@@ -22,7 +22,8 @@ def supports(query, value, mask, bias, draw):
     name = keras.backend.backend()
     if name == "torch":
         return not (mask.causal and mask.keys is not None)
-    return name == "jax" and on_gpu(query) and _for_cudnn(query, value, mask)
+    # With padding as a bias cuDNN gave other numbers on an H100 (cuDNN of JAX 0.11.2, causal).
+    return name == "jax" and mask.keys is None and on_gpu(query) and _for_cudnn(query, value)
 
 
 def on_gpu(x):
@@ -73,7 +74,11 @@ def fused_attention(query, key, value, mask):
 def _torch(query, key, value, mask):
     import torch
 
-    dtype, added = value.dtype, _added(mask, query.dtype)
+    added, dtype = None, value.dtype
+    if mask.keys is not None:
+        # Finite, so that a query without keys has a gradient, and far below any score.
+        lowest = ops.cast(LOWEST / 2, query.dtype)
+        added = ops.where(mask.keys, ops.zeros((), dtype=query.dtype), lowest)[:, None, None]
     value = ops.cast(value, query.dtype)
     context = torch.nn.functional.scaled_dot_product_attention(
         *(each.transpose(1, 2) for each in (query, key, value)),
@@ -88,27 +93,28 @@ def _torch(query, key, value, mask):
 def _jax(query, key, value, mask, implementation="cudnn"):
     import jax
 
-    bias = _added(mask, query.dtype)
-    if bias is not None:
-        bias = jax.numpy.broadcast_to(bias, (query.shape[0], 1, query.shape[1], key.shape[1]))
-    return jax.nn.dot_product_attention(
-        query, key, value, bias=bias, scale=1.0, is_causal=mask.causal, implementation=implementation
-    )
+    def attend(query, key, value):
+        return jax.nn.dot_product_attention(
+            query, key, value, scale=1.0, is_causal=mask.causal, implementation=implementation
+        )
+
+    def forward(*operands):
+        return attend(*operands), operands
+
+    def backward(operands, upstream):
+        return jax.vjp(lambda *each: blockwise_attention(*each, mask), *operands)[1](upstream)
+
+    if query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0:
+        return attend(query, key, value)
+    # cuDNN has no gradient for odd lengths: blocks have.
+    differentiable = jax.custom_vjp(attend)
+    differentiable.defvjp(forward, backward)
+    return differentiable(query, key, value)
 
 
-def _added(mask, dtype):
-    """What padding adds to the scores (B, 1, 1, S): finite, so that a query without keys has a gradient."""
-    if mask.keys is None:
-        return None
-    lowest = ops.cast(-3e4 if keras.backend.standardize_dtype(dtype) == "float16" else LOWEST / 2, dtype)
-    return ops.where(mask.keys, ops.zeros((), dtype=dtype), lowest)[:, None, None]
-
-
-def _for_cudnn(query, value, mask):
+def _for_cudnn(query, value):
     head_sizes = query.shape[-1], value.shape[-1]
     dtypes = {keras.backend.standardize_dtype(each.dtype) for each in (query, value)}
-    if mask.keys is not None and (query.shape[1] % 2 or value.shape[1] % 2):
-        return False  # no gradient beside what padding adds
     fits = head_sizes[0] == head_sizes[1] <= 128 and head_sizes[0] % 8 == 0
     return fits and len(dtypes) == 1 and dtypes <= set(_HALF_FLOATS)
 

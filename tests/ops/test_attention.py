@@ -206,7 +206,7 @@ def test_dropout_applies_to_the_weights_that_the_context_is_made_of_and_not_to_t
     context, scores = (
         array(each) for each in attention.dot_product_attention(*operands, draw=draw, return_scores=True)
     )
-    np.testing.assert_array_equal(scores, plain_scores)
+    np.testing.assert_allclose(scores, plain_scores, rtol=1e-6)  # two programs round apart on a GPU
     value = np.repeat(case["value"], case["query"].shape[2] // case["value"].shape[2], axis=2)
     expected = np.einsum("bnts,bsnh->btnh", array(draw.apply(tensor(plain_scores))), value)
     np.testing.assert_allclose(context, expected, rtol=1e-5, atol=1e-6)

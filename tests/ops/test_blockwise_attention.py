@@ -133,7 +133,7 @@ def fused(request, monkeypatch):
     if backend == "jax":  # on a processor its other implementation stands for that of the GPU
         on_processor = functools.partial(fused_attention._jax, implementation="xla")
         monkeypatch.setitem(fused_attention._BACKENDS, "jax", on_processor)
-    if backend == "tensorflow":
+    if backend == "tensorflow" or (backend, request.param) == ("jax", "padding"):
         pytest.skip("has no such operation")
     random = np.random.default_rng(1)
     floats = [keras.Variable(random.normal(size=(3, 9, heads, 8)).astype("float32")) for heads in (4, 2, 2)]

@@ -77,30 +77,6 @@ def test_nan_reaches_those_alone_that_attend_to_it(causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_padding_is_cudnn_s_too(causal):
-    """Outputs and gradients with a mask over keys, one row of which has none."""
-    import jax
-
-    query, key, value = operands(256)
-    keys = np.arange(256) < np.array([[0], [133]])
-    mask = PairMask(keys=ops.convert_to_tensor(keys), causal=causal)
-    assert fused_attention.supports(query, value, mask, None, None)
-    found = []
-    for scores in (False, True):
-
-        def attend(query, key, value, scores=scores):
-            given = (query, key, value) if not scores else [ops.cast(each, "float32") for each in (query, key, value)]
-            return ops.cast(attention.dot_product_attention(*given, mask=mask, return_scores=scores)[0], "float32")
-
-        loss = lambda *each, attend=attend: ops.sum(ops.sin(attend(*each)))  # noqa: E731
-        found.append([jax.jit(attend)(query, key, value), *jax.jit(jax.grad(loss, (0, 1, 2)))(query, key, value)])
-    for got, expected in zip(*found, strict=True):
-        got, expected = (np.asarray(ops.cast(each, "float32")) for each in (got, expected))
-        assert np.abs(got - expected).max() <= 0.02 * max(1.0, np.abs(expected).max())
-        np.testing.assert_array_equal(got[0], 0)
-
-
-@pytest.mark.parametrize("causal", [False, True])
 def test_a_padded_batch_is_the_batch_of_its_rows(causal):
     layer = layers.MultiHeadSelfAttention(4, causal=causal, dtype="mixed_bfloat16")
     x = np.random.default_rng(0).normal(size=(2, 1024, 64)).astype("float32")
