@@ -11,6 +11,7 @@ and the encoder is trained.
 import keras
 from keras import ops
 
+from .. import arguments
 from ..layers import (
     Dropout,
     GatherPositions,
@@ -19,7 +20,6 @@ from ..layers import (
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerEncoder,
-    arguments,
 )
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
@@ -101,11 +101,7 @@ def BERT(
     for argument, value in sizes.items():
         arguments.positive_int(argument, value)
     arguments.flag("pooler", pooler)
-    if isinstance(padding_id, bool) or not isinstance(padding_id, int) or not 0 <= padding_id < vocabulary_size:
-        raise ValueError(
-            "`padding_id` must be a token of the vocabulary. Received: "
-            f"padding_id={padding_id!r}, vocabulary_size={vocabulary_size}."
-        )
+    padding_id = arguments.token_id("padding_id", padding_id, vocabulary_size)
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     segments = keras.Input((None,), dtype="int32", name="segment_ids")

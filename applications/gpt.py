@@ -7,6 +7,7 @@ itself.
 
 import keras
 
+from .. import arguments
 from ..layers import (
     Dropout,
     MultiHeadSelfAttention,
@@ -15,7 +16,6 @@ from ..layers import (
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerDecoder,
-    arguments,
 )
 from ..layers.normalization import LayerNormalization
 from ..ops.activations import gelu_tanh

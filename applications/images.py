@@ -2,7 +2,7 @@
 
 import keras
 
-from ..layers import arguments
+from .. import arguments
 
 
 def image_input(input_shape):

@@ -8,6 +8,7 @@ positions: each attention has a learned bias for the offset between two places o
 
 import keras
 
+from .. import arguments
 from ..layers import (
     Dropout,
     MaskedMeanPooling,
@@ -15,7 +16,6 @@ from ..layers import (
     PatchMerging,
     TransformerEncoder,
     WindowAttention,
-    arguments,
 )
 from ..layers.normalization import LayerNormalization
 from .images import check_head, image_input, rising_rates

@@ -11,11 +11,11 @@ share a layer.
 """
 
 import math
-import numbers
 
 import keras
 from keras import ops
 
+from .. import arguments
 from ..layers import (
     Dropout,
     FeedForward,
@@ -27,7 +27,6 @@ from ..layers import (
     TokenAndPositionEmbedding,
     TransformerDecoder,
     TransformerEncoder,
-    arguments,
 )
 from ..layers.normalization import LayerNormalization
 
@@ -145,13 +144,7 @@ def Translator(
     num_layers = arguments.positive_int("num_layers", num_layers)
     num_decoder_layers = arguments.positive_int("num_decoder_layers", num_decoder_layers, optional=True) or num_layers
     hidden_dim = arguments.positive_int("hidden_dim", hidden_dim)
-    is_id = isinstance(padding_id, numbers.Integral) and not isinstance(padding_id, bool)
-    if not is_id or not 0 <= padding_id < source_vocabulary_size:
-        raise ValueError(
-            "`padding_id` must be a token of the source's vocabulary. Received: "
-            f"padding_id={padding_id!r}, source_vocabulary_size={source_vocabulary_size}."
-        )
-    padding_id = int(padding_id)
+    padding_id = arguments.token_id("padding_id", padding_id, source_vocabulary_size)
     shared = target_vocabulary_size is None
     source_embedding = _table(source_vocabulary_size, hidden_dim, "embedding" if shared else "source_embedding")
     target_embedding = source_embedding

@@ -8,6 +8,7 @@ mapped to the logits. The table of positions is resampled where an image has ano
 
 import keras
 
+from .. import arguments
 from ..layers import (
     ClassToken,
     Dropout,
@@ -15,7 +16,6 @@ from ..layers import (
     MaskedMeanPooling,
     PatchEmbedding,
     TransformerEncoder,
-    arguments,
 )
 from ..layers.normalization import LayerNormalization
 from .images import check_head, image_input, rising_rates

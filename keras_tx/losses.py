@@ -1,11 +1,10 @@
 """The loss of predicting tokens: label smoothing and a padding id, neither of which Keras' sparse crossentropy has whole."""
 
-import numbers
-
 import keras
 import numpy as np
 from keras import ops
 
+from . import arguments
 from .ops.concrete import concrete
 
 
@@ -51,18 +50,8 @@ class TokenCrossentropy(keras.losses.Loss):
         policy = keras.dtype_policies.get(dtype or keras.config.floatx())
         wide = keras.backend.result_type(policy.compute_dtype, "float32")
         super().__init__(name=name, reduction=reduction, dtype=wide)
-        if (
-            isinstance(label_smoothing, bool)
-            or not isinstance(label_smoothing, numbers.Real)
-            or not 0 <= label_smoothing < 1
-        ):
-            raise ValueError(
-                f"`label_smoothing` must be a number in [0, 1). Received: label_smoothing={label_smoothing!r}."
-            )
-        if padding_id is not None and (isinstance(padding_id, bool) or not isinstance(padding_id, numbers.Integral)):
-            raise ValueError(f"`padding_id` must be an integer or None. Received: padding_id={padding_id!r}.")
-        self.label_smoothing = float(label_smoothing)
-        self.padding_id = None if padding_id is None else int(padding_id)
+        self.label_smoothing = arguments.rate("label_smoothing", label_smoothing)
+        self.padding_id = arguments.integer("padding_id", padding_id, optional=True)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the loss, a scalar unless there is no reduction.

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from . import graph
-from .layers import PatchEmbedding, WindowAttention, WindowPositionBias, arguments
+from . import arguments, graph
+from .layers import PatchEmbedding, WindowAttention, WindowPositionBias
 from .ops import resampling
 
 _WINDOWED = {keras.saving.get_registered_name(layer) for layer in (WindowAttention, WindowPositionBias)}

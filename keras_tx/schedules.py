@@ -1,10 +1,11 @@
 """Learning rates that warm up before they fall; Keras has no such schedule but cosine decay."""
 
 import math
-import numbers
 
 import keras
 from keras import ops
+
+from . import arguments
 
 _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # of float32's normal numbers
 
@@ -50,16 +51,17 @@ class LinearWarmUpDecay(_WarmUp):
 
     def __init__(self, peak, total_steps, warm_up_steps=0, end=0.0, name="linear_warm_up_decay"):
         self.peak = _positive("peak", peak)
-        self.total_steps = _steps("total_steps", total_steps, 1)
-        self.warm_up_steps = _steps("warm_up_steps", warm_up_steps, 0)
+        self.total_steps = arguments.integer("total_steps", total_steps, 1)
+        self.warm_up_steps = arguments.integer("warm_up_steps", warm_up_steps, 0)
         if self.warm_up_steps >= self.total_steps:
             raise ValueError(
                 "`warm_up_steps` must be less than `total_steps`. Received: "
                 f"warm_up_steps={warm_up_steps}, total_steps={total_steps}."
             )
-        if isinstance(end, bool) or not isinstance(end, numbers.Real) or not 0 <= end <= self.peak:
-            raise ValueError(f"`end` must lie between 0 and the peak. Received: end={end!r}, peak={peak}.")
-        self.end, self.name = float(end), name
+        self.end = arguments.number(
+            "end", end, f"a number from 0 to the peak, {peak}", lambda end: 0 <= end <= self.peak
+        )
+        self.name = name
 
     def _rate(self, number):
         rising = self.peak * number / max(self.warm_up_steps, 1)
@@ -97,8 +99,8 @@ class Noam(_WarmUp):
     _arguments = ("hidden_dim", "warm_up_steps", "factor", "name")
 
     def __init__(self, hidden_dim, warm_up_steps=4000, factor=1.0, name="noam"):
-        self.hidden_dim = _steps("hidden_dim", hidden_dim, 1)
-        self.warm_up_steps = _steps("warm_up_steps", warm_up_steps, 1)
+        self.hidden_dim = arguments.integer("hidden_dim", hidden_dim, 1)
+        self.warm_up_steps = arguments.integer("warm_up_steps", warm_up_steps, 1)
         self.factor, self.name = _positive("factor", factor), name
 
     def _rate(self, number):
@@ -134,7 +136,7 @@ class InverseSquareRoot(_WarmUp):
 
     def __init__(self, peak, warm_up_steps=10_000, name="inverse_square_root"):
         self.peak = _positive("peak", peak)
-        self.warm_up_steps = _steps("warm_up_steps", warm_up_steps, 1)
+        self.warm_up_steps = arguments.integer("warm_up_steps", warm_up_steps, 1)
         self.name = name
 
     def _rate(self, number):
@@ -143,12 +145,5 @@ class InverseSquareRoot(_WarmUp):
 
 def _positive(name, value):
     # Below the smallest normal float32 XLA takes a number for 0.
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _SMALLEST <= value <= _LARGEST:
-        raise ValueError(f"`{name}` must be a number above 0 that float32 holds. Received: {name}={value!r}.")
-    return float(value)
-
-
-def _steps(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}.")
-    return int(value)
+    rule = "a number above 0 that float32 holds"
+    return arguments.number(name, value, rule, lambda value: _SMALLEST <= value <= _LARGEST)

@@ -75,15 +75,15 @@ def test_a_compiled_fit_takes_the_rate_of_each_step():
         ),
         (
             lambda: LinearWarmUpDecay(1.0, 10.5),
-            "`total_steps` must be an integer of at least 1. Received: total_steps=10",
+            "`total_steps` must be a positive integer. Received: total_steps=10",
         ),
         (lambda: LinearWarmUpDecay(1.0, 10, -1), "`warm_up_steps` must be an integer of at least 0"),
         (
             lambda: LinearWarmUpDecay(1.0, 10, end=2.0),
-            "`end` must lie between 0 and the peak. Received: end=2.0, peak=1.0",
+            "`end` must be a number from 0 to the peak, 1.0. Received: end=2.0",
         ),
-        (lambda: Noam(0), "`hidden_dim` must be an integer of at least 1. Received: hidden_dim=0"),
-        (lambda: Noam(8, 0), "`warm_up_steps` must be an integer of at least 1. Received: warm_up_steps=0"),
+        (lambda: Noam(0), "`hidden_dim` must be a positive integer. Received: hidden_dim=0"),
+        (lambda: Noam(8, 0), "`warm_up_steps` must be a positive integer. Received: warm_up_steps=0"),
         (
             lambda: Noam(8, factor=math.inf),
             "`factor` must be a number above 0 that float32 holds. Received: factor=inf",

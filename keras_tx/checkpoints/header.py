@@ -9,6 +9,8 @@ import math
 from collections import Counter
 from typing import NamedTuple
 
+from .. import arguments
+
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 METADATA = "__metadata__"
@@ -153,7 +155,7 @@ def _fields(name, fields, where):
 
 
 def _is_count(value):
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return arguments.is_integer(value) and 0 <= value < 2**63
 
 
 def _check_ranges(ranges, data_bytes, where):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import numbers
 import os
 import secrets
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import arguments
 from .folder import INDEX, SINGLE, read_json
 from .header import ITEM_BYTES, LENGTH_BYTES, METADATA, Entry
 
@@ -54,15 +54,11 @@ def write_folder(folder, tensors, files=None, max_shard_bytes=None):
         raise ValueError(
             f"`folder` must be a folder, or a path for a new one. Received: folder={str(folder)!r}, which is a file."
         )
-    is_integer = isinstance(max_shard_bytes, numbers.Integral) and not isinstance(max_shard_bytes, bool)
-    if max_shard_bytes is not None and not (is_integer and max_shard_bytes > 0):
-        raise ValueError(
-            f"`max_shard_bytes` must be a positive integer or None. Received: max_shard_bytes={max_shard_bytes!r}."
-        )
+    max_shard_bytes = arguments.positive_int("max_shard_bytes", max_shard_bytes, optional=True)
     folder.mkdir(parents=True, exist_ok=True)
     # Wide elements first, so that each tensor starts at a multiple of its element.
     tensors = sorted(tensors, key=lambda tensor: (-ITEM_BYTES[tensor.dtype], tensor.name))
-    shards = _shards(tensors, None if max_shard_bytes is None else int(max_shard_bytes))
+    shards = _shards(tensors, max_shard_bytes)
     stale = _old_shards(folder)
     with contextlib.ExitStack() as stack:
 

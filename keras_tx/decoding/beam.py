@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .arguments import check_number, check_positive
+from .. import arguments
 from .logits import logits_step
 from .loop import PADDING, flat, like, stopped
 from .sampling import Sampler
@@ -52,14 +52,14 @@ class Beam(Sampler):
     length_offset: float = 5.0
 
     def __post_init__(self):
-        self._keep(**{name: check_positive(name, getattr(self, name)) for name in ("width", "num_return")})
+        self._keep(**{name: arguments.positive_int(name, getattr(self, name)) for name in ("width", "num_return")})
         if self.num_return > self.width:
             raise ValueError(
                 f"`num_return` must not exceed `width`. Received: num_return={self.num_return}, width={self.width}."
             )
         for name in ("length_penalty", "length_offset"):
             rule = "a number from 0 to 1e30", lambda x: 0 <= x <= 1e30
-            self._keep(**{name: check_number(name, getattr(self, name), *rule)})
+            self._keep(**{name: arguments.number(name, getattr(self, name), *rule)})
 
     def check_limit(self, max_new_tokens):
         """Raises `ValueError` if the scores of the longest sequences are too small for float32 to tell them apart."""

@@ -1,18 +1,17 @@
 """TensorFlow functions that a SavedModel serves: text -> text, and the two halves of decoding for a server of one's own."""
 
-import numbers
-
 import numpy as np
 from keras import ops
 
+from .. import arguments
 from . import loop
-from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, round_up
 from .beam import Beam
 from .check import check_decodable
 from .generate import program_of
 from .inputs import longest_input, longest_sequence
 from .logits import logits_step
 from .outputs import decoded_model
+from .request_checks import check_lengths, check_pad, check_prompts, check_seed, check_stops, round_up
 from .sampling import Greedy
 from .step import decoded_input, init_caches
 from .trials import ignores_padding
@@ -151,12 +150,8 @@ def answer_endpoint(
 
 def _check_length(name, length, max_new_tokens):
     """Returns the length as an int; raises `ValueError` unless it is an integer of at least 1."""
-    if isinstance(length, bool) or not isinstance(length, numbers.Integral) or length < 1:
-        raise ValueError(
-            f"`{name}` must be a positive integer; without it, the position table less `max_new_tokens`. Received: "
-            f"{name}={length!r}, max_new_tokens={max_new_tokens}."
-        )
-    return int(length)
+    hint = f"; without it, it is the position table less `max_new_tokens`, {max_new_tokens} here"
+    return arguments.integer(name, length, least=1, hint=hint)
 
 
 def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk):

@@ -4,12 +4,12 @@ import numpy as np
 from keras import ops
 
 from . import beam, loop, programs
-from .arguments import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .beam import Beam
 from .check import check_decodable
 from .context import check_context, check_names, more_rows
 from .inputs import longest_sequence
 from .outputs import decoded_model
+from .request_checks import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .rows import as_lists
 from .sampling import Greedy, Sample
 from .step import decoded_input, init_caches

@@ -1,10 +1,10 @@
 """Which output of a model is decoded: its only one, or the one that is named."""
 
-import numbers
 import weakref
 
 import keras
 
+from .. import arguments
 from ..graph import functional_of
 
 _parts = weakref.WeakKeyDictionary()
@@ -54,7 +54,7 @@ def _index(functional, name, output):
     if output is None and count == 1:
         return 0
     found = []
-    if isinstance(output, numbers.Integral) and not isinstance(output, bool) and 0 <= output < count:
+    if arguments.is_integer(output) and 0 <= output < count:
         found = [int(output)]
     elif isinstance(output, str) and output in keys and isinstance(functional.output[output], keras.KerasTensor):
         tensor = functional.output[output]

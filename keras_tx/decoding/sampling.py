@@ -5,8 +5,8 @@ import dataclasses
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import random_bits
-from .arguments import check_number, check_positive
 
 _EXCLUDED = -3.4028234e38  # the lowest float32
 # XLA takes what is below the smallest normal float32 (1.2e-38) for 0, and what is above the largest is infinite.
@@ -162,8 +162,8 @@ class Sample(Sampler):
             "min_p": ("a number in [0, 1] or None", lambda x: 0 <= x <= 1, True),
             "repetition_penalty": ("a number above 0 or None", lambda x: 0 < x < float("inf"), True),
         }
-        self._keep(**{name: check_number(name, getattr(self, name), *rule) for name, rule in rules.items()})
-        self._keep(top_k=check_positive("top_k", self.top_k, optional=True))
+        self._keep(**{name: arguments.number(name, getattr(self, name), *rule) for name, rule in rules.items()})
+        self._keep(top_k=arguments.positive_int("top_k", self.top_k, optional=True))
 
     def settings(self):
         """Returns the numbers that a compiled loop takes as tensors, so that other values need no other compilation."""

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from .. import arguments
 from . import loop, programs
-from .arguments import check_lengths, check_positive, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .check import check_decodable
 from .inputs import input_tensors, longest_sequence
 from .outputs import decoded_model
+from .request_checks import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .sampling import Greedy, Sample
 from .step import init_caches
 from .text import ids_of, text_pieces
@@ -81,7 +82,7 @@ class Session:
         self.model = model
         table = longest_sequence(model)
         self.max_length = max_length if max_length is not None else (table or 1024)
-        self.max_length = check_positive("max_length", self.max_length)
+        self.max_length = arguments.positive_int("max_length", self.max_length)
         if table is not None and self.max_length > table:
             raise ValueError(
                 "`max_length` must not exceed the model's position table. Received: "
@@ -154,7 +155,7 @@ def stream(
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, (Greedy, Sample)):
         raise ValueError(f"`sampler` must be Greedy or Sample to stream. Received: sampler={sampler!r}.")
-    tokens_per_step = check_positive("tokens_per_step", tokens_per_step)
+    tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
         prompt = ids_of(prompt, tokenizer)
     (prompt,) = check_prompts([prompt], session.model, *input_tensors(session.model))

@@ -10,8 +10,8 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
         ValueError: for options that are unknown or missing, and tokenizers that cannot spell what is generated.
     """
     from ..decoding import endpoints
-    from ..decoding.arguments import check_lengths
     from ..decoding.outputs import decoded_model
+    from ..decoding.request_checks import check_lengths
 
     for each in (tokenizer, target_tokenizer):
         if each is None or not callable(getattr(each, "detokenize", None)):

@@ -1,6 +1,6 @@
 """Image files, as bytes, made the pixels that a model takes, by TensorFlow's own operations."""
 
-import numbers
+from .. import arguments
 
 _CHANNELS = (1, 3)
 
@@ -28,7 +28,7 @@ def check(model, image_size, tokenizer=None, generate=None):
 
 
 def _is_count(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
+    return arguments.is_integer(value) and value > 0
 
 
 def decoder(tf, image_size, target):

@@ -5,8 +5,9 @@ import math
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks
-from . import arguments, sublayers
+from . import config, input_checks, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -47,12 +48,12 @@ class ClassToken(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_tokens = arguments.positive_int("num_tokens", num_tokens)
         self.use_positions = arguments.flag("use_positions", use_positions)
-        self.initializer = arguments.initializer("initializer", initializer)
+        self.initializer = config.initializer("initializer", initializer)
         self.supports_masking = True
 
     def build(self, input_shape):
         _check_rank(input_shape)
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape)
         shape = (self.num_tokens, self.hidden_dim)
         self.token = self.add_weight(shape, sublayers.fresh_initializer(self.initializer), name="token")
         self.position = None
@@ -72,7 +73,7 @@ class ClassToken(keras.layers.Layer):
         return masks.attach(outputs, ops.concatenate([real, ops.reshape(mask, (sizes[0], count))], axis=1))
 
     def _read(self, inputs, mask):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         _check_rank(inputs.shape)
         return masks.over_positions(inputs, mask)
 
@@ -89,15 +90,7 @@ class ClassToken(keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_tokens": self.num_tokens,
-                "use_positions": self.use_positions,
-                "initializer": keras.initializers.serialize(self.initializer),
-            }
-        )
-        return config
+        return config.of(ClassToken, self, super().get_config())
 
 
 def _check_rank(shape):

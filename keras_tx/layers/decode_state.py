@@ -8,9 +8,9 @@ import inspect
 
 import keras
 
-from ..ops import sizes, token_ids
+from .. import arguments
+from ..ops import attention, sizes, token_ids
 from ..ops.kv_cache import KVCache
-from . import arguments
 
 
 def is_stepper(layer):
@@ -30,7 +30,7 @@ def check_new(layer, batch_size, max_length):
             f"A layer must be built by its first call before `init_cache`. Received: {layer.name}, which is not built."
         )
     if not hasattr(batch_size, "shape"):
-        arguments.size("batch_size", batch_size)
+        arguments.integer("batch_size", batch_size, least=0)
     if not hasattr(max_length, "shape"):
         arguments.positive_int("max_length", max_length)
 
@@ -91,3 +91,11 @@ def with_extras(outputs, return_attention_scores, scores, cache, new_cache):
     if return_attention_scores:
         extras.append(scores)
     return (outputs, *extras) if extras else outputs
+
+
+def attention_spec(layer, inputs, context, given):
+    """Returns the symbolic form of `with_extras` for attention from inputs to a context, or to a cache among what is given."""
+    num_keys = context.shape[-2] if given.cache is None else given.cache.max_length
+    scores = attention.scores_spec(inputs, layer.num_heads, num_keys, layer.compute_dtype)
+    outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
+    return with_extras(outputs, given.return_attention_scores, scores, given.cache, given.cache)

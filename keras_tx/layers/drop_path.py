@@ -2,7 +2,8 @@
 
 import keras
 
-from . import arguments, sublayers
+from .. import arguments
+from . import config, input_checks, sublayers
 from .composite import Composite
 from .dropout import Dropout
 
@@ -58,7 +59,7 @@ class DropPath(Composite, keras.layers.Layer):
         return self.dropout(inputs, training=training)
 
     def _check(self, inputs):
-        arguments.check_float("inputs", inputs)
+        input_checks.check_float("inputs", inputs)
         if len(inputs.shape) != self.rank:
             raise ValueError(
                 f"`inputs` must have {self.rank} axes as built. Received: inputs of shape {tuple(inputs.shape)}."
@@ -72,6 +73,4 @@ class DropPath(Composite, keras.layers.Layer):
         return sublayers.like_inputs(self, inputs)
 
     def get_config(self):
-        config = super().get_config()
-        config.update({"rate": self.rate, "seed": self.seed})
-        return config
+        return config.of(DropPath, self, super().get_config())

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import random_bits
-from . import arguments, sublayers
+from . import config, input_checks, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -73,7 +74,7 @@ class Dropout(keras.layers.Layer):
         return random_bits.Draw(self.rate, self.seed_generator.next())
 
     def _check(self, inputs):
-        arguments.check_float("inputs", inputs)
+        input_checks.check_float("inputs", inputs)
         if self.noise_shape is None:
             return
         fits = len(self.noise_shape) == len(inputs.shape) and all(
@@ -104,9 +105,7 @@ class Dropout(keras.layers.Layer):
             self.seed_generator.state.assign(store["seed"])
 
     def get_config(self):
-        config = super().get_config()
-        config.update({"rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed})
-        return config
+        return config.of(Dropout, self, super().get_config())
 
 
 def _noise_axes(noise_shape):

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import activations, flat_products, row_products
-from . import arguments, sublayers
+from . import config, input_checks, sublayers
 from .composite import Composite
 from .dense import Dense
 from .dropout import Dropout
@@ -62,18 +63,18 @@ class FeedForward(Composite, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.intermediate_dim = arguments.positive_int("intermediate_dim", intermediate_dim)
-        self.activation = arguments.activation("activation", activation)
+        self.activation = config.activation("activation", activation)
         self.gated = arguments.flag("gated", gated)
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.supports_masking = True
         self.intermediate = self.gate = self.output_dense = None
         self.intermediate_dropout = Dropout(self.dropout, name="intermediate_dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape)
         if self.intermediate is None:
             self.intermediate = self._dense(self.intermediate_dim, "intermediate")
             self.gate = self._dense(self.intermediate_dim, "gate") if self.gated else None
@@ -93,7 +94,7 @@ class FeedForward(Composite, keras.layers.Layer):
         )
 
     def call(self, inputs, training=None):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         activation, x = activations.fusible(self.activation), inputs
         flat = flat_products.applies(inputs) and not row_products.applies(inputs)
         if flat:  # once for all, so that nothing stands between a product and its activation
@@ -107,20 +108,8 @@ class FeedForward(Composite, keras.layers.Layer):
         return tuple(input_shape)
 
     def compute_output_spec(self, inputs, training=None):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         return sublayers.like_inputs(self, inputs)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "intermediate_dim": self.intermediate_dim,
-                "activation": keras.activations.serialize(self.activation),
-                "gated": self.gated,
-                "dropout": self.dropout,
-                "use_bias": self.use_bias,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            }
-        )
-        return config
+        return config.of(FeedForward, self, super().get_config())

@@ -4,7 +4,7 @@ import keras
 
 from ..ops import positions as places
 from ..ops import token_ids
-from . import arguments
+from . import input_checks
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -47,7 +47,7 @@ class GatherPositions(keras.layers.Layer):
         self.autocast = False  # positions must reach the check as they came
 
     def build(self, inputs_shape, positions_shape=None):
-        arguments.hidden_size("inputs", inputs_shape, least=3)
+        input_checks.hidden_size("inputs", inputs_shape, least=3)
 
     def call(self, inputs, positions):
         (positions,) = check(inputs, positions=positions)
@@ -67,11 +67,11 @@ class GatherPositions(keras.layers.Layer):
 
 def check(inputs, **named_positions):
     """Returns each argument as integers; raises `ValueError` unless it holds positions (..., M) in the inputs (..., T, D)."""
-    arguments.check_float("inputs", inputs)
+    input_checks.check_float("inputs", inputs)
     if len(inputs.shape) < 3:
         raise ValueError(f"`inputs` must have at least 3 axes. Received: inputs of shape {tuple(inputs.shape)}.")
     found, (length, rank) = [], (inputs.shape[-2], len(inputs.shape) - 1)
     for name, positions in named_positions.items():
         found.append(token_ids.check(name, positions, length, rank, size_name="length", what="positions"))
-        arguments.check_same_batch(name, positions, "inputs", inputs, kept=1)
+        input_checks.check_same_batch(name, positions, "inputs", inputs, kept=1)
     return found

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import resampling
-from . import arguments, sublayers
+from . import config, input_checks, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -42,11 +43,11 @@ class GridPositionEncoding(keras.layers.Layer):
     def __init__(self, grid_size, embeddings_initializer="uniform", **kwargs):
         super().__init__(**kwargs)
         self.grid_size = arguments.extent("grid_size", grid_size)
-        self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
+        self.embeddings_initializer = config.initializer("embeddings_initializer", embeddings_initializer)
         self.supports_masking = True
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, rank=4)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, rank=4)
         self.position_table = self.add_weight(
             (*self.grid_size, self.hidden_dim),
             sublayers.fresh_initializer(self.embeddings_initializer),
@@ -55,7 +56,7 @@ class GridPositionEncoding(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
         rows, columns = ops.shape(inputs)[1:3]
         table = resampling.resample(ops.convert_to_tensor(self.position_table), rows, columns)
         return inputs + ops.cast(table, inputs.dtype)
@@ -64,15 +65,8 @@ class GridPositionEncoding(keras.layers.Layer):
         return tuple(input_shape)
 
     def compute_output_spec(self, inputs):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
         return sublayers.like_inputs(self, inputs)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "grid_size": self.grid_size,
-                "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
-            }
-        )
-        return config
+        return config.of(GridPositionEncoding, self, super().get_config())

@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks, token_ids
 from ..ops import positions as counting
-from . import arguments, decode_state, given_positions, position_table, sublayers
+from . import config, decode_state, given_positions, input_checks, position_table, sublayers
 from .composite import Composite
 
 
@@ -53,14 +54,14 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
     def __init__(self, sequence_length, embeddings_initializer="uniform", offset=0, **kwargs):
         super().__init__(**kwargs)
         self.sequence_length = arguments.positive_int("sequence_length", sequence_length)
-        self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
-        self.offset = arguments.size("offset", offset)
+        self.embeddings_initializer = config.initializer("embeddings_initializer", embeddings_initializer)
+        self.offset = arguments.integer("offset", offset, least=0)
         self.supports_masking = True
         self.autocast = False  # counts must reach the check as they came
         self.position_embedding = None
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, least=3)
         if self.position_embedding is None:
             self.position_embedding = keras.layers.Embedding(
                 self.sequence_length + self.offset,
@@ -83,7 +84,7 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
         return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)
 
     def _check(self, inputs, cache, positions):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         if cache is not None:
             decode_state.check_rank("inputs", inputs)
             decode_state.check_count(cache, inputs)
@@ -104,12 +105,4 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "sequence_length": self.sequence_length,
-                "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
-                "offset": self.offset,
-            }
-        )
-        return config
+        return config.of(LearnedPositionEncoding, self, super().get_config())

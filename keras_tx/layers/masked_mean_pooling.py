@@ -5,8 +5,9 @@ import math
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks
-from . import arguments
+from . import config, input_checks
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -42,7 +43,7 @@ class MaskedMeanPooling(keras.layers.Layer):
 
     def __init__(self, skip=0, **kwargs):
         super().__init__(**kwargs)
-        self.skip = arguments.size("skip", skip)
+        self.skip = arguments.integer("skip", skip, least=0)
         self.built = True
 
     def call(self, inputs, mask=None):
@@ -59,7 +60,7 @@ class MaskedMeanPooling(keras.layers.Layer):
         return ops.cast(total / ops.maximum(count, 1.0), inputs.dtype)
 
     def _read_mask(self, inputs, mask):
-        arguments.check_float("inputs", inputs)
+        input_checks.check_float("inputs", inputs)
         if len(inputs.shape) < 3 or (self.skip and len(inputs.shape) > 3):
             axes = "3 axes where `skip` is set" if self.skip else "at least 3 axes"
             raise ValueError(f"`inputs` must have {axes}. Received: inputs of shape {tuple(inputs.shape)}.")
@@ -76,4 +77,4 @@ class MaskedMeanPooling(keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
-        return {**super().get_config(), "skip": self.skip}
+        return config.of(MaskedMeanPooling, self, super().get_config())

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import attention, masks, sizes
 from ..ops.kv_cache import KVCache, fold_heads
 from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
-from . import arguments, decode_state, head_projections, sublayers
+from . import config, decode_state, head_projections, input_checks, sublayers
 from .composite import Composite
 from .dropout import Dropout
 
@@ -84,18 +85,18 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         head_projections.check_head_groups(self.num_heads, self.num_key_value_heads)
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.query = self.key = self.value = self.attention_output = None
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
     def build(self, inputs_shape, context_shape=None):
-        hidden_dim = arguments.hidden_size("inputs", inputs_shape, least=3)
+        hidden_dim = input_checks.hidden_size("inputs", inputs_shape, least=3)
         if context_shape is None:
             raise ValueError(
                 "`context` must be given in the first call, which builds the layer. Received: context=None."
             )
-        context_dim = arguments.hidden_size("context", context_shape, least=3)
+        context_dim = input_checks.hidden_size("context", context_shape, least=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
         self.hidden_dim, self.context_dim, self.head_dim = hidden_dim, context_dim, head_dim
         shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
@@ -127,7 +128,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         return_attention_scores=False,
         context_attention_mask=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         pairs = _over_pairs(attention_mask, context_attention_mask)
         mask, pair_mask = self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
         if cache is None:
@@ -158,7 +159,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
     def _read_masks(self, inputs, context, mask, pairs, attention_bias, cache):
         if cache is None:
             self._check_context(context)
-            arguments.check_same_batch("inputs", inputs, "context", context)
+            input_checks.check_same_batch("inputs", inputs, "context", context)
         else:
             decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
         num_keys = context.shape[-2] if cache is None else cache.max_length
@@ -175,7 +176,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
     def _check_context(self, context):
         if context is None:
             raise ValueError("`context` must be given where there is no cache. Received: context=None.")
-        arguments.check_inputs("context", context, self.context_dim, least=3)
+        input_checks.check_inputs("context", context, self.context_dim, least=3)
 
     def _read_context(self, context, context_mask):
         self._check_context(context)
@@ -214,43 +215,17 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, context_shape=None):
         return tuple(inputs_shape)
 
-    def compute_output_spec(
-        self,
-        inputs,
-        context=None,
-        mask=None,
-        context_mask=None,
-        attention_mask=None,
-        attention_bias=None,
-        cache=None,
-        training=None,
-        return_attention_scores=False,
-        context_attention_mask=None,
-    ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        pairs = _over_pairs(attention_mask, context_attention_mask)
-        self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
-        if cache is None:
-            self._read_context(context, context_mask)
-        num_keys = context.shape[-2] if cache is None else cache.max_length
-        scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
-        outputs = sublayers.like_inputs(self, inputs)
-        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        given = config.call_arguments(self, inputs, *args, **kwargs)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        pairs = _over_pairs(given.attention_mask, given.context_attention_mask)
+        self._read_masks(inputs, given.context, given.mask, pairs, given.attention_bias, given.cache)
+        if given.cache is None:
+            self._read_context(given.context, given.context_mask)
+        return decode_state.attention_spec(self, inputs, given.context, given)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_heads": self.num_heads,
-                "key_dim": self.key_dim,
-                "num_key_value_heads": self.num_key_value_heads,
-                "dropout": self.dropout,
-                "use_bias": self.use_bias,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            }
-        )
-        return config
+        return config.of(MultiHeadCrossAttention, self, super().get_config())
 
 
 def _over_pairs(attention_mask, context_attention_mask):

@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import attention, masks
 from ..ops import positions as counting
 from ..ops.kv_cache import KVCache
 from ..ops.leading_axes import LeadingAxes
 from ..ops.pair_mask import PairMask
-from . import arguments, decode_state, given_positions, head_projections, slots, sublayers
+from . import config, decode_state, given_positions, head_projections, input_checks, slot_arguments, slots, sublayers
 from .composite import Composite
 from .dropout import Dropout
 
@@ -97,21 +98,21 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         self.causal = arguments.flag("causal", causal)
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
-        self.rotary = arguments.slot("rotary", rotary)
-        self.position_bias = arguments.slot("position_bias", position_bias)
+        self.rotary = slot_arguments.slot("rotary", rotary)
+        self.position_bias = slot_arguments.slot("position_bias", position_bias)
         heads = getattr(self.position_bias, "num_heads", self.num_heads)
         if heads != self.num_heads:
             raise ValueError(
                 "`position_bias` must be made for as many heads as the attention has. Received: "
                 f"num_heads={self.num_heads}, position_bias with num_heads={heads}."
             )
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.query = self.key = self.value = self.attention_output = None
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
+        hidden_dim = input_checks.hidden_size("inputs", input_shape, least=3)
         head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
         self.hidden_dim, self.head_dim = hidden_dim, head_dim
         shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
@@ -143,7 +144,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         return_attention_scores=False,
         positions=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
         positions = self._read_positions(positions, inputs, cache)
         batch = LeadingAxes(inputs)
@@ -231,39 +232,12 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(
-        self,
-        inputs,
-        mask=None,
-        attention_mask=None,
-        attention_bias=None,
-        cache=None,
-        training=None,
-        return_attention_scores=False,
-        positions=None,
-    ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        self._read_positions(positions, inputs, cache)
-        num_keys = inputs.shape[-2] if cache is None else cache.max_length
-        scores = attention.scores_spec(inputs, self.num_heads, num_keys, self.compute_dtype)
-        outputs = sublayers.like_inputs(self, inputs)
-        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        given = config.call_arguments(self, inputs, *args, **kwargs)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        self._read_masks(inputs, given.mask, given.attention_mask, given.attention_bias, given.cache)
+        self._read_positions(given.positions, inputs, given.cache)
+        return decode_state.attention_spec(self, inputs, inputs, given)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_heads": self.num_heads,
-                "key_dim": self.key_dim,
-                "num_key_value_heads": self.num_key_value_heads,
-                "causal": self.causal,
-                "dropout": self.dropout,
-                "use_bias": self.use_bias,
-                "rotary": sublayers.slot_config(self.rotary),
-                "position_bias": sublayers.slot_config(self.position_bias),
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            }
-        )
-        return config
+        return config.of(MultiHeadSelfAttention, self, super().get_config())

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks, sizes, sizes_when_run, windows
-from . import arguments, sublayers
+from ..ops.concrete import check_tensor
+from . import config, input_checks, sublayers
 from .composite import Composite
 from .dense import Dense
 
@@ -72,7 +74,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         self.padding = arguments.choice("padding", padding, _PADDINGS)
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.min_grid_size = None if min_grid_size is None else arguments.extent("min_grid_size", min_grid_size)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
         self.supports_masking = True
         self.autocast = False  # integer pixels must be seen as such
         self.projection = None
@@ -83,7 +85,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         return self.patch_size
 
     def build(self, input_shape):
-        self.num_channels = arguments.hidden_size("inputs", input_shape, rank=4)
+        self.num_channels = input_checks.hidden_size("inputs", input_shape, rank=4)
         if self.projection is None:
             self.projection = Dense(
                 self.hidden_dim,
@@ -121,14 +123,14 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         return ops.reshape(found, self._grid(inputs))
 
     def _read(self, inputs, mask):
-        arguments.check_tensor("inputs", inputs)
+        check_tensor("inputs", inputs)
         shape, dtype = tuple(inputs.shape), keras.backend.standardize_dtype(inputs.dtype)
         if "float" not in dtype:
             raise ValueError(
                 "`inputs` must hold float pixels: cast and scale them, as keras.layers.Rescaling(1 / 255) does. Received: inputs "
                 f"of dtype {dtype}."
             )
-        arguments.check_inputs("inputs", inputs, self.num_channels, rank=4)
+        input_checks.check_inputs("inputs", inputs, self.num_channels, rank=4)
         for count, _, _, message in self._rules(map(sizes.known, shape[1:3])):
             if count:
                 raise ValueError(f"{message} {shape}.")
@@ -181,15 +183,4 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "patch_size": self.patch_size,
-                "hidden_dim": self.hidden_dim,
-                "padding": self.padding,
-                "use_bias": self.use_bias,
-                "min_grid_size": self.min_grid_size,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return config.of(PatchEmbedding, self, super().get_config())

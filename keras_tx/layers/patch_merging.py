@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks, windows
-from . import arguments, sublayers
+from . import config, input_checks, sublayers
 from .composite import Composite
 from .dense import Dense
 from .normalization import LayerNormalization
@@ -51,7 +52,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         super().__init__(**kwargs)
         self.output_dim = arguments.positive_int("output_dim", output_dim, optional=True)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
         self.supports_masking = True
         self.norm = LayerNormalization(epsilon=self.layer_norm_epsilon, name="norm", dtype=self.dtype_policy)
         self.reduction = None
@@ -62,7 +63,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         return _SIZE
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, rank=4)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, rank=4)
         if self.reduction is None:
             self.reduction = Dense(
                 self.output_dim or 2 * self.hidden_dim,
@@ -89,7 +90,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         return masks.attach(outputs, masks.any_over(mask, (2, 4)))
 
     def _read(self, inputs, mask):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
         return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
@@ -104,12 +105,4 @@ class PatchMerging(Composite, keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "output_dim": self.output_dim,
-                "layer_norm_epsilon": self.layer_norm_epsilon,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return config.of(PatchMerging, self, super().get_config())

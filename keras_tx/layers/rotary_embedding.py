@@ -2,8 +2,9 @@
 
 import keras
 
+from .. import arguments
 from ..ops import positions as positions_ops
-from . import arguments, given_positions, sublayers
+from . import config, given_positions, input_checks, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -62,11 +63,11 @@ class RotaryEmbedding(keras.layers.Layer):
         return sublayers.like_inputs(self, inputs)
 
     def get_config(self):
-        return {**super().get_config(), "max_wavelength": self.max_wavelength}
+        return config.of(RotaryEmbedding, self, super().get_config())
 
 
 def _check(inputs, positions):
-    arguments.check_float("inputs", inputs)
+    input_checks.check_float("inputs", inputs)
     _check_shape(inputs.shape)
     return given_positions.read(positions, _places(inputs.shape))
 

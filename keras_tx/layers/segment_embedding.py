@@ -2,8 +2,9 @@
 
 import keras
 
+from .. import arguments
 from ..ops import token_ids
-from . import arguments, sublayers
+from . import config, sublayers
 from .composite import Composite
 
 
@@ -44,7 +45,7 @@ class SegmentEmbedding(Composite, keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_segments = arguments.positive_int("num_segments", num_segments)
         self.embedding_dim = arguments.positive_int("embedding_dim", embedding_dim)
-        self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
+        self.embeddings_initializer = config.initializer("embeddings_initializer", embeddings_initializer)
         self.supports_masking = True
         self.autocast = False  # segments must reach the check as they came
         self.segment_embedding = keras.layers.Embedding(
@@ -73,12 +74,4 @@ class SegmentEmbedding(Composite, keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_segments": self.num_segments,
-                "embedding_dim": self.embedding_dim,
-                "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
-            }
-        )
-        return config
+        return config.of(SegmentEmbedding, self, super().get_config())

@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks, token_ids
 from ..ops import positions as counting
-from . import arguments, decode_state, given_positions, sublayers
+from . import config, decode_state, given_positions, input_checks, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -53,7 +54,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         self.autocast = False  # counts must reach the check as they came
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, least=3)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, least=3)
 
     def call(self, inputs, mask=None, cache=None, positions=None):
         where, length = self._check(inputs, cache, positions), ops.shape(inputs)[-2]
@@ -67,7 +68,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         return outputs if cache is None else (outputs, counting.advanced(cache, length, mask))
 
     def _check(self, inputs, cache, positions):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         if cache is not None:
             decode_state.check_rank("inputs", inputs)
             decode_state.check_count(cache, inputs)
@@ -87,4 +88,4 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 
     def get_config(self):
-        return {**super().get_config(), "max_wavelength": self.max_wavelength, "interleaved": self.interleaved}
+        return config.of(SinusoidalPositionEncoding, self, super().get_config())

@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import positions as places
 from ..ops import token_ids
-from . import arguments, gather_positions, sublayers
+from . import config, gather_positions, input_checks, sublayers
 from .composite import Composite
 from .dense import Dense
 from .normalization import LayerNormalization
@@ -61,16 +62,16 @@ class SpanBoundary(Composite, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.max_span_length = arguments.positive_int("max_span_length", max_span_length)
-        self.activation = arguments.activation("activation", activation)
+        self.activation = config.activation("activation", activation)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
         self.supports_masking = True
         self.autocast = False  # positions must reach the check as they came
         self.place_embedding = None
         self.dense_layers = self.norms = ()
 
     def build(self, inputs_shape, left_shape=None, right_shape=None, offsets_shape=None):
-        self.hidden_dim = arguments.hidden_size("inputs", inputs_shape, rank=3)
+        self.hidden_dim = input_checks.hidden_size("inputs", inputs_shape, rank=3)
         if self.place_embedding is None:
             initializer = sublayers.fresh_initializer(self.kernel_initializer)
             self.place_embedding = keras.layers.Embedding(
@@ -112,11 +113,11 @@ class SpanBoundary(Composite, keras.layers.Layer):
         return x
 
     def _check(self, inputs, left, right, offsets):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=3)
         left, right = gather_positions.check(inputs, left=left, right=right)
         what = {"size_name": "max_span_length", "what": "places"}
         offsets = token_ids.check("offsets", offsets, self.max_span_length, 2, **what)
-        arguments.check_same_batch("offsets", offsets, "inputs", inputs, kept=1)
+        input_checks.check_same_batch("offsets", offsets, "inputs", inputs, kept=1)
         return left, right, offsets
 
     def compute_mask(self, inputs, previous_mask):
@@ -131,13 +132,4 @@ class SpanBoundary(Composite, keras.layers.Layer):
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "max_span_length": self.max_span_length,
-                "activation": keras.activations.serialize(self.activation),
-                "layer_norm_epsilon": self.layer_norm_epsilon,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return config.of(SpanBoundary, self, super().get_config())

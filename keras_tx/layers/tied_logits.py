@@ -2,8 +2,8 @@
 
 import keras
 
-from .. import graph
-from . import arguments, reversed_table, sublayers
+from .. import arguments, graph
+from . import input_checks, reversed_table, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -59,7 +59,7 @@ class TiedLogits(keras.layers.Layer):
         return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape):
-        hidden_dim = arguments.hidden_size("inputs", input_shape)
+        hidden_dim = input_checks.hidden_size("inputs", input_shape)
         table = self._table()
         if hidden_dim != table.output_dim:
             raise ValueError(
@@ -78,7 +78,7 @@ class TiedLogits(keras.layers.Layer):
 
     def call(self, inputs):
         table = self._table()
-        arguments.check_inputs("inputs", inputs, table.output_dim)
+        input_checks.check_inputs("inputs", inputs, table.output_dim)
         rows = keras.ops.reshape(inputs, (-1, table.output_dim))
         logits = reversed_table.logits(table, rows)
         logits = keras.ops.reshape(logits, (*keras.ops.shape(inputs)[:-1], table.input_dim))
@@ -89,7 +89,7 @@ class TiedLogits(keras.layers.Layer):
         return (*input_shape[:-1], self._table().input_dim)
 
     def compute_output_spec(self, inputs):
-        arguments.check_inputs("inputs", inputs, self._table().output_dim)
+        input_checks.check_inputs("inputs", inputs, self._table().output_dim)
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):

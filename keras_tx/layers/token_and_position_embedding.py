@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks, token_ids
 from ..ops import positions as counting
-from . import arguments, decode_state, given_positions, position_table, sublayers
+from . import config, decode_state, given_positions, position_table, sublayers
 from .composite import Composite
 
 
@@ -70,7 +71,7 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         self.sequence_length = arguments.positive_int("sequence_length", sequence_length, optional=True)
         self.embedding_dim = arguments.positive_int("embedding_dim", embedding_dim)
         self.mask_zero = arguments.flag("mask_zero", mask_zero)
-        self.embeddings_initializer = arguments.initializer("embeddings_initializer", embeddings_initializer)
+        self.embeddings_initializer = config.initializer("embeddings_initializer", embeddings_initializer)
         self.supports_masking = True
         self.autocast = False  # ids must reach the check as they came
         self.token_embedding = self._table(
@@ -141,14 +142,4 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "vocabulary_size": self.vocabulary_size,
-                "sequence_length": self.sequence_length,
-                "embedding_dim": self.embedding_dim,
-                "mask_zero": self.mask_zero,
-                "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
-            }
-        )
-        return config
+        return config.of(TokenAndPositionEmbedding, self, super().get_config())

@@ -4,8 +4,19 @@ import functools
 
 import keras
 
+from .. import arguments
 from ..ops import mask_values, masks
-from . import arguments, attention_slot, decode_state, recomputation, residual_branch, slots, sublayers
+from . import (
+    attention_slot,
+    config,
+    decode_state,
+    input_checks,
+    recomputation,
+    residual_branch,
+    slot_arguments,
+    slots,
+    sublayers,
+)
 from .composite import Composite
 from .feed_forward import FeedForward
 from .multi_head_cross_attention import MultiHeadCrossAttention
@@ -97,17 +108,17 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
-        network, self.intermediate_dim = arguments.slot_or_size(
+        given, self.num_heads = slot_arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        network, self.intermediate_dim = slot_arguments.slot_or_size(
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
         self.dropout = arguments.rate("dropout", dropout)
-        self.attention_dropout = arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
-        self.activation = arguments.activation("activation", activation)
+        self.attention_dropout = slot_arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
+        self.activation = config.activation("activation", activation)
         self.normalize_first = arguments.flag("normalize_first", normalize_first)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.recompute = arguments.flag("recompute", recompute)
 
         self._has_own_attention, self._has_own_feed_forward = given is None, network is None
@@ -118,7 +129,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         self.attention = given or MultiHeadSelfAttention(
             num_heads, causal=True, name="attention", **self._own_attention
         )
-        self.cross_attention = arguments.slot("cross_attention", cross_attention)
+        self.cross_attention = slot_arguments.slot("cross_attention", cross_attention)
         for name, layer in (("attention", given), ("cross_attention", self.cross_attention)):
             attention_slot.check(name, layer)
         self._has_own_cross_attention = self.cross_attention is None
@@ -130,7 +141,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         self.cross_attention_norm = self.cross_attention_drops = None
 
     def build(self, inputs_shape, context_shape=None):
-        self.hidden_dim = arguments.hidden_size("inputs", inputs_shape, least=3)
+        self.hidden_dim = input_checks.hidden_size("inputs", inputs_shape, least=3)
         self.has_context = context_shape is not None
         attention_slot.build(self.attention, inputs_shape)
         residual_branch.build(self.attention_norm, self.attention_drops, inputs_shape)
@@ -158,7 +169,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         context_attention_mask=None,
         positions=None,
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._check_context(context, cache, context_attention_mask)
         mask, real = masks.for_block(inputs, mask)
         given = attention_mask, context_attention_mask, context_mask
@@ -242,57 +253,25 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, context_shape=None):
         return tuple(inputs_shape)
 
-    def compute_output_spec(
-        self,
-        inputs,
-        context=None,
-        mask=None,
-        context_mask=None,
-        attention_mask=None,
-        cache=None,
-        training=None,
-        return_attention_scores=False,
-        context_attention_mask=None,
-        positions=None,
-    ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        self._check_context(context, cache, context_attention_mask)
-        tensors = context_mask, attention_mask, context_attention_mask, positions
-        asked = {"cache": cache, "return_attention_scores": return_attention_scores}
-        own, other = self._given(context, *masks.for_block(inputs, mask), *tensors, **asked)
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        given = config.call_arguments(self, inputs, *args, **kwargs)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
+        self._check_context(given.context, given.cache, given.context_attention_mask)
+        tensors = given.context_mask, given.attention_mask, given.context_attention_mask, given.positions
+        asked = {"cache": given.cache, "return_attention_scores": given.return_attention_scores}
+        own, other = self._given(given.context, *masks.for_block(inputs, given.mask), *tensors, **asked)
         spec = self.attention.compute_output_spec
         _, extras = attention_slot.call_attention(self.attention, inputs, call=spec, **own)
         cross_extras = ()
         if self.has_context:
             spec = self.cross_attention.compute_output_spec
             _, cross_extras = attention_slot.call_attention(self.cross_attention, inputs, call=spec, **other)
-        scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
+        scores = self._joint_scores(extras, cross_extras) if given.return_attention_scores else None
         outputs = sublayers.like_inputs(self, inputs)
-        return decode_state.with_extras(outputs, return_attention_scores, scores, cache, cache)
+        return decode_state.with_extras(outputs, given.return_attention_scores, scores, given.cache, given.cache)
 
     def _joint_scores(self, extras, cross_extras):
         return (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]
 
     def get_config(self):
-        def given(layer, is_own):
-            return None if is_own else sublayers.slot_config(layer)
-
-        config = super().get_config()
-        config.update(
-            {
-                "intermediate_dim": self.intermediate_dim,
-                "num_heads": self.num_heads,
-                "dropout": self.dropout,
-                "activation": keras.activations.serialize(self.activation),
-                "normalize_first": self.normalize_first,
-                "layer_norm_epsilon": self.layer_norm_epsilon,
-                "attention": given(self.attention, self._has_own_attention),
-                "cross_attention": given(self.cross_attention, self._has_own_cross_attention),
-                "feed_forward": given(self.feed_forward, self._has_own_feed_forward),
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "recompute": self.recompute,
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-                "attention_dropout": self.attention_dropout,
-            }
-        )
-        return config
+        return config.of(TransformerDecoder, self, super().get_config())

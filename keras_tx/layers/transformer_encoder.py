@@ -4,8 +4,9 @@ import functools
 
 import keras
 
+from .. import arguments
 from ..ops import mask_values, masks
-from . import arguments, attention_slot, recomputation, residual_branch, slots, sublayers
+from . import attention_slot, config, input_checks, recomputation, residual_branch, slot_arguments, slots, sublayers
 from .composite import Composite
 from .feed_forward import FeedForward
 from .multi_head_self_attention import MultiHeadSelfAttention
@@ -90,19 +91,19 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        given, self.num_heads = arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        given, self.num_heads = slot_arguments.slot_or_size("attention", attention, "num_heads", num_heads)
         attention_slot.check("attention", given)
-        network, self.intermediate_dim = arguments.slot_or_size(
+        network, self.intermediate_dim = slot_arguments.slot_or_size(
             "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
         )
         self.dropout = arguments.rate("dropout", dropout)
-        self.attention_dropout = arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
-        self.activation = arguments.activation("activation", activation)
+        self.attention_dropout = slot_arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
+        self.activation = config.activation("activation", activation)
         self.normalize_first = arguments.flag("normalize_first", normalize_first)
         self.layer_norm_epsilon = arguments.positive_float("layer_norm_epsilon", layer_norm_epsilon)
         self.drop_path = arguments.rate("drop_path", drop_path)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.recompute = arguments.flag("recompute", recompute)
 
         self._has_own_attention, self._has_own_feed_forward = given is None, network is None
@@ -117,7 +118,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         self.feed_forward_drops = residual_branch.make_drops(self, "feed_forward", self.drop_path)
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape)
         attention_slot.build(self.attention, input_shape)
         slots.build(self.feed_forward, keras.KerasTensor(input_shape, self.compute_dtype))
         residual_branch.build(self.attention_norm, self.attention_drops, input_shape)
@@ -126,7 +127,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
     def call(
         self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False, positions=None
     ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         mask, real = masks.for_block(inputs, mask)
         attention_mask = mask_values.as_booleans("attention_mask", attention_mask)
         if not self.recompute or return_attention_scores:
@@ -172,40 +173,15 @@ class TransformerEncoder(Composite, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(
-        self, inputs, mask=None, attention_mask=None, training=None, return_attention_scores=False, positions=None
-    ):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim)
-        mask, _ = masks.for_block(inputs, mask)
-        _, extras = attention_slot.call_attention(
-            self.attention,
-            inputs,
-            call=self.attention.compute_output_spec,
-            mask=mask,
-            attention_mask=attention_mask,
-            positions=positions,
-            return_attention_scores=return_attention_scores,
-        )
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        given = vars(config.call_arguments(self, inputs, *args, **kwargs))
+        given = {name: value for name, value in given.items() if name not in ("inputs", "training")}
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim)
+        given["mask"], _ = masks.for_block(inputs, given["mask"])
+        spec = self.attention.compute_output_spec
+        _, extras = attention_slot.call_attention(self.attention, inputs, call=spec, **given)
         outputs = sublayers.like_inputs(self, inputs)
         return (outputs, *extras) if extras else outputs
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "intermediate_dim": self.intermediate_dim,
-                "num_heads": self.num_heads,
-                "dropout": self.dropout,
-                "activation": keras.activations.serialize(self.activation),
-                "normalize_first": self.normalize_first,
-                "layer_norm_epsilon": self.layer_norm_epsilon,
-                "drop_path": self.drop_path,
-                "attention": None if self._has_own_attention else sublayers.slot_config(self.attention),
-                "feed_forward": None if self._has_own_feed_forward else sublayers.slot_config(self.feed_forward),
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "recompute": self.recompute,
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-                "attention_dropout": self.attention_dropout,
-            }
-        )
-        return config
+        return config.of(TransformerEncoder, self, super().get_config())

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import masks, sizes, windows
-from . import arguments, sublayers
+from . import config, input_checks, sublayers
 from .composite import Composite
 from .multi_head_self_attention import MultiHeadSelfAttention
 from .window_position_bias import WindowPositionBias
@@ -89,8 +90,8 @@ class WindowAttention(Composite, keras.layers.Layer):
         self.dropout = arguments.rate("dropout", dropout)
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.mask_padding = arguments.flag("mask_padding", mask_padding)
-        self.kernel_initializer = arguments.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.supports_masking = True
         bias = WindowPositionBias(
             self.num_heads, self.window_size, "zeros", name="position_bias", dtype=self.dtype_policy
@@ -108,7 +109,7 @@ class WindowAttention(Composite, keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        self.hidden_dim = arguments.hidden_size("inputs", input_shape, rank=4)
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, rank=4)
         places = self.window_size[0] * self.window_size[1]
         sublayers.build_once(self.attention, (None, places, self.hidden_dim))
 
@@ -163,7 +164,7 @@ class WindowAttention(Composite, keras.layers.Layer):
         return ops.tile(near, (batch, 1, 1))
 
     def _read(self, inputs, mask):
-        arguments.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
         return masks.over_positions(inputs, mask)
 
     def compute_mask(self, inputs, previous_mask):
@@ -183,18 +184,4 @@ class WindowAttention(Composite, keras.layers.Layer):
         return outputs, keras.KerasTensor((inputs.shape[0], self.num_heads, count, count), dtype=dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_heads": self.num_heads,
-                "window_size": self.window_size,
-                "shift_size": self.shift_size,
-                "key_dim": self.key_dim,
-                "dropout": self.dropout,
-                "use_bias": self.use_bias,
-                "mask_padding": self.mask_padding,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            }
-        )
-        return config
+        return config.of(WindowAttention, self, super().get_config())

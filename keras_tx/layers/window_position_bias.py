@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from .. import arguments
 from ..ops import token_ids, windows
 from ..ops.concrete import concrete
-from . import arguments, sublayers
+from . import config, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -49,7 +50,7 @@ class WindowPositionBias(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads = arguments.positive_int("num_heads", num_heads)
         self.window_size = arguments.extent("window_size", window_size)
-        self.bias_initializer = arguments.initializer("bias_initializer", bias_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
         self.autocast = False  # positions must reach the check as they came
 
     def build(self, query_positions_shape=None, key_positions_shape=None):
@@ -100,12 +101,4 @@ class WindowPositionBias(keras.layers.Layer):
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_heads": self.num_heads,
-                "window_size": self.window_size,
-                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            }
-        )
-        return config
+        return config.of(WindowPositionBias, self, super().get_config())

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import arguments
+from . import rates_and_ids
 from .replacement import checked, make_examples
 from .vocabulary import check_word_starts, continues_a_word
 
@@ -70,7 +70,7 @@ def mask_tokens(
         Devlin et al. 2019, "BERT", section 3.1 and appendix A.1. Whole words: the code published with it.
     """
     replacement = checked(vocabulary_size, mask_id, special_ids, mask_rate, random_rate)
-    rate = arguments.rate("rate", rate, zero=False)
+    rate = rates_and_ids.rate("rate", rate, zero=False)
     word_starts = check_word_starts(word_starts, vocabulary_size)
 
     def choose(generator, ids, candidates):

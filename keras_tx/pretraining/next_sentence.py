@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from . import arguments, pairing, tensors
+from .. import arguments
+from . import pairing, rates_and_ids, tensors
 
 
 def next_sentence_pairs(documents, seed, sequence_length, cls_id, sep_id, padding_id=0, short_rate=0.1):
@@ -60,7 +61,7 @@ def next_sentence_pairs(documents, seed, sequence_length, cls_id, sep_id, paddin
         arguments.token_id(name, value, 2**31)
         for name, value in (("cls_id", cls_id), ("sep_id", sep_id), ("padding_id", padding_id))
     )
-    short_rate = arguments.rate("short_rate", short_rate)
+    short_rate = rates_and_ids.rate("short_rate", short_rate)
 
     def pairs(generator, tokens, sentence_splits, document_splits):
         _check_not_empty(tokens, document_splits)

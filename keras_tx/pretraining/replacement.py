@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import arguments, tensors
+from .. import arguments
+from . import rates_and_ids, tensors
 
 
 class Replacement(NamedTuple):
@@ -31,14 +32,14 @@ def checked(vocabulary_size, mask_id, special_ids, mask_rate, random_rate):
     if mask_id is None:
         raise ValueError("`mask_id` must be the id of a mask token. Received: mask_id=None, a vocabulary without one.")
     special = np.zeros(vocabulary_size, dtype=bool)
-    special[np.array(arguments.token_ids("special_ids", special_ids, vocabulary_size), dtype=int)] = True
+    special[np.array(rates_and_ids.token_ids("special_ids", special_ids, vocabulary_size), dtype=int)] = True
     special[arguments.token_id("mask_id", mask_id, vocabulary_size)] = True
     if special.all():
         raise ValueError(
             "`special_ids` must leave an ordinary token to put in place of another. Received: all "
             f"{vocabulary_size} ids are special or the mask."
         )
-    mask_rate, random_rate = arguments.rate("mask_rate", mask_rate), arguments.rate("random_rate", random_rate)
+    mask_rate, random_rate = rates_and_ids.rate("mask_rate", mask_rate), rates_and_ids.rate("random_rate", random_rate)
     if mask_rate + random_rate > 1 + 1e-9:
         raise ValueError(
             "`mask_rate` and `random_rate` must add to at most 1. Received: "

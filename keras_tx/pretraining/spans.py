@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from . import arguments
+from .. import arguments
+from . import rates_and_ids
 from .replacement import checked, make_examples
 from .vocabulary import check_word_starts, continues_a_word
 
@@ -78,9 +79,9 @@ def mask_spans(
     """
     vocabulary_size = arguments.integer("vocabulary_size", vocabulary_size, 1)
     padding_id = arguments.token_id("padding_id", padding_id, vocabulary_size)
-    special_ids = arguments.token_ids("special_ids", special_ids, vocabulary_size)
+    special_ids = rates_and_ids.token_ids("special_ids", special_ids, vocabulary_size)
     replacement = checked(vocabulary_size, mask_id, [*special_ids, padding_id], mask_rate, random_rate)
-    rate, q = arguments.rate("rate", rate, zero=False), arguments.rate("span_rate", span_rate, zero=False)
+    rate, q = rates_and_ids.rate("rate", rate, zero=False), rates_and_ids.rate("span_rate", span_rate, zero=False)
     word_starts = check_word_starts(word_starts, vocabulary_size)
     longest = arguments.integer("max_span_tokens", max_span_tokens, 1)
     chances = q * (1 - q) ** np.arange(arguments.integer("max_span_length", max_span_length, 1))

@@ -1,8 +1,8 @@
 """One numpy implementation for arrays and for tensors of TensorFlow, which inside tf.data have no values yet."""
 
-import numbers
-
 import numpy as np
+
+from .. import arguments
 
 
 def in_tensorflow(value):
@@ -57,7 +57,7 @@ def _check_seed(each, seed):
         good = each.dtype.is_integer and each.shape.rank in (0, None)
     else:
         array = isinstance(each, np.ndarray) and each.ndim == 0 and each.dtype.kind in "iu"
-        good = array or (isinstance(each, numbers.Integral) and not isinstance(each, bool))
+        good = array or (arguments.is_integer(each))
     if not good:
         raise ValueError(f"`seed` must be an integer, or a tuple of integers. Received: seed={seed!r}.")
 

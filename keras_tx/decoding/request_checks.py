@@ -1,11 +1,11 @@
 """What generation is given, checked, and rounded up to the few sizes that programs are compiled for."""
 
-import numbers
 import operator
 
 import numpy as np
 from keras import ops
 
+from .. import arguments
 from .inputs import reserves_zero, vocabulary_size
 
 _STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a program
@@ -43,11 +43,7 @@ def check_prompts(prompts, model, name, may_be_empty=False):
 
 def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
     """Returns `max_new_tokens` as an int; raises `ValueError` unless prompts and new tokens fit the position table."""
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, (int, np.integer)) or max_new_tokens < 0:
-        raise ValueError(
-            f"`max_new_tokens` must be an integer of at least 0. Received: max_new_tokens={max_new_tokens!r}."
-        )
-    max_new_tokens = int(max_new_tokens)  # a sum of numpy's small integers may run over
+    max_new_tokens = arguments.integer("max_new_tokens", max_new_tokens, least=0)
     if longest_sequence is not None and longest_prompt + max_new_tokens > longest_sequence:
         raise ValueError(
             "`max_new_tokens` and the longest prompt together must not exceed the model's position table. Received: "
@@ -56,30 +52,9 @@ def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
     return max_new_tokens
 
 
-def check_positive(name, value, optional=False):
-    """Returns the value as an int; raises `ValueError` unless it is an integer of at least 1 (or `None`, where optional)."""
-    if optional and value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        either = " or None" if optional else ""
-        raise ValueError(f"`{name}` must be a positive integer{either}. Received: {name}={value!r}.")
-    return int(value)
-
-
-def check_number(name, value, rule, fits, optional=False):
-    """Returns the value as a float; raises `ValueError` with the rule unless it is a number that fits (or `None`)."""
-    if optional and value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not fits(value):
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
-    return float(value)
-
-
 def check_seed(seed):
     """Returns the seed as an int32; raises `ValueError` unless it is an integer."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}.")
-    return np.uint32(int(seed) % 2**32).astype("int32")
+    return np.uint32(arguments.integer("seed", seed) % 2**32).astype("int32")
 
 
 def check_stops(stop_ids):
@@ -106,13 +81,11 @@ def check_stops(stop_ids):
 
 def check_pad(pad_id):
     """Returns the padding id; raises `ValueError` unless it is an integer of 32 bits."""
-    if isinstance(pad_id, bool) or not isinstance(pad_id, (int, np.integer)) or not -(2**31) <= pad_id < 2**31:
-        raise ValueError(f"`pad_id` must be an integer of 32 bits. Received: pad_id={pad_id!r}.")
-    return int(pad_id)
+    return arguments.integer("pad_id", pad_id, least=-(2**31), most=2**31 - 1)
 
 
 def _is_id(value):
-    return not isinstance(value, bool) and isinstance(value, (int, np.integer)) and 0 <= value < 2**31
+    return arguments.is_integer(value) and 0 <= value < 2**31
 
 
 def round_up(batch, longest_prompt, max_new_tokens, chunk):

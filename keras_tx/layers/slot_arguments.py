@@ -1,0 +1,56 @@
+"""What a slot of a layer is given: a layer, or its config, or the size of the one that the owner makes itself."""
+
+import keras
+
+from .. import arguments
+
+
+def slot(name, value):
+    """Returns the layer handed into a slot, made from its config where that came; raises `ValueError` for anything else."""
+    if isinstance(value, dict):
+        try:
+            value = keras.saving.deserialize_keras_object(value)
+        except TypeError as error:  # which is all that Keras says of a class that it does not find
+            raise ValueError(
+                f"`{name}` must hold a layer that Keras can make anew: decorate its class with "
+                "`keras.saving.register_keras_serializable()`, or name it in `custom_objects`, and let `get_config` tell its "
+                f"arguments. Received: {name} of class {value.get('class_name')!r}, for which Keras says: {error}"
+            ) from error
+    if value is not None and not isinstance(value, keras.Layer):
+        raise ValueError(f"`{name}` must be a keras.Layer or None. Received: {name}={value!r}.")
+    return value
+
+
+def slot_or_size(slot_name, layer, size_name, size):
+    """Returns the layer of a slot (or `None`) and the size from which a block makes its own; one of them must be given.
+
+    Raises:
+        ValueError: if neither came, the slot holds no layer, the size is no positive integer, or the two contradict
+            each other.
+    """
+    layer = slot(slot_name, layer)
+    size = arguments.positive_int(size_name, size, optional=layer is not None)
+    own = getattr(layer, size_name, size)
+    if size is not None and size != own:
+        raise ValueError(
+            f"`{size_name}` must be that of the layer given as `{slot_name}`, or None. Received: {size_name}={size}, and "
+            f"{slot_name} with {size_name}={own}."
+        )
+    return layer, size
+
+
+def slot_rate(name, value, slot_name, layer):
+    """Returns a rate of dropout for what a block makes itself, or `None`; beside a layer in the slot it must be the layer's own.
+
+    Raises:
+        ValueError: if the rate lies outside [0, 1), or contradicts the layer in the slot.
+    """
+    if value is None:
+        return None
+    value, own = arguments.rate(name, value), getattr(layer, "dropout", None)
+    if layer is not None and own != value:
+        raise ValueError(
+            f"`{name}` must be the `dropout` of the layer given as `{slot_name}`, or None. Received: {name}={value}, and "
+            f"{slot_name} with dropout={own}."
+        )
+    return value
