@@ -121,7 +121,7 @@ def _onnx(model, path):
 def _openvino(model, path):
     import openvino
 
-    compiled = openvino.Core().compile_model(path, "CPU")
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     names = _matched(model, [each.any_name for each in compiled.inputs])
 
     # TensorFlow's converter adds outputs of its own, such as sizes that nothing reads.

@@ -23,6 +23,7 @@ from bert_batches import OBJECTIVES, PretrainingBatches, unigram_baseline
 from bert_text import make_tokenizer
 
 from keras_tx.applications import BERT, bert_pretrainer
+from keras_tx.backup import Backup
 from keras_tx.schedules import LinearWarmUpDecay
 
 FULL = {"vocabulary": 5000, "length": 128, "batch": 16, "epochs": 24, "rate": 1e-3, "share": 1.0}
@@ -70,13 +71,11 @@ def train(model, training, held_out, settings, folder, verbose=2):
 
     if not (folder / "backup").exists():
         log.unlink(missing_ok=True)
-    # Double, because a backup that is cut short by a kill cannot be read, and then the one before is.
-    backup = keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True)
     model.fit(
         training,
         validation_data=held_out,
         epochs=settings["epochs"],
-        callbacks=[training.follow(), keras.callbacks.LambdaCallback(on_epoch_end=note), backup],
+        callbacks=[training.follow(), keras.callbacks.LambdaCallback(on_epoch_end=note), Backup(folder / "backup")],
         shuffle=False,
         verbose=verbose,
     )

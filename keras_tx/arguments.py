@@ -31,9 +31,10 @@ def integer(name, value, least=None, most=None, optional=False, hint=""):
     if value is None and optional:
         return None
     if not is_integer(value) or (least is not None and value < least) or (most is not None and value > most):
-        kind = "a positive integer" if least == 1 else "an integer"
-        kind += f" of at least {least}" if least not in (None, 1) else ""
-        kind += f" of at most {most}" if most is not None else ""
+        kind = (
+            "a positive integer" if least == 1 else "an integer" if least is None else f"an integer of at least {least}"
+        )
+        kind = f"an integer from {least} to {most}" if most is not None else kind
         kind += " or None" if optional else ""
         raise ValueError(f"`{name}` must be {kind}{hint}. Received: {name}={value!r}.")
     return operator.index(value)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from . import arguments
-from .ops.concrete import concrete
+from .ops.concrete import check_dense, concrete
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -61,6 +61,8 @@ class TokenCrossentropy(keras.losses.Loss):
             y_pred: float tensor (B, T, V), logits.
             sample_weight: float tensor (B,), of rows, or (B, T), of tokens, or `None`.
         """
+        check_dense("y_true", y_true)
+        check_dense("y_pred", y_pred)
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         shape = tuple(y_true.shape)
         if len(y_pred.shape) != len(shape) + 1 or _differ(shape, y_pred.shape[:-1]):

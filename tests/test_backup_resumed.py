@@ -32,6 +32,17 @@ def test_later_fits_of_a_model_that_went_on_train_what_they_say(tmp_path):
         assert held(tmp_path / "a") == ["epoch-5"]
 
 
+def test_a_learning_rate_that_the_backup_puts_in_its_place_is_told(tmp_path):
+    fit(made(), 1, Backup(tmp_path))
+    model = made()
+    model.optimizer.learning_rate = 0.003
+    with pytest.warns(
+        UserWarning, match=r"goes on with the learning rate of .*epoch-1.*, and not with that of .*0\.003"
+    ):
+        assert fit(model, 2, Backup(tmp_path)) == [1]
+    assert float(model.optimizer.learning_rate) != pytest.approx(0.003)
+
+
 def changed(name, **arguments):
     return lambda: getattr(keras.optimizers, name)(0.1, **arguments)
 

@@ -143,3 +143,11 @@ def test_a_half_dtype_rounds_no_label(dtype):
     logits[0, 0, 301] = 4.0
     wanted = float(TokenCrossentropy()(labels, logits))
     assert float(TokenCrossentropy(dtype=dtype)(labels, logits)) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="ragged tensors are TensorFlow's")
+def test_ragged_labels_are_refused_with_the_way_out():
+    import tensorflow as tf
+
+    with pytest.raises(ValueError, match=r"`y_true` must be dense: fill its rows up with `to_tensor\(\)`"):
+        TokenCrossentropy()(tf.ragged.constant([[1, 2], [3]]), LOGITS)

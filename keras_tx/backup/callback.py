@@ -8,13 +8,14 @@ import warnings
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from ..whole_folders import partial, whole_folder
 from . import processes
 from .files import is_backup, read, write
 from .fit_call import Epoch, FitCall, has_started, start_with
 from .folder_lock import FolderLock
-from .state import not_finite, optimizer_variables
+from .state import learning_rates, not_finite, optimizer_variables
 
 _NAME = re.compile(r"epoch-([1-9]\d*)")
 
@@ -180,6 +181,7 @@ class Backup(keras.callbacks.Callback):
             )
         try:
             fit.build_model()
+            rates = learning_rates(self.model)
             read(found[-1], self.model, done)
         except Exception as error:  # of HDF5, of Orbax or of Keras, by what is wrong
             raise ValueError(
@@ -189,6 +191,12 @@ class Backup(keras.callbacks.Callback):
             ) from error
         self._restored = done
         start_with(done, self.model)
+        if not np.allclose(rates, learning_rates(self.model), rtol=1e-6, atol=0.0):
+            warnings.warn(
+                f"The training goes on with the learning rate of {found[-1]}, {learning_rates(self.model)}, and not with that of "
+                f"the optimizer, {rates}; to change it, set `optimizer.learning_rate` in a callback.",
+                stacklevel=2,
+            )
         asked = (self.params or {}).get("epochs")
         if asked is not None and asked <= done:
             warnings.warn(

@@ -37,6 +37,12 @@ def first_difference(there, here):
     return None
 
 
+def learning_rates(model):
+    """Returns the learning rates that are numbers and no schedules, of an optimizer and of those that it drives."""
+    rates = [each.get_config().get("learning_rate") for each in _optimizers(model.optimizer)]
+    return [rate for rate in rates if isinstance(rate, float)]
+
+
 def _optimizers(optimizer):
     """Yields an optimizer and those that it drives."""
     if optimizer is None:

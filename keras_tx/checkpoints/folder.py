@@ -48,7 +48,7 @@ class Checkpoint:
     def __init__(self, folder, prefix=""):
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise ValueError(f"`folder` must be a folder. Received: folder={str(folder)!r}, which is none.")
+            raise ValueError(f"`folder` must be a folder. Received: folder={str(folder)!r}.")
         self._places = {}  # name: (mapped file, Entry)
         if (self.folder / SINGLE).is_file():
             self._places = _read_file(self.folder, SINGLE)
@@ -182,9 +182,7 @@ def _open(folder, name):
         ) from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ValueError(
-            f"A file of a checkpoint must be a regular file. Received: {shown(name)} in {folder}, which is none."
-        )
+        raise ValueError(f"A file of a checkpoint must be a regular file. Received: {shown(name)} in {folder}.")
     return os.fdopen(handle, "rb")
 
 

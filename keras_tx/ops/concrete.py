@@ -51,6 +51,11 @@ def check_tensor(name, value):
     """Raises `ValueError` unless the value is a dense tensor or an array."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise ValueError(f"`{name}` must be a tensor. Received: {name} of type {type(value).__name__}.")
+    check_dense(name, value)
+
+
+def check_dense(name, value):
+    """Raises `ValueError` for a ragged tensor."""
     if hasattr(value, "row_splits"):
         raise ValueError(
             f"`{name}` must be dense: fill its rows up with `to_tensor()`. Received: {name} as a {type(value).__name__}."

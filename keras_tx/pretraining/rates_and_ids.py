@@ -12,5 +12,5 @@ def token_ids(name, values, vocabulary_size):
 
 def rate(name, value, zero=True):
     """Returns a rate as a float; raises `ValueError` unless it lies in [0, 1], or in (0, 1] where zero is no use."""
-    rule = "lie between 0 and 1" if zero else "be above 0 and at most 1"
+    rule = "a number from 0 to 1" if zero else "a number above 0 and at most 1"
     return arguments.number(name, value, rule, lambda value: 0 <= value <= 1 and (value > 0 or zero))

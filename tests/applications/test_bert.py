@@ -204,8 +204,8 @@ def test_adapters_are_all_that_is_trained(encoder):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: BERT(30, 8, **SMALL, padding_id=30), "`padding_id` must be a token .*padding_id=30, vocabulary_size=30"),
-        (lambda: BERT(30, 8, **SMALL, padding_id=None), "`padding_id` must be a token .*padding_id=None"),
+        (lambda: BERT(30, 8, **SMALL, padding_id=30), "`padding_id` must be a token id .*padding_id=30 with vocabulary_size=30"),
+        (lambda: BERT(30, 8, **SMALL, padding_id=None), "`padding_id` must be a token id .*padding_id=None"),
         (lambda: BERT("30", 8, **SMALL), "`vocabulary_size` must be a positive integer. Received: vocabulary_size='30'"),
         (lambda: BERT(30, 8, **{**SMALL, "num_layers": 0}), "`num_layers` must be a positive integer. Received: num_layers=0"),
         (lambda: BERT(30, 8, **SMALL, pooler="no"), "`pooler` must be True or False. Received: pooler='no'"),

@@ -212,8 +212,11 @@ def test_padding_in_a_prompt_is_refused_where_the_model_has_a_padding_id():
         ({"stop_ids": [None]}, "`stop_ids` must hold token ids"),
         ({"stop_ids": [2.5]}, "`stop_ids` must hold token ids"),
         ({"stop_ids": 2**31}, "`stop_ids` must hold token ids"),
-        ({"pad_id": 2**40}, "`pad_id` must be an integer of 32 bits. Received: pad_id=1099511627776"),
-        ({"pad_id": 2.5}, "`pad_id` must be an integer of 32 bits. Received: pad_id=2.5"),
+        (
+            {"pad_id": 2**40},
+            "`pad_id` must be an integer from -2147483648 to 2147483647. Received: pad_id=1099511627776",
+        ),
+        ({"pad_id": 2.5}, "`pad_id` must be an integer from -2147483648 to 2147483647. Received: pad_id=2.5"),
     ],
 )
 def test_arguments_of_a_wrong_kind_are_named(own, arguments, said):
