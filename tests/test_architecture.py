@@ -93,7 +93,6 @@ def covers(name, longer):
 MODULES = [
     Module(package, folder, path) for package, folder in SOURCES.items() for path in sorted(folder.rglob("*.py"))
 ]
-every_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.place)
 
 
 def test_all_sources_are_read():
@@ -102,42 +101,45 @@ def test_all_sources_are_read():
     }
 
 
-@every_module
-def test_imports_point_one_way(module):
-    part = module.part()
-    assert part is not None, f"{module.place} belongs to no part of the plan: name what it may import"
-    for name in module.imports():
+def test_every_module_belongs_to_a_part():
+    assert not [module.place for module in MODULES if module.part() is None], "name what it may import"
+
+
+def test_imports_point_one_way():
+    for module in MODULES:
+        part, names = module.part(), [*module.imports()]
         allowed = {part, "keras_tx.arguments", *MAY_IMPORT[part]} - {"keras_tx.__init__"}
-        assert not covers("keras_tx", name) or any(covers(place, name) for place in allowed), name
-        assert not covers("applications", name), name
-    if not covers("keras_tx.applications", module.name):
-        assert not any(covers("keras_tx.applications", name) for name in module.imports())
+        for name in names:
+            assert not covers("keras_tx", name) or any(covers(place, name) for place in allowed), (module.place, name)
+            assert not covers("applications", name), (module.place, name)
+            inside = covers("keras_tx.applications", module.name)
+            assert inside or not covers("keras_tx.applications", name), (module.place, name)
 
 
-@every_module
-def test_an_import_needs_nothing_beyond_keras_and_numpy(module):
-    for name in module.imports(module.top_level()):
-        package = name.partition(".")[0]
-        assert package in {"keras", "numpy", "keras_tx"} or package in sys.stdlib_module_names, name
+def test_an_import_needs_nothing_beyond_keras_and_numpy():
+    for module in MODULES:
+        packages = {name.partition(".")[0] for name in module.imports(module.top_level())}
+        assert not packages - {"keras", "numpy", "keras_tx"} - sys.stdlib_module_names, module.place
 
 
-@every_module
-def test_private_names_of_keras_stand_in_two_files(module):
-    if module.place in PRIVATE_KERAS:
-        return
-    assert not [name for name in module.imports() if covers("keras.src", name)]
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Attribute):
-            assert not PRIVATE_NAMES.fullmatch(node.attr), f"line {node.lineno}: {node.attr}"
-            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
-            public = (
-                not node.attr.startswith("_")
-                or node.attr.endswith("__")
-                or node.attr in ("_replace", "_asdict", "_fields")
-            )
-            assert own or public, f"line {node.lineno}: {node.attr} of something else than self"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert not PRIVATE_NAMES.fullmatch(node.value), f"line {node.lineno}: {node.value}"
+def test_private_names_of_keras_stand_in_two_files():
+    for module in MODULES:
+        if module.place in PRIVATE_KERAS:
+            continue
+        assert not [name for name in module.imports() if covers("keras.src", name)], module.place
+        for node in ast.walk(module.tree):
+            where = f"{module.place}, line {getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Attribute):
+                assert not PRIVATE_NAMES.fullmatch(node.attr), f"{where}: {node.attr}"
+                own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+                public = (
+                    not node.attr.startswith("_")
+                    or node.attr.endswith("__")
+                    or node.attr in ("_replace", "_asdict", "_fields")
+                )
+                assert own or public, f"{where}: {node.attr} of something else than self"
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not PRIVATE_NAMES.fullmatch(node.value), f"{where}: {node.value}"
 
 
 def test_the_two_files_do_know_keras_inside():
@@ -146,20 +148,20 @@ def test_the_two_files_do_know_keras_inside():
     assert "keras_tx/ops/masks.py" in inside
 
 
-@every_module
-def test_the_library_has_no_assert(module):
-    assert not [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.Assert)]
+def test_the_library_has_no_assert():
+    for module in MODULES:
+        assert not [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.Assert)], module.place
 
 
-@every_module
-def test_no_file_is_a_dumping_ground(module):
-    names = set(Path(module.place).with_suffix("").parts)
-    assert not names & {"utils", "util", "common", "helpers", "helper", "base", "misc", "tools"}
+def test_no_file_is_a_dumping_ground():
+    for module in MODULES:
+        names = set(Path(module.place).with_suffix("").parts)
+        assert not names & {"utils", "util", "common", "helpers", "helper", "base", "misc", "tools"}, module.place
 
 
-@pytest.mark.parametrize("folder", [*SOURCES.values(), *SCRIPTS], ids=lambda folder: folder.name)
-def test_files_stay_short(folder):
-    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in folder.rglob("*.py")}
+def test_files_stay_short():
+    paths = [path for folder in (*SOURCES.values(), *SCRIPTS) for path in folder.rglob("*.py")]
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in paths}
     assert not {place: length for place, length in lengths.items() if length > LONGEST_FILE}
 
 
@@ -191,11 +193,11 @@ def test_public_layers_are_final():
             assert not set(bases) & set(layers.__all__), f"{module.place}: {node.name}"
 
 
-@pytest.mark.parametrize("name", layers.__all__)
-def test_public_layers_are_registered_under_the_name_of_the_package(name):
-    layer = getattr(layers, name)
-    assert keras.saving.get_registered_name(layer) == f"keras_tx>{name}"
-    assert keras.saving.get_registered_object(f"keras_tx>{name}") is layer
+def test_public_layers_are_registered_under_the_name_of_the_package():
+    for name in layers.__all__:
+        layer = getattr(layers, name)
+        assert keras.saving.get_registered_name(layer) == f"keras_tx>{name}"
+        assert keras.saving.get_registered_object(f"keras_tx>{name}") is layer
 
 
 def test_public_names_are_listed_in_order():

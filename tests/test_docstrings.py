@@ -56,12 +56,10 @@ def promised():
         for name in getattr(module, "__all__", ()):
             value = getattr(module, name)
             if inspect.isfunction(value) or inspect.isclass(value):
-                yield pytest.param(value, id=f"{package}.{name}")
+                yield f"{package}.{name}", value
 
 
 OBJECTS = public_objects()
-every_object = pytest.mark.parametrize("name", OBJECTS)
-every_layer = pytest.mark.parametrize("layer", [getattr(layers, name) for name in layers.__all__], ids=layers.__all__)
 
 
 def documentation(value):
@@ -129,46 +127,46 @@ def test_the_whole_package_is_looked_through():
 
 
 @pytest.mark.once
-@every_object
-def test_every_public_name_says_what_it_is(name):
-    assert documentation(OBJECTS[name])
+def test_every_public_name_says_what_it_is():
+    assert not [name for name, value in OBJECTS.items() if not documentation(value)]
 
 
 @pytest.mark.once
-@every_object
-def test_sections_are_known_and_stand_in_order(name):
-    found = [section for section in sections(OBJECTS[name]) if section]
-    assert found == [section for section in SECTIONS if section in found]
+def test_sections_are_known_and_stand_in_order():
+    for name, value in OBJECTS.items():
+        found = [section for section in sections(value) if section]
+        assert found == [section for section in SECTIONS if section in found], name
 
 
 @pytest.mark.once
-@every_object
-def test_the_arguments_described_are_those_of_the_signature(name):
-    described = sections(OBJECTS[name])
-    if "Args" in described:
-        assert names_in(described["Args"]) == parameters(constructor(OBJECTS[name]))
-    if "Attributes" in described and hasattr(OBJECTS[name], "_fields"):
-        assert names_in(described["Attributes"]) == list(OBJECTS[name]._fields)
+def test_the_arguments_described_are_those_of_the_signature():
+    for name, value in OBJECTS.items():
+        described = sections(value)
+        if "Args" in described:
+            assert names_in(described["Args"]) == parameters(constructor(value)), name
+        if "Attributes" in described and hasattr(value, "_fields"):
+            assert names_in(described["Attributes"]) == list(value._fields), name
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("value", [*promised()])
-def test_what_users_call_describes_its_arguments_and_what_it_returns(value):
-    described = sections(value)
-    if parameters(constructor(value)):
-        assert "Args" in described or "Attributes" in described
-    if inspect.isfunction(value) and returns_something(value):
-        assert "Returns" in described or "Yields" in described
+def test_what_users_call_describes_its_arguments_and_what_it_returns():
+    for name, value in promised():
+        described = sections(value)
+        if parameters(constructor(value)):
+            assert "Args" in described or "Attributes" in described, name
+        if inspect.isfunction(value) and returns_something(value):
+            assert "Returns" in described or "Yields" in described, name
 
 
 @pytest.mark.once
-@every_layer
-def test_a_layer_describes_its_call_in_its_class_and_nowhere_else(layer):
-    described = sections(layer)
-    assert names_in(described["Call arguments"]) == parameters(layer.call)
-    assert {"Args", "Returns", "Raises", "Example", "Reference"} <= described.keys() | no_raise(layer)
-    own = vars(layer)
-    assert not [name for name in ("__init__", "build", "call", "get_config") if name in own and own[name].__doc__]
+def test_a_layer_describes_its_call_in_its_class_and_nowhere_else():
+    for layer in (getattr(layers, name) for name in layers.__all__):
+        described = sections(layer)
+        assert names_in(described["Call arguments"]) == parameters(layer.call), layer
+        assert {"Args", "Returns", "Raises", "Example", "Reference"} <= described.keys() | no_raise(layer), layer
+        own = vars(layer)
+        documented = [name for name in ("__init__", "build", "call", "get_config") if name in own and own[name].__doc__]
+        assert not documented, layer
 
 
 def no_raise(layer):
