@@ -152,18 +152,21 @@ READERS = {
 
 
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("shape", [(2, 1, 6), (1, 4, 6), (2, 1, 1)], ids=str)
-def test_a_size_of_1_in_a_mask_stands_for_any_size(name, shape):
-    layer, mask, seen = READERS[name](), np.random.default_rng(3).random(shape) < 0.6, SeenMask()
-    whole = np.broadcast_to(mask, MAP.shape[:-1]).copy()
-    found, wanted = layer(MAP, mask=tensor(mask)), layer(MAP, mask=tensor(whole))
-    np.testing.assert_array_equal(array(found), array(wanted))
-    if name not in ("pooling", "windows", "block"):  # the last two leave it to Keras, which hands on what came
-        np.testing.assert_array_equal(array(found._keras_mask), array(wanted._keras_mask))
+def test_a_size_of_1_in_a_mask_stands_for_any_size(name):
+    layer, seen = READERS[name](), SeenMask()
     images, masks = keras.Input((None, None, 3)), keras.Input((None, None), dtype="bool")
     model = keras.Model([images, masks], seen(layer(images, mask=masks)))
-    for run in (model, *([tf_function(model)] if keras.backend.backend() == "tensorflow" else [])):
-        np.testing.assert_allclose(array(run([tensor(MAP), tensor(mask)])), array(wanted), atol=1e-6)
+    runs = [model, *([tf_function(model)] if keras.backend.backend() == "tensorflow" else [])]
+    for shape in ((2, 1, 6), (1, 4, 6), (2, 1, 1)):
+        mask = np.random.default_rng(3).random(shape) < 0.6
+        whole = np.broadcast_to(mask, MAP.shape[:-1]).copy()
+        found, wanted = layer(MAP, mask=tensor(mask)), layer(MAP, mask=tensor(whole))
+        np.testing.assert_array_equal(array(found), array(wanted), err_msg=str(shape))
+        if name not in ("pooling", "windows", "block"):  # the last two leave it to Keras, which hands on what came
+            np.testing.assert_array_equal(array(found._keras_mask), array(wanted._keras_mask), err_msg=str(shape))
+        for run in runs:
+            outputs = array(run([tensor(MAP), tensor(mask)]))
+            np.testing.assert_allclose(outputs, array(wanted), atol=1e-6, err_msg=str(shape))
 
 
 def tf_function(model):
