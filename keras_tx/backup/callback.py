@@ -62,7 +62,7 @@ class Backup(keras.callbacks.Callback):
 
     ```python
     model = keras_tx.applications.TextClassifier(100, sequence_length=8)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ids, labels = np.ones((8, 8), "int32"), np.ones((8,), "int32")
     for epochs in (1, 3):  # the second trains two more
         model.fit(ids, labels, epochs=epochs, verbose=0, callbacks=[keras_tx.backup.Backup(folder)])
