@@ -23,6 +23,7 @@ from ..layers import (
 )
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
+from ..quantization import with_layer_structure
 
 # Base and large: Devlin et al. 2019, section 3; tiny to medium: Turc et al. 2019, "Well-Read Students Learn Better".
 _UNCASED = {"vocabulary_size": 30522, "sequence_length": 512}
@@ -130,7 +131,7 @@ def BERT(
     if pooler:
         first = x[:, 0]
         outputs["pooled_output"] = _dense(hidden_dim, "pooler", "tanh")(first)  # (B, D)
-    return keras.Model({"token_ids": ids, "segment_ids": segments}, outputs, name=name)
+    return with_layer_structure(keras.Model({"token_ids": ids, "segment_ids": segments}, outputs, name=name))
 
 
 def bert_pretrainer(
@@ -196,7 +197,7 @@ def bert_pretrainer(
         )
         outputs["span_boundary"] = TiedLogits(embedding, use_bias=True, name="span_boundary")(x)
         inputs.update(spans)
-    return keras.Model(inputs, outputs, name=name)
+    return with_layer_structure(keras.Model(inputs, outputs, name=name))
 
 
 def bert_classifier(encoder, num_classes, dropout=0.1, pairs=False, name="bert_classifier"):
@@ -235,7 +236,7 @@ def bert_classifier(encoder, num_classes, dropout=0.1, pairs=False, name="bert_c
     x = encoder({"token_ids": inputs["token_ids"], "segment_ids": segments})["pooled_output"]
     x = Dropout(dropout, name="pooled_dropout")(x)
     logits = _dense(num_classes, "logits")(x)
-    return keras.Model(inputs if pairs else inputs["token_ids"], logits, name=name)
+    return with_layer_structure(keras.Model(inputs if pairs else inputs["token_ids"], logits, name=name))
 
 
 def _encoder_inputs():

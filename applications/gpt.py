@@ -19,6 +19,7 @@ from ..layers import (
 )
 from ..layers.normalization import LayerNormalization
 from ..ops.activations import gelu_tanh
+from ..quantization import with_layer_structure
 
 # Radford et al. 2019, table 2; the vocabulary and the sequence length are those of the released models.
 _GPT2 = {"vocabulary_size": 50257, "sequence_length": 1024}
@@ -126,4 +127,4 @@ def GPT(
         )(x)  # (B, T, D)
     x = LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
     logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
-    return keras.Model(ids, logits, name=name)
+    return with_layer_structure(keras.Model(ids, logits, name=name))

@@ -17,7 +17,9 @@ from ..layers import (
     TransformerEncoder,
     WindowAttention,
 )
+from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
+from ..quantization import with_layer_structure
 from .images import check_head, image_input, rising_rates
 
 # Liu et al. 2021, section 3.3; "base_384" is fine-tuned at 384 x 384 with larger windows.
@@ -159,8 +161,8 @@ def Swin(
     if include_top or pooling == "avg":
         x = MaskedMeanPooling(name="pooling")(x)  # (B, D)
     if include_top:
-        x = keras.layers.Dense(num_classes, kernel_initializer="glorot_uniform", name="logits")(x)
-    return keras.Model(images, x, name=name)
+        x = Dense(num_classes, kernel_initializer="glorot_uniform", name="logits")(x)
+    return with_layer_structure(keras.Model(images, x, name=name))
 
 
 def _stages(**tuples):

@@ -7,7 +7,9 @@ positions is mapped to one logit a class. Id 0 is padding.
 import keras
 
 from ..layers import Dropout, MaskedMeanPooling, TokenAndPositionEmbedding, TransformerEncoder
+from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
+from ..quantization import with_layer_structure
 
 TEXT_CLASSIFIER_SIZES = {
     "tiny": {"hidden_dim": 32, "num_layers": 1, "num_heads": 2, "intermediate_dim": 32},
@@ -80,5 +82,5 @@ def TextClassifier(
     x = LayerNormalization(epsilon=1e-5, name="final_norm")(x)
     x = MaskedMeanPooling(name="pooling")(x, mask=mask)  # (B, D)
     x = Dropout(dropout, name="pooled_dropout")(x)
-    logits = keras.layers.Dense(num_classes, name="logits")(x)
-    return keras.Model(ids, logits, name=name)
+    logits = Dense(num_classes, name="logits")(x)
+    return with_layer_structure(keras.Model(ids, logits, name=name))

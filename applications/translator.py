@@ -29,6 +29,7 @@ from ..layers import (
     TransformerEncoder,
 )
 from ..layers.normalization import LayerNormalization
+from ..quantization import with_layer_structure
 
 # Vaswani et al. 2017, table 3, with the shared vocabulary of about 37,000 tokens of section 5.1.
 TRANSLATOR_SIZES = {
@@ -206,7 +207,7 @@ def Translator(
     context = encoder({"embedded": source_embedding(source_ids), "mask": mask})
     x = decoder({"embedded": target_embedding(target_ids), "context": context, "context_mask": mask})
     logits = TiedLogits(target_embedding, use_bias=logits_bias, name="logits")(x)  # (B, T, V)
-    return keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name)
+    return with_layer_structure(keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name))
 
 
 def _table(vocabulary_size, hidden_dim, name):

@@ -17,7 +17,9 @@ from ..layers import (
     PatchEmbedding,
     TransformerEncoder,
 )
+from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
+from ..quantization import with_layer_structure
 from .images import check_head, image_input, rising_rates
 
 # Base to huge: Dosovitskiy et al. 2021, table 1; tiny and small: Touvron et al. 2021, table 1.
@@ -172,7 +174,7 @@ def ViT(
         x = x[:, 0]
     elif pooling == "avg":
         x = MaskedMeanPooling(skip=num_tokens, name="pooling")(x)
-    return keras.Model(images, x, name=name)
+    return with_layer_structure(keras.Model(images, x, name=name))
 
 
 def _initializer():
@@ -181,4 +183,4 @@ def _initializer():
 
 
 def _head(name, num_classes):
-    return keras.layers.Dense(num_classes, kernel_initializer="glorot_uniform", name=name)
+    return Dense(num_classes, kernel_initializer="glorot_uniform", name=name)

@@ -18,6 +18,7 @@ _SUBPACKAGES = (
     "losses",
     "ops",
     "pretraining",
+    "quantization",
     "resizing",
     "schedules",
 )

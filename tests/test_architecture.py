@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "keras_tx.checkpoints": set(),
     "keras_tx.losses": {"keras_tx.ops"},
     "keras_tx.pretraining": set(),
+    "keras_tx.quantization": {"keras_tx.graph", "keras_tx.layers"},
     "keras_tx.resizing": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers"},
     "keras_tx.schedules": set(),
     "keras_tx.applications": {"keras_tx"},

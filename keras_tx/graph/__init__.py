@@ -4,14 +4,16 @@ layer.
 With `ops/masks.py` and `layers/recomputation.py`, the only user of Keras' private names.
 """
 
-from .calls import layer_calls, layer_inputs, layers_before, output_origin
+from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin
 from .deferred import fill, without_values
-from .inputs import MISSING, functional_of, input_names, pack_inputs
+from .inputs import MISSING, Origin, functional_of, input_names, pack_inputs
 from .sublayers import direct_parts, find_layer, parts, parts_by_attribute
 from .walk import fill_in, walk
 
 __all__ = [
     "MISSING",
+    "Origin",
+    "call_origins",
     "direct_parts",
     "fill",
     "fill_in",

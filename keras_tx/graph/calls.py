@@ -36,16 +36,42 @@ def layers_before(model):
     return {path: before for path, (_, before) in calls.items()}
 
 
+def call_origins(model):
+    """Lists the layer calls as `layer_calls` does, and where the arguments of each come from; nothing is run.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
+
+    Returns:
+        Dict from path to a triple: the `Origin` of the call's outputs, and the call's positional arguments and keyword
+        arguments as the graph has them, with a `KerasTensor` for each tensor.
+    """
+    calls = {}
+
+    def call(operation, path, args, kwargs, values, count):
+        origin = _origin(operation, path, args, kwargs, values)
+        if isinstance(operation, keras.Layer):
+            calls[path] = (origin, args, kwargs)
+        return [origin] * count
+
+    run(model, pack_inputs(model, {name: Origin(None, name) for name in input_names(model)}), call)
+    return calls
+
+
 def output_origin(model):
     """Returns the `Origin` of the output of a functional model, or of its outputs in their structure; nothing is run."""
 
     def call(operation, path, args, kwargs, values, count):
-        args, kwargs = keras.tree.map_structure(
-            lambda leaf: values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf, (args, kwargs)
-        )
-        return [Origin(operation, path, args, kwargs)] * count
+        return [_origin(operation, path, args, kwargs, values)] * count
 
     return run(model, pack_inputs(model, {name: Origin(None, name) for name in input_names(model)}), call)
+
+
+def _origin(operation, path, args, kwargs, values):
+    args, kwargs = keras.tree.map_structure(
+        lambda leaf: values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf, (args, kwargs)
+    )
+    return Origin(operation, path, args, kwargs)
 
 
 def _reached(model, starts, passed_on):

@@ -3,6 +3,7 @@
 import keras
 
 from .. import graph
+from . import calibration
 
 
 class Composite:
@@ -86,11 +87,14 @@ def _differences(layer, prefix=""):
         state = {}
         if part.trainable != layer.trainable:
             state["trainable"] = part.trainable
-        if part.quantization_mode is not None:
-            state["dtype"] = keras.dtype_policies.serialize(_policy(part, part.path))
+        policy = _policy(part, part.path)
+        if calibration.is_awaited(part):
+            policy = calibration.float_policy(policy)
+        elif part.quantization_mode is not None:
+            state["dtype"] = keras.dtype_policies.serialize(policy)
             state["quantization_config"] = _quantization_config(part)
-        elif not _is_map(part.dtype_policy) and part.dtype_policy != _policy(layer, part.path):
-            state["dtype"] = keras.dtype_policies.serialize(part.dtype_policy)
+        if not state.get("dtype") and not _is_map(part.dtype_policy) and policy != _policy(layer, part.path):
+            state["dtype"] = keras.dtype_policies.serialize(policy)
         if state:
             yield prefix + key, state
         yield from _differences(part, f"{prefix}{key}/")
@@ -109,10 +113,8 @@ def _policy(layer, path):
 
 
 def _quantization_config(part):
-    config = keras.saving.serialize_keras_object(getattr(part, "quantization_config", None))
-    if config is not None and "quantization_layer_structure" in config["config"]:
-        config["config"]["quantization_layer_structure"] = None  # layers of the model, which has done its work
-    return config
+    config = calibration.without_data(getattr(part, "quantization_config", None))
+    return keras.saving.serialize_keras_object(config)
 
 
 def _introduce_all(layer, told):
