@@ -100,8 +100,8 @@ class FeedForward(Composite, keras.layers.Layer):
         if flat:  # once for all, so that nothing stands between a product and its activation
             x = flat_products.flatten(inputs)
         y = self.intermediate(x)  # (..., F)
-        y = activation(y) if self.gate is None else activation(self.gate(x)) * y
-        y = self.output_dense(self.intermediate_dropout(y, training=training))
+        y = activation(y) if self.gate is None else ops.cast(activation(self.gate(x)), y.dtype) * y
+        y = ops.cast(self.output_dense(self.intermediate_dropout(y, training=training)), self.compute_dtype)
         return ops.reshape(y, ops.shape(inputs)) if flat else y
 
     def compute_output_shape(self, input_shape):

@@ -37,6 +37,15 @@ def check_inputs(name, inputs, hidden_dim, rank=None, least=2):
         )
 
 
+def check_branch(inputs, outputs, slot):
+    """Raises `ValueError` unless what the layer in a slot gave can be added to what it got: sizes of 1 would broadcast."""
+    if len(outputs.shape) != len(inputs.shape) or any(map(sizes.differ, outputs.shape, inputs.shape)):
+        raise ValueError(
+            f"`{slot}` must map inputs (..., D) to outputs of the same shape. Received: outputs of shape {tuple(outputs.shape)} "
+            f"for inputs of shape {tuple(inputs.shape)}."
+        )
+
+
 def check_same_batch(name, tensor, other_name, other, kept=2):
     """Raises `ValueError` if the axes of a tensor before its last `kept` are known to differ from those of (..., T, D)."""
     batch, other_batch = tensor.shape[:-kept], other.shape[:-2]

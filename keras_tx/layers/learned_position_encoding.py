@@ -76,9 +76,8 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
         positions = self._check(inputs, cache, positions)
         length, mask = ops.shape(inputs)[-2], None if cache is None else masks.over_positions(inputs, mask)
         table, cache = self.position_embedding, None if cache is None else token_ids.as_integers(cache)
-        outputs = ops.cast(inputs, self.compute_dtype) + position_table.vectors(
-            table, self.sequence_length, length, positions, mask, cache, self.offset
-        )
+        places = position_table.vectors(table, self.sequence_length, length, positions, mask, cache, self.offset)
+        outputs = ops.cast(inputs, self.compute_dtype) + ops.cast(places, self.compute_dtype)
         if cache is None:
             return outputs
         return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)

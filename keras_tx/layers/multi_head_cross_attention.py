@@ -141,7 +141,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         allowed = PairMask(mask, context_mask, pair_mask)
 
         context, scores = attention.dot_product_attention(
-            self.query(masks.zero_padding(inputs, mask)),
+            ops.cast(self.query(masks.zero_padding(inputs, mask)), self.compute_dtype),
             key,
             value,
             mask=allowed,
@@ -151,7 +151,8 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
             key_heads=None if cache is None else self._key_heads,
         )
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
-        outputs = masks.zero_padding(self.attention_output(context), allowed.queries_with_keys(*sizes))
+        outputs = ops.cast(self.attention_output(context), self.compute_dtype)
+        outputs = masks.zero_padding(outputs, allowed.queries_with_keys(*sizes))
         return decode_state.with_extras(
             batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, cache
         )
@@ -171,7 +172,8 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         batch = LeadingAxes(context)
         context, context_mask = batch.fold(context, 2), batch.fold(context_mask, 1)
         context = masks.zero_padding(context, context_mask)
-        return self.key(context), self.value(context), context_mask  # (B, S, M, H)
+        key, value = (ops.cast(projection(context), self.compute_dtype) for projection in (self.key, self.value))
+        return key, value, context_mask  # (B, S, M, H)
 
     def _check_context(self, context):
         if context is None:

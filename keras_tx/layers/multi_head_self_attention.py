@@ -153,15 +153,13 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         inputs = masks.zero_padding(inputs, mask)
 
         query, key, value = (
-            self.query(inputs),
-            self.key(inputs),
-            self.value(inputs),
+            ops.cast(projection(inputs), self.compute_dtype) for projection in (self.query, self.key, self.value)
         )  # (B, T, N or M, H)
         where = positions
         if where is None and self._marks_places:
             where = self._positions(inputs, mask, cache)
         if self.rotary is not None:
-            query, key = self.rotary(query, where), self.rotary(key, where)
+            query, key = (ops.cast(self.rotary(x, where), self.compute_dtype) for x in (query, key))
 
         new_cache, key_mask, past = None, mask, 0
         if cache is not None:
@@ -182,7 +180,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
             return_scores=return_attention_scores,
             key_heads=None if cache is None else self._key_heads,
         )
-        outputs = self.attention_output(context)
+        outputs = ops.cast(self.attention_output(context), self.compute_dtype)
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
         outputs = masks.zero_padding(outputs, mask if pair_mask is None else allowed.queries_with_keys(*sizes))

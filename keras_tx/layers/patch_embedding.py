@@ -103,6 +103,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         x = masks.zero_padding(ops.cast(inputs, self.compute_dtype), mask)
         x = windows.partition(x, self.patch_size)  # (B P, pixels of a patch, C)
         outputs = self.projection(ops.reshape(x, (*self._grid(inputs), x.shape[1] * x.shape[2])))
+        outputs = ops.cast(outputs, self.compute_dtype)
         return masks.attach(outputs, self._patch_mask(mask, inputs))
 
     def _grid(self, inputs):

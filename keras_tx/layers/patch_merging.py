@@ -83,7 +83,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         half = (rows // 2, columns // 2)
         x = ops.reshape(x, (batch, half[0], 2, half[1], 2, width))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 4, 2, 5)), (batch, *half, 4 * width))
-        outputs = self.reduction(self.norm(x))
+        outputs = ops.cast(self.reduction(self.norm(x)), self.compute_dtype)
         if mask is None:
             return outputs
         mask = ops.reshape(windows.pad(mask, _SIZE), (batch, half[0], 2, half[1], 2))

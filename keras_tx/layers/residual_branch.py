@@ -1,6 +1,8 @@
 """The residual branch that every block is made of: a sublayer with its norm before or after it."""
 
-from . import sublayers
+from keras import ops
+
+from . import input_checks, sublayers
 from .drop_path import DropPath
 from .dropout import Dropout
 from .normalization import LayerNormalization
@@ -30,7 +32,7 @@ def apply(inputs, sublayer, norm, drops, normalize_first, training):
     2017).
 
     Args:
-        inputs: float tensor (..., D).
+        inputs: float tensor (..., D), whose dtype the outputs have, whatever the parts compute in.
         sublayer: function x -> (f(x), extras), the extras a tuple handed through.
         norm: the normalization layer.
         drops: layers applied to f(x), in order.
@@ -39,9 +41,13 @@ def apply(inputs, sublayer, norm, drops, normalize_first, training):
 
     Returns:
         The outputs (..., D), and the extras.
+
+    Raises:
+        ValueError: if the sublayer, which may be a caller's own, gives another shape than that of its inputs.
     """
     x, extras = sublayer(norm(inputs) if normalize_first else inputs)
+    input_checks.check_branch(inputs, x, norm.name.removesuffix("_norm"))
     for drop in drops:
         x = drop(x, training=training)
-    x = inputs + x
-    return (x if normalize_first else norm(x)), extras
+    x = inputs + ops.cast(x, inputs.dtype)
+    return (x if normalize_first else ops.cast(norm(x), inputs.dtype)), extras

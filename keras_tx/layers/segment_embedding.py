@@ -61,7 +61,7 @@ class SegmentEmbedding(Composite, keras.layers.Layer):
 
     def call(self, inputs):
         inputs = self._check(inputs)
-        return token_ids.look_up(self.segment_embedding, inputs, self.num_segments)
+        return keras.ops.cast(token_ids.look_up(self.segment_embedding, inputs, self.num_segments), self.compute_dtype)
 
     def _check(self, inputs):
         return token_ids.check("inputs", inputs, self.num_segments, size_name="num_segments", what="segment ids")

@@ -107,10 +107,10 @@ class SpanBoundary(Composite, keras.layers.Layer):
         inputs = ops.cast(inputs, self.compute_dtype)
         around = [places.gather(inputs, where) for where in (left, right)]  # (B, M, D) each
         place = token_ids.look_up(self.place_embedding, offsets, self.max_span_length)
-        x = ops.concatenate([*around, place], axis=-1)  # (B, M, 3 D)
+        x = ops.concatenate([*around, ops.cast(place, self.compute_dtype)], axis=-1)  # (B, M, 3 D)
         for dense, norm in zip(self.dense_layers, self.norms, strict=True):
             x = norm(dense(x))
-        return x
+        return ops.cast(x, self.compute_dtype)
 
     def _check(self, inputs, left, right, offsets):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=3)

@@ -99,6 +99,7 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         positions, length = self._check(inputs, cache, positions), ops.shape(inputs)[-1]
         inputs = token_ids.as_integers(inputs)
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
+        outputs = ops.cast(outputs, self.compute_dtype)
         if cache is None:
             mask = None
         else:
@@ -108,7 +109,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
             mask = self.compute_mask(inputs)
         if self.position_embedding is not None:
             table, size = self.position_embedding, self.sequence_length
-            outputs = outputs + position_table.vectors(table, size, length, positions, mask, cache)
+            places = position_table.vectors(table, size, length, positions, mask, cache)
+            outputs = outputs + ops.cast(places, self.compute_dtype)
         if cache is None:
             return outputs
         return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)

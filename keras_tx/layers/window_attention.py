@@ -126,7 +126,7 @@ class WindowAttention(Composite, keras.layers.Layer):
             return_attention_scores=return_attention_scores,
         )
         x, scores = outputs if return_attention_scores else (outputs, None)
-        x = windows.merge(x, self.window_size, shift, batch, rows, columns)
+        x = windows.merge(ops.cast(x, self.compute_dtype), self.window_size, shift, batch, rows, columns)
         if scores is None:
             return x
         return x, windows.dense_scores(scores, rows, columns, self.window_size, shift)
