@@ -20,7 +20,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-torch lint format clean distclean
+.PHONY: help demo install test test-torch lint format docs clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,10 @@ lint: $(VENV)/.installed ## check style and formatting
 format: $(VENV)/.installed ## mend style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-docs ## build the site, in build/site, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "built: build/site/index.html"
 
 clean: ## remove what builds and tests left behind
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
@@ -82,4 +86,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements-data.txt $(VENV)
 $(VENV)/.installed-torch: $(VENV)/.installed
 	@echo "Installing torch into $(VENV)"
 	$(INSTALL) -c constraints.txt -e ".[torch]"
+	@touch $@
+
+# Alone it needs no backend: the reference is read off the sources.
+$(VENV)/.installed-docs: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
+	$(INSTALL) -c constraints.txt -e ".[docs]"
 	@touch $@

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKING = sorted({*PAGES, *ROOT.glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"})
 README = PAGES[0].read_text()
 
 # What is to be true when the last block of a page has run, where more can be said than that nothing was raised.
@@ -87,7 +88,7 @@ def test_every_public_layer_is_in_the_table():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", LINKING, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
@@ -96,3 +97,12 @@ def test_links_lead_somewhere(page):
 @pytest.mark.once
 def test_readme_links_to_every_page():
     assert {page.name for page in PAGES[1:]} == set(re.findall(r"\]\(docs/([\w.]+)", README))
+
+
+@pytest.mark.once
+def test_the_site_names_every_page_and_every_public_package():
+    import keras_tx
+
+    named = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert {page.name for page in PAGES[1:]} | {f"reference/{part}.md" for part in keras_tx.__all__} <= named
+    assert all((ROOT / "docs" / page).exists() for page in named if page.startswith("reference/"))
