@@ -17,7 +17,8 @@ README = PAGES[0].read_text()
 # What is to be true when the last block of a page has run, where more can be said than that nothing was raised.
 CLAIMS = {
     "README.md": "maps['encoder'].shape == (1, 4, 8, 8)",
-    "extending.md": "maps['block'].shape == (2, 2, 7, 7) and summary.shape == (2, 5)",
+    "extending.md": "maps['block'].shape == (2, 2, 7, 7) and tokens.shape == (2, 7) and vectors.shape == (2, 16) "
+    "and sequences.shape == drawn.shape == (2, 6) and sum(map(len, pieces)) == 4 and error == 0",
     "generating.md": "tokens.shape == (2, 13) and best.shape == (1, 12) and sum(map(len, second)) == 10 "
     "and answers.shape == (2, 11) and len(sentences) == 3 and text.startswith('Once upon')",
     "masks.md": "lost == 0",

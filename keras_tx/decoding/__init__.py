@@ -4,7 +4,7 @@ from .beam import Beam
 from .check import check_decodable
 from .generate import generate
 from .programs import trace_report
-from .sampling import Greedy, Sample
+from .sampling import Greedy, Sample, Sampler, draw
 from .step import init_caches, step
 from .stream import Session, stream
 
@@ -12,8 +12,10 @@ __all__ = [
     "Beam",
     "Greedy",
     "Sample",
+    "Sampler",
     "Session",
     "check_decodable",
+    "draw",
     "generate",
     "init_caches",
     "step",

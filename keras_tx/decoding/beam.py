@@ -72,6 +72,10 @@ class Beam(Sampler):
                 f"length_penalty={self.length_penalty}, length_offset={self.length_offset}, max_new_tokens={max_new_tokens}."
             )
 
+    def static(self):
+        """Returns what a program is compiled for: how many sequences are kept."""
+        return {"width": self.width}
+
     def settings(self):
         """Returns the numbers that a compiled search takes as tensors."""
         return {"length_penalty": self.length_penalty, "length_offset": self.length_offset}

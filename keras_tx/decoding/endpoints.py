@@ -38,7 +38,7 @@ def text_endpoint(
         max_new_tokens: int.
         max_prompt_length: int, how many tokens of a prompt are read, its last ones; `None` for what the position table
             leaves beside `max_new_tokens`, or 512 where there is no table. An empty prompt gives an empty string.
-        sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
+        sampler: `Greedy()` (the default), `Sample(...)`, `Beam(...)` or a `Sampler` of your own.
         stop_ids: as in `generate`.
         seed: int.
         output: str or int, which of several outputs is decoded (see `generate`).
@@ -100,7 +100,7 @@ def answer_endpoint(
         prompt: list of ids, with which each answer starts and which is not part of it, such as a start token.
         max_prompt_length: int, how many tokens of a text are read, its first ones; `None` for the position table, or 512
             where there is none. An empty text gives an empty string.
-        sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
+        sampler: `Greedy()` (the default), `Sample(...)`, `Beam(...)` or a `Sampler` of your own.
         stop_ids: as in `generate`.
         seed: int.
         pad_id: int, what fills up the shorter texts of a batch.

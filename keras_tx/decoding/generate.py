@@ -11,7 +11,7 @@ from .inputs import longest_sequence
 from .outputs import decoded_model
 from .request_checks import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
 from .rows import as_lists
-from .sampling import Greedy, Sample
+from .sampling import Greedy, Sampler
 from .step import decoded_input, init_caches
 from .text import ids_of, text_of
 
@@ -46,7 +46,7 @@ def generate(
             least one token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings;
             one without a token has nothing that can be continued, and gives an empty string.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
-        sampler: `Greedy()` (the default), `Sample(...)` or `Beam(...)`.
+        sampler: `Greedy()` (the default), `Sample(...)`, `Beam(...)` or a `Sampler` of your own.
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
             ends with one of them, which is kept. The padding id may be among them; an id outside the vocabulary never stops.
         seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
@@ -87,8 +87,8 @@ def generate(
     model, context = decoded_model(model, output), check_names(context)
     decoded_input(model, context)
     sampler = Greedy() if sampler is None else sampler
-    if not isinstance(sampler, (Greedy, Sample, Beam)):
-        raise ValueError(f"`sampler` must be Greedy, Sample or Beam. Received: sampler={sampler!r}.")
+    if not isinstance(sampler, Sampler):
+        raise ValueError(f"`sampler` must be Greedy, Sample, Beam or another Sampler. Received: sampler={sampler!r}.")
     if return_scores and not isinstance(sampler, Beam):
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return = sampler.num_return if isinstance(sampler, Beam) else 1
@@ -129,9 +129,8 @@ def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context)
     batch, chunks, capacity = round_up(len(prompts), lengths.max(), max_new_tokens, chunk)
     context = more_rows(context, batch)
     settings = sampler.settings()
-    key = {"batch": batch, "cache": capacity, "sampler": type(sampler).__name__, "rules": tuple(sorted(settings))}
-    static = {"top_k": getattr(sampler, "top_k", None), "width": getattr(sampler, "width", None)}
-    key |= {name: value for name, value in static.items() if value is not None} | {"stops": stops.shape}
+    key = {"batch": batch, "cache": capacity, "sampler": type(sampler), "rules": tuple(sorted(settings))}
+    key |= sampler.static() | {"stops": stops.shape}
     key |= {"chunk": chunk} if chunk == 1 else {}
     key |= {name: array.shape for name, array in sorted(context.items())}
     tokens, scores, failed = programs.run(

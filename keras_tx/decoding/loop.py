@@ -147,7 +147,7 @@ def advance(model, caches, state, sampler, settings, limit, stops, seed):
         model: functional `keras.Model`.
         caches: the structure of the caches.
         state: `State`.
-        sampler: `Greedy` or `Sample`.
+        sampler: `Sampler`, not `Beam`.
         settings: dict of float scalars, `sampler.settings()`.
         limit: int32 scalar.
         stops: int32 (K, M), see `stopped`.
@@ -167,7 +167,7 @@ def advance(model, caches, state, sampler, settings, limit, stops, seed):
         going = ops.logical_not(state.done)
         failed = ops.any(ops.logical_and(going[:, None], ops.isnan(state.logits)))
         chosen = sampler.choose(state.logits, settings, state.seen, ops.stack([seed, state.count]))
-        chosen = ops.where(state.done, 0, chosen)
+        chosen = ops.where(state.done, 0, ops.cast(chosen, "int32"))
         tail = ops.concatenate([state.tail[:, 1:], chosen[:, None]], axis=-1)
         seen = ops.logical_or(state.seen, ops.logical_and(chosen[:, None] == vocabulary, going[:, None]))
         logits, new = logits_step(model, chosen[:, None], like(caches, state.caches), going[:, None], last=True)

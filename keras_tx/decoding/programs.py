@@ -51,7 +51,7 @@ def trace_report():
 
 
 def _compile(model_reference, label, key, function):
-    line = label + ", " + ", ".join(f"{name}={value}" for name, value in key)
+    line = label + ", " + ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in key)
 
     def traced(*arguments):
         _traces[line] += 1

@@ -77,15 +77,75 @@ def repetition_penalty(logits, seen, penalty):
 
 
 def draw(logits, seed):
-    """Draws a token of each row (B, V) from softmax(logits), by the Gumbel trick; equal seeds give equal tokens everywhere."""
+    """Draws a token of each row from softmax(logits), by the Gumbel trick; equal seeds give equal tokens everywhere.
+
+    Args:
+        logits: float32 (B, V); a token whose logit is the lowest float is never drawn.
+        seed: int32 (2,), such as a `Sampler` is given.
+
+    Returns:
+        The drawn ids, int32 (B,).
+    """
     bits = ops.cast(random_bits.top_bits(ops.shape(logits), seed, 24), "float32")
     # Below 1, to which the largest would round: its token would be drawn whatever its logit, even one that was excluded.
     uniform = ops.minimum((bits + 0.5) * 2.0**-24, 1.0 - 2.0**-24)
     return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
 
 
+@dataclasses.dataclass(frozen=True)
 class Sampler:
-    """What samplers share: they are values of Python numbers, which Keras can serialize."""
+    """How the next token is chosen: a frozen dataclass of Python numbers, which Keras can serialize.
+
+    A subclass with a `choose` of its own, which is made of `keras.ops` and is compiled into the loop, is taken wherever
+    `Sample` is. It knows the logits of this step, which tokens were seen, and a seed; it keeps nothing from step to step.
+
+    Example:
+
+    ```python
+    import dataclasses
+
+
+    @keras.saving.register_keras_serializable(package="mine")
+    @dataclasses.dataclass(frozen=True)
+    class SecondBest(keras_tx.decoding.Sampler):
+        def choose(self, logits, settings, seen, seed):
+            return keras.ops.cast(keras.ops.top_k(logits, 2)[1][:, 1], "int32")
+    ```
+    """
+
+    def settings(self):
+        """Returns the numbers that a compiled loop takes as float32 tensors, by name: other values need no other compilation."""
+        return {}
+
+    def static(self):
+        """Returns, by name, the hashable values that a program is compiled for: the fields that are no settings."""
+        settings = self.settings()
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        static = {name: value for name, value in fields.items() if name not in settings}
+        for name, value in static.items():
+            try:
+                hash(value)
+            except TypeError as error:
+                raise ValueError(
+                    f"`{name}` of a sampler must be hashable, such as a number or a tuple, or among its `settings`. Received: "
+                    f"{name}={value!r}."
+                ) from error
+        return static
+
+    def needs_seen(self):
+        """Returns whether `choose` asks which tokens were seen."""
+        return False
+
+    def choose(self, logits, settings, seen, seed):
+        """Returns the chosen ids, int32 (B,).
+
+        Args:
+            logits: float32 (B, V), of the token to be chosen.
+            settings: dict of float32 scalars, those of `settings()`.
+            seen: boolean (B, V), tokens of the prompt and generated ones; (B, 0) unless `needs_seen()`.
+            seed: int32 (2,), another at each step; `decoding.draw(logits, seed)` draws by it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `choose`.")
 
     def get_config(self):
         """Returns the arguments that make an equal sampler."""
@@ -113,14 +173,6 @@ class Greedy(Sampler):
     sampler = keras_tx.decoding.Greedy()
     ```
     """
-
-    def settings(self):
-        """Returns the numbers that a compiled loop takes as tensors: none."""
-        return {}
-
-    def needs_seen(self):
-        """Returns whether the rules ask which tokens were seen."""
-        return False
 
     def choose(self, logits, settings, seen, seed):
         """Returns the chosen ids, int32 (B,), from float32 logits (B, V)."""
@@ -171,6 +223,10 @@ class Sample(Sampler):
         if self.temperature == 0:
             values = {"repetition_penalty": self.repetition_penalty}
         return {name: min(value, _MOST) for name, value in values.items() if value is not None}
+
+    def static(self):
+        """Returns what a program is compiled for: how many tokens `top_k` keeps, where it is set."""
+        return {} if self.top_k is None else {"top_k": self.top_k}
 
     def needs_seen(self):
         """Returns whether the rules ask which tokens were seen."""

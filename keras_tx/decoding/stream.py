@@ -7,11 +7,12 @@ from keras import ops
 
 from .. import arguments
 from . import loop, programs
+from .beam import Beam
 from .check import check_decodable
 from .inputs import input_tensors, longest_sequence
 from .outputs import decoded_model
 from .request_checks import check_lengths, check_prompts, check_seed, check_stops, cut_batch, round_up
-from .sampling import Greedy, Sample
+from .sampling import Greedy, Sampler
 from .step import init_caches
 from .text import ids_of, text_pieces
 
@@ -127,7 +128,7 @@ def stream(
             takes this one up when its last piece is made.
         prompt: list of token ids, or a string where a tokenizer is given; at least one token.
         max_new_tokens: int of at least 0.
-        sampler: `Greedy()` (the default) or `Sample(...)`.
+        sampler: `Greedy()` (the default), `Sample(...)` or a `Sampler` of your own.
         stop_ids: as in `generate`. The stop is the last that is yielded, and it stays in the session.
         seed: int.
         tokenizer: keras-hub tokenizer (or anything with `tokenize` and `detokenize`), or `None` for ids.
@@ -153,8 +154,10 @@ def stream(
         raise ValueError(f"`output` must be None for a session, which has its own. Received: output={output!r}.")
     session = model if isinstance(model, Session) else Session(model, output=output)
     sampler = Greedy() if sampler is None else sampler
-    if not isinstance(sampler, (Greedy, Sample)):
-        raise ValueError(f"`sampler` must be Greedy or Sample to stream. Received: sampler={sampler!r}.")
+    if not isinstance(sampler, Sampler) or isinstance(sampler, Beam):
+        raise ValueError(
+            f"`sampler` must be Greedy, Sample or another Sampler to stream, no Beam. Received: sampler={sampler!r}."
+        )
     tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
         prompt = ids_of(prompt, tokenizer)
@@ -194,8 +197,8 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
         ops.convert_to_tensor(np.array([len(prompt)], "int32")),
         ops.convert_to_tensor(read.seen if sampler.needs_seen() else read.seen[:, :0]),
     )
-    key = (("cache", session.capacity), ("sampler", type(sampler).__name__), ("rules", tuple(sorted(settings))))
-    key += (("top_k", getattr(sampler, "top_k", None)), ("stops", stops.shape))
+    key = (("cache", session.capacity), ("sampler", type(sampler)), ("rules", tuple(sorted(settings))))
+    key += (*sampler.static().items(), ("stops", stops.shape))
     settings = {name: np.float32(value) for name, value in settings.items()}
     made, ended = 0, max_new_tokens == 0
     while not ended:

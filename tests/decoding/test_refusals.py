@@ -103,7 +103,7 @@ def test_a_model_that_gives_no_logits_per_token_is_refused():
         ({"stop_ids": [[]]}, r"`stop_ids` must hold token ids"),
         ({"stop_ids": "end"}, r"`stop_ids` must hold token ids"),
         ({"seed": 1.0}, r"`seed` must be an integer.*1.0"),
-        ({"sampler": "greedy"}, r"`sampler` must be Greedy, Sample or Beam.*'greedy'"),
+        ({"sampler": "greedy"}, r"`sampler` must be Greedy, Sample, Beam or another Sampler.*'greedy'"),
         ({"return_scores": True}, r"`return_scores` must be False unless the sampler is Beam"),
     ],
 )

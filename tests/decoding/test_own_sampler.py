@@ -1,0 +1,80 @@
+"""Samplers of one's own: taken where ours are, and compiled for what they are."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx.decoding import Sampler, generate, stream, trace_report
+
+
+def make_ranked():
+    """A new class of the same name each time, as a notebook makes it when a cell is run again."""
+
+    @keras.saving.register_keras_serializable(package="tests")
+    @dataclasses.dataclass(frozen=True)
+    class Ranked(Sampler):
+        rank: int = 0
+        bonus: float = 0.0
+
+        def settings(self):
+            return {"bonus": self.bonus}
+
+        def needs_seen(self):
+            return True
+
+        def choose(self, logits, settings, seen, seed):
+            logits = logits + ops.where(seen, settings["bonus"], 0.0)
+            return ops.top_k(logits, self.rank + 1)[1][:, self.rank]
+
+    return Ranked
+
+
+Ranked = make_ranked()
+
+
+def by_hand(model, prompt, count, rank, bonus):
+    ids = list(prompt)
+    for _ in range(count):
+        logits = ops.convert_to_numpy(model(np.array([ids])))[0, -1]
+        logits[sorted(set(ids))] += bonus
+        ids.append(int(np.argsort(-logits)[rank]))
+    return ids
+
+
+@pytest.mark.parametrize(("rank", "bonus"), [(1, 0.0), (1, -2.5)])
+def test_it_chooses_and_other_fields_give_other_tokens(own, rank, bonus):
+    tokens = generate(own, [[3, 4, 5], [6, 7]], 4, sampler=Ranked(rank, bonus))
+    expected = [by_hand(own, prompt, 4, rank, bonus) for prompt in ([3, 4, 5], [6, 7])]
+    assert tokens[0].tolist() == expected[0]
+    assert tokens[1, :6].tolist() == expected[1]
+
+
+def test_it_streams(own):
+    pieces = list(stream(own, [3, 4, 5], 4, sampler=Ranked(1), tokens_per_step=2))
+    assert [3, 4, 5] + pieces[0] + pieces[1] == by_hand(own, [3, 4, 5], 4, 1, 0.0)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="nothing is compiled")
+def test_settings_share_a_program_and_classes_of_one_name_do_not(own):
+    def traces(sampler):
+        before = sum(trace_report().values())
+        generate(own, [[3, 4, 5], [6, 7]], 4, sampler=sampler)
+        return sum(trace_report().values()) - before
+
+    traces(Ranked(1, 0.5))
+    assert traces(Ranked(1, 0.25)) == 0
+    assert traces(make_ranked()(1, 0.5)) == 1
+
+
+@pytest.mark.once
+def test_it_is_serialized_and_what_no_program_can_be_kept_for_is_named(own):
+    config = keras.saving.serialize_keras_object(Ranked(1, 0.5))
+    again = keras.saving.deserialize_keras_object(config, custom_objects={"Ranked": Ranked})
+    assert (again.rank, again.bonus) == (1, 0.5)
+    with pytest.raises(ValueError, match=r"`rank` of a sampler must be hashable.*rank=\[1\]"):
+        generate(own, [[3]], 1, sampler=Ranked([1]))
+    with pytest.raises(NotImplementedError, match="Sampler has no `choose`"):
+        generate(own, [[3]], 1, sampler=Sampler())
