@@ -55,7 +55,7 @@ def BERT(
     recompute=False,
     attention_dropout=None,
     name="bert",
-):
+) -> keras.Model:
     """Builds the encoder of BERT.
 
     Args:
@@ -136,7 +136,7 @@ def BERT(
 
 def bert_pretrainer(
     encoder, next_sentence=True, span_boundary=False, max_span_length=20, activation="gelu", name="bert_pretrainer"
-):
+) -> keras.Model:
     """Puts the heads of pretraining on an encoder: masked tokens, and, if wished, next sentence and span boundaries.
 
     The vocabulary product is paid for the masked positions alone, and reads the table of the token embeddings, with a
@@ -200,7 +200,7 @@ def bert_pretrainer(
     return with_layer_structure(keras.Model(inputs, outputs, name=name))
 
 
-def bert_classifier(encoder, num_classes, dropout=0.1, pairs=False, name="bert_classifier"):
+def bert_classifier(encoder, num_classes, dropout=0.1, pairs=False, name="bert_classifier") -> keras.Model:
     """Puts a classifier on the pooled output of an encoder.
 
     Args:

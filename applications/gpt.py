@@ -46,7 +46,7 @@ def GPT(
     attention_dropout=None,
     embedding_dropout=None,
     name="gpt",
-):
+) -> keras.Model:
     """Builds a GPT-2 style language model.
 
     Args:

@@ -54,7 +54,7 @@ def Swin(
     recompute=False,
     attention_dropout=None,
     name="swin",
-):
+) -> keras.Model:
     """Builds a Swin Transformer.
 
     Args:

@@ -29,7 +29,7 @@ def TextClassifier(
     dropout=0.1,
     recompute=False,
     name="text_classifier",
-):
+) -> keras.Model:
     """Builds a classifier of token ids.
 
     Args:

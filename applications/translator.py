@@ -75,7 +75,7 @@ def Translator(
     padding_id=0,
     recompute=False,
     name="translator",
-):
+) -> keras.Model:
     """Builds an encoder-decoder Transformer that is trained by teacher forcing.
 
     Args:

@@ -62,7 +62,7 @@ def ViT(
     recompute=False,
     attention_dropout=None,
     name="vit",
-):
+) -> keras.Model:
     """Builds a Vision Transformer.
 
     Args:

@@ -12,6 +12,7 @@ OUTSIDE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "benchmarks/RESULTS.md": "results.md",
 }
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")

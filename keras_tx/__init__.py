@@ -1,6 +1,7 @@
 """Transformer layers for Keras 3, and what can be done with any functional model made of them."""
 
 import importlib
+from types import ModuleType
 
 from . import layers
 
@@ -26,13 +27,13 @@ _SUBPACKAGES = (
 __all__ = ["layers", *_SUBPACKAGES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     # Loaded when first asked for: an import of the package alone stays light, and is enough to load a saved model.
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     # What editors and notebooks offer: the subpackages too, before one is asked for.
     return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ _MODEL = "model"
 _WHOLE_HEADS = re.compile(r"(.*/)?(key|value)/(kernel|bias)")
 
 
-def layout_map(device_mesh, shard_vocabulary=False):
+def layout_map(device_mesh, shard_vocabulary=False) -> keras.distribution.LayoutMap:
     """Maps the weights of these layers onto a mesh: heads and feed-forward columns on its axis "model", the rest on every device.
 
     With N heads of size H, width D and F feed-forward columns, "model" splits N of the query, key and value kernels (D, N, H)

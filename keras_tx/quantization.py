@@ -13,7 +13,7 @@ _BLOCKS = (TransformerEncoder, TransformerDecoder)
 _EMBEDDINGS = (TokenAndPositionEmbedding, keras.layers.Embedding)
 
 
-def layer_structure(model):
+def layer_structure(model) -> dict:
     """Returns the `quantization_layer_structure` that Keras asks for in the modes "gptq" and "awq".
 
     Keras calibrates a model block by block: it embeds windows of token ids, sends them through the first block, quantizes that
@@ -68,7 +68,7 @@ def layer_structure(model):
     }
 
 
-def with_layer_structure(model):
+def with_layer_structure(model) -> keras.Model:
     """Gives a model the method by which Keras asks for its `layer_structure`, and returns the model."""
     model.get_quantization_layer_structure = types.MethodType(lambda model, mode=None: layer_structure(model), model)
     return model

@@ -11,7 +11,7 @@ _WINDOWED = {keras.saving.get_registered_name(layer) for layer in (WindowAttenti
 _PATCHES = keras.saving.get_registered_name(PatchEmbedding)
 
 
-def resize_windows(model, window_size):
+def resize_windows(model, window_size) -> keras.Model:
     """Returns a copy of a model whose windows have another size, with tables of bias resampled to it.
 
     A finer map wants larger windows: a Swin trained with windows of 7 at 224 is fine-tuned with windows of 12 at 384. All

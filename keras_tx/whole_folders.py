@@ -50,7 +50,7 @@ def whole_folder(path):
     to_disk(path.parent)
 
 
-def check_folder(path):
+def check_folder(path) -> None:
     """Checks that each file is there as `whole_folder` left it, before its weights are loaded.
 
     The format of Keras' weights has no sums: a flipped bit is loaded as another number. All files are read once.

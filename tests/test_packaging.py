@@ -109,7 +109,7 @@ def test_wheel_holds_every_module_of_the_checkout_and_no_other(wheel):
         f"{target}/{path.relative_to(ROOT / source).as_posix()}"
         for source, target in SOURCES.items()
         for path in (ROOT / source).rglob("*.py")
-    }
+    } | {"keras_tx/py.typed"}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         assert any(name.endswith("/LICENSE") for name in archive.namelist())

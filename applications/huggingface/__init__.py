@@ -22,7 +22,7 @@ _RECIPES = {
 }
 
 
-def load_huggingface(folder, dtype=None):
+def load_huggingface(folder, dtype=None) -> keras.Model:
     """Builds the model of a checkpoint folder, with its weights.
 
     Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is
@@ -79,7 +79,7 @@ def load_huggingface(folder, dtype=None):
     return model
 
 
-def save_huggingface(model, folder, max_shard_bytes=None):
+def save_huggingface(model, folder, max_shard_bytes=None) -> None:
     """Writes a model as a checkpoint folder, which `transformers` and `load_huggingface` read.
 
     It holds `config.json` and safetensors, and nothing of a tokenizer. The files are written beside and renamed: a save

@@ -5,7 +5,7 @@ import numpy as np
 from . import attention_chain
 
 
-def attention_distances(model, images):
+def attention_distances(model, images) -> dict[str, np.ndarray]:
     """Returns the mean distance, in pixels, between a patch and what each head attends to from it.
 
     d = mean over queries t of sum over keys s of A[t, s] |x_t - x_s|, with x the centres of the patches. Small distances mean

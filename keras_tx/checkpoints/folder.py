@@ -105,7 +105,7 @@ def from_bfloat16(bits):
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def read_json(folder, name):
+def read_json(folder, name) -> dict:
     """Reads a JSON object from a file of a folder.
 
     Args:

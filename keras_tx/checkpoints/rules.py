@@ -119,7 +119,7 @@ class Match(NamedTuple):
     rule: Rule
 
 
-def match(rules, tensor_shapes, weight_shapes, ignored=()):
+def match(rules, tensor_shapes, weight_shapes, ignored=()) -> list[Match]:
     """Accounts for every tensor and every weight, by names and shapes alone.
 
     Args:

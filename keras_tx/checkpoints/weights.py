@@ -12,7 +12,7 @@ _FLOAT16_MAX = 65504.0
 _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
-def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
+def load_weights(weights, checkpoint, rules, ignored=(), assign=None) -> None:
     """Sets weights from the tensors of a checkpoint, after accounting for every one of both.
 
     Under a `keras.distribution` each device is sent its part of a tensor, and none the whole of one that is split.
@@ -57,7 +57,7 @@ def load_weights(weights, checkpoint, rules, ignored=(), assign=None):
                 assign(variable, value)
 
 
-def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefix="", value=None):
+def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefix="", value=None) -> None:
     """Writes weights into a safetensors folder, by the rules that read it.
 
     A save that is killed half-way leaves what was in the folder before.

@@ -33,7 +33,7 @@ class Tensor(NamedTuple):
         return Entry(self.dtype, self.shape, 0).num_bytes
 
 
-def write_folder(folder, tensors, files=None, max_shard_bytes=None):
+def write_folder(folder, tensors, files=None, max_shard_bytes=None) -> None:
     """Writes tensors, and other files with them, into a folder.
 
     Everything is written beside first, under names that end in `.partial` (what a killed save leaves of them may be
@@ -89,7 +89,7 @@ def write_folder(folder, tensors, files=None, max_shard_bytes=None):
     _sync(folder)
 
 
-def json_bytes(value):
+def json_bytes(value) -> bytes:
     """Returns a JSON file for people to read."""
     return (json.dumps(value, indent=2) + "\n").encode()
 

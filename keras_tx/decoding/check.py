@@ -18,7 +18,7 @@ from .trials import LENGTH, probe_context, probe_ids, relative_error, tolerance
 _checked = weakref.WeakKeyDictionary()
 
 
-def check_decodable(model, given=(), output=None):
+def check_decodable(model, given=(), output=None) -> None:
     """Raises `ValueError` unless cached steps of the model give what the whole model gives. Runs once for each model.
 
     Up to 64 tokens go through the model. A layer without a cache must give the first and the last of them what it gives

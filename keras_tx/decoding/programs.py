@@ -34,7 +34,7 @@ def fingerprint(model):
     return tuple((id(variable), variable.path, str(variable.dtype)) for variable in model.variables)
 
 
-def trace_report():
+def trace_report() -> dict[str, int]:
     """Tells how often programs were compiled in this process, and for what.
 
     Returns:

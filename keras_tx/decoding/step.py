@@ -43,7 +43,7 @@ def decoded_input(model, given=()):
     return left[0]
 
 
-def init_caches(model, batch_size, max_length, context=None, output=None):
+def init_caches(model, batch_size, max_length, context=None, output=None) -> dict:
     """Returns an empty cache for every layer that decodes, after all that depends on the context alone was computed, once.
 
     Args:
@@ -97,7 +97,7 @@ def init_caches(model, batch_size, max_length, context=None, output=None):
     return caches
 
 
-def step(model, inputs, caches, mask=None, output=None):
+def step(model, inputs, caches, mask=None, output=None) -> tuple:
     """Runs a functional model on the next T tokens of each row: the prompt at once, or one token at a time.
 
     What depends on the context alone is in the caches, and is not computed again.

@@ -6,7 +6,7 @@ from .inputs import Origin, input_names, pack_inputs
 from .walk import run
 
 
-def layer_calls(model):
+def layer_calls(model) -> dict[str, keras.Layer]:
     """Lists the layer calls of a functional model, in the order and under the paths of `walk`, without running it.
 
     Args:

@@ -30,7 +30,7 @@ def without_values():
         global_state.set_global_attribute("uninitialized_variables", others)
 
 
-def fill(variable, value=None):
+def fill(variable, value=None) -> None:
     """Gives a variable that was made in `without_values` its first value.
 
     Args:

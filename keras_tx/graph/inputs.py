@@ -27,7 +27,7 @@ MISSING = Missing()
 STANDS = (Missing, Origin, frozenset)
 
 
-def input_names(model):
+def input_names(model) -> list[str]:
     """Lists the names of a functional model's inputs: the keys where they are a dict, else the names of the tensors."""
     functional = functional_of(model)
     if functional is None:

@@ -3,7 +3,7 @@
 import keras
 
 
-def find_layer(tensor, name):
+def find_layer(tensor, name) -> keras.Layer | None:
     """Finds a layer by name in the graph that leads to a symbolic tensor, also inside nested models.
 
     Args:
@@ -36,7 +36,7 @@ def parts(layer, path=None):
         yield from parts(part, f"{path}/{part.name}")
 
 
-def direct_parts(layer):
+def direct_parts(layer) -> list[keras.Layer]:
     """Lists the layers that a layer has as attributes of its own, in the order in which it got them."""
     return layer._flatten_layers(recursive=False, include_self=False)
 

@@ -18,7 +18,7 @@ def mask_tokens(
     word_starts=None,
     mask_rate=0.8,
     random_rate=0.1,
-):
+) -> dict:
     """Hides tokens of each row, chosen at random, and returns which they were.
 
     Of a row with n tokens that are not special, max(1, round(rate n)) are chosen, at most M. Each becomes the mask with chance

@@ -6,7 +6,7 @@ from .. import arguments
 from . import pairing, rates_and_ids, tensors
 
 
-def next_sentence_pairs(documents, seed, sequence_length, cls_id, sep_id, padding_id=0, short_rate=0.1):
+def next_sentence_pairs(documents, seed, sequence_length, cls_id, sep_id, padding_id=0, short_rate=0.1) -> dict:
     """Cuts documents into pairs of a text A and its continuation B, and exchanges half of the B between documents.
 
     The sentences of a document are packed into chunks, each ended by the sentence that reaches the target length (or ends the

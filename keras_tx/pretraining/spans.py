@@ -26,7 +26,7 @@ def mask_spans(
     max_span_tokens=20,
     mask_rate=0.8,
     random_rate=0.1,
-):
+) -> dict:
     """Hides spans of each row, chosen at random, and returns which tokens they were and what stands at their ends.
 
     Lengths are drawn from p(l) ~ q (1 - q)^(l - 1), l = 1 ... 10, q = 0.2, of mean 3.80; a start from all places where the span

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def special_token_ids(vocabulary, names=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")):
+def special_token_ids(vocabulary, names=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")) -> dict[str, int]:
     """Looks up the ids of special tokens.
 
     Args:
@@ -34,7 +34,7 @@ def special_token_ids(vocabulary, names=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[M
     return {name: ids[name] for name in names}
 
 
-def word_start_table(vocabulary, prefix="##"):
+def word_start_table(vocabulary, prefix="##") -> np.ndarray:
     """Says of each token of a WordPiece vocabulary whether it starts a word.
 
     Args:
