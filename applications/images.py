@@ -40,7 +40,7 @@ def check_head(include_top, num_classes, pooling, poolings):
         raise ValueError(f"`pooling` must be None or one of {names}. Received: pooling={pooling!r}.")
 
 
-def rising_rates(drop_path, count):
+def stochastic_depth_rates(drop_path, count):
     """Returns the probability of dropping a branch for each of a model's blocks, from 0 to `drop_path` in equal steps.
 
     Reference:

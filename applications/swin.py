@@ -20,7 +20,7 @@ from ..layers import (
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
 from ..quantization import with_layer_structure
-from .images import check_head, image_input, rising_rates
+from .images import check_head, image_input, stochastic_depth_rates
 
 # Liu et al. 2021, section 3.3; "base_384" is fine-tuned at 384 x 384 with larger windows.
 SWIN_SIZES = {
@@ -114,7 +114,7 @@ def Swin(
     arguments.positive_float("mlp_ratio", mlp_ratio)
     num_layers, num_heads = _stages(num_layers=num_layers, num_heads=num_heads)
     window = arguments.extent("window_size", window_size)
-    rates = iter(rising_rates(drop_path, sum(num_layers)))
+    rates = iter(stochastic_depth_rates(drop_path, sum(num_layers)))
 
     images = image_input(input_shape)
     x = images

@@ -20,7 +20,7 @@ from ..layers import (
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
 from ..quantization import with_layer_structure
-from .images import check_head, image_input, rising_rates
+from .images import check_head, image_input, stochastic_depth_rates
 
 # Base to huge: Dosovitskiy et al. 2021, table 1; tiny and small: Touvron et al. 2021, table 1.
 _TINY = {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "intermediate_dim": 768}
@@ -138,7 +138,7 @@ def ViT(
         )
     grid = (image[0] // patch[0], image[1] // patch[1])
     num_tokens = 2 if distillation_token else 1
-    rates = rising_rates(drop_path, num_layers)
+    rates = stochastic_depth_rates(drop_path, num_layers)
 
     images = image_input(input_shape)
     x = images

@@ -45,10 +45,10 @@ def stack(candidate, settings):
     import keras
 
     import keras_tx
-    from keras_tx.ops import attention
+    from keras_tx.ops.attention import dot_product
 
     if candidate.startswith("whole"):
-        attention.LONG = float("inf")
+        dot_product.LONG = float("inf")
     inputs = x = keras.Input((settings.length, settings.width))
     for _ in range(settings.layers):
         if candidate == "keras":

@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from ..graph import layer_calls, layers_before, walk
-from ..layers import decode_state
-from ..ops import masks
+from ..layers import cache_protocol
+from ..ops import padding
 
 
 class Grid(NamedTuple):
@@ -59,7 +59,7 @@ def follow(model, inputs, attend, merge=None):
         stride = getattr(layer, "position_stride", None)
         if stride is not None and len(shape) == 4:
             if merge is not None and attended:
-                mask = masks.given_or_implicit(kwargs.get("mask"), args[0])
+                mask = padding.given_or_implicit(kwargs.get("mask"), args[0])
                 merge(path, merging_weights(shape[0], shape[1:3], stride, mask))
             stride = tuple(stride) if grid is None else (grid.stride[0] * stride[0], grid.stride[1] * stride[1])
             grid = Grid(*outputs.shape[1:3], stride, 0)
@@ -121,7 +121,7 @@ def examples(inputs):
 
 def attends(layer):
     """Returns whether a layer can be asked for its attention weights."""
-    return decode_state.takes(layer, "return_attention_scores")
+    return cache_protocol.takes(layer, "return_attention_scores")
 
 
 def merging_weights(batch, sizes, stride, mask=None):

@@ -3,7 +3,7 @@
 from keras import ops
 
 from ..graph import walk
-from ..layers import decode_state
+from ..layers import cache_protocol
 
 
 def attention_maps(model, inputs, return_outputs=False):
@@ -40,7 +40,7 @@ def attention_maps(model, inputs, return_outputs=False):
     maps = {}
 
     def call_layer(layer, path, args, kwargs):
-        if not decode_state.takes(layer, "return_attention_scores"):
+        if not cache_protocol.takes(layer, "return_attention_scores"):
             return layer(*args, **kwargs)
         asked = kwargs.get("return_attention_scores", False)
         outputs, scores = layer(*args, **{**kwargs, "return_attention_scores": True})

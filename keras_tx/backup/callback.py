@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..whole_folders import partial, whole_folder
+from ..atomic_folders import partial, whole_folder
 from . import processes
 from .files import is_backup, read, write
 from .fit_call import Epoch, FitCall, has_started, start_with

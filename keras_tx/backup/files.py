@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 
-from ..whole_folders import check_files
+from ..atomic_folders import check_files
 from . import processes
 from .state import build_optimizer, describe, first_difference, seeds
 

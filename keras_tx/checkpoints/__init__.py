@@ -1,16 +1,16 @@
 """Safetensors files, and rules from their tensors to the weights of a model. Knows no model."""
 
-from .arrangement import Arrangement
+from .concatenate import Concatenate
 from .folder import Checkpoint, read_json
-from .joined import Joined
+from .rearrange import Rearrange
 from .rules import Rule, match
 from .weights import load_weights, save_weights
 from .writer import Tensor, json_bytes, write_folder
 
 __all__ = [
-    "Arrangement",
+    "Rearrange",
     "Checkpoint",
-    "Joined",
+    "Concatenate",
     "Rule",
     "Tensor",
     "json_bytes",

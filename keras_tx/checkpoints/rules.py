@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrangement import Arrangement
+from .concatenate import Concatenate
 from .header import shown, shown_shape
-from .joined import Joined
+from .rearrange import Rearrange
 
 _FIELD = re.compile(r"\{(\w+)\}")
 _SHOWN = 5  # faults of a kind that one error names
@@ -25,8 +25,8 @@ class Rule:
             one.
         weights: str, template of the weight's path, or a tuple of them where the tensor holds several. Both sides have
             the same fields.
-        pattern: str for `Arrangement`, with "|" for `Joined`, or `None` if the weight, or its row, has the tensor's shape.
-        sizes: dict, the sizes of axes that `Arrangement` needs.
+        pattern: str for `Rearrange`, with "|" for `Concatenate`, or `None` if the weight, or its row, has the tensor's shape.
+        sizes: dict, the sizes of axes that `Rearrange` needs.
 
     Raises:
         ValueError: for templates with different fields, several weights without `*` or `|` in the pattern, several tensors
@@ -43,7 +43,7 @@ class Rule:
         self.tensors = (tensor,) if isinstance(tensor, str) else tuple(tensor)
         self.weights = (weights,) if isinstance(weights, str) else tuple(weights)
         self.pattern = pattern
-        self.arrangement = Joined(pattern) if pattern is not None and "|" in pattern else Arrangement(pattern, sizes)
+        self.arrangement = Concatenate(pattern) if pattern is not None and "|" in pattern else Rearrange(pattern, sizes)
         fields = [sorted(_FIELD.findall(template)) for template in (*self.tensors, *self.weights)]
         if not self.tensors or not self.weights or any(each != fields[0] for each in fields):
             raise ValueError(

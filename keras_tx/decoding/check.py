@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from ..graph import MISSING, fill_in, pack_inputs, walk
-from ..layers import decode_state
+from ..layers import cache_protocol
 from .inputs import vocabulary_size
 from .logits import Head, heads, logits_step, remember
 from .outputs import decoded_model
@@ -111,7 +111,7 @@ def _check_layer(layer, path, args, kwargs, there):
         return layer(*filled, **named)
 
     outputs = call_part()
-    if decode_state.is_stepper(layer):
+    if cache_protocol.is_stepper(layer):
         if _differs(outputs, call_part(slice(0, 1)), slice(0, 1)):
             raise ValueError(
                 "`model` must not look ahead to be decoded. Received: "

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from ..graph import MISSING, fill_in, input_names, layer_inputs, pack_inputs, walk
-from ..layers import decode_state
-from ..ops import masks
+from ..layers import cache_protocol
+from ..ops import masks, padding
 from .outputs import walked_model
 
 _DECODED = "decoded: "  # an empty entry of this name tells which of several inputs the caches are for
@@ -27,7 +27,7 @@ def steppers(model, given=()):
     return {
         path: layer
         for path, (layer, names) in inputs_of_layers(model).items()
-        if decode_state.is_stepper(layer) and not names <= set(given)
+        if cache_protocol.is_stepper(layer) and not names <= set(given)
     }
 
 
@@ -132,16 +132,16 @@ def run_step(model, inputs, caches, mask=None, call=call):
     def call_layer(layer, path, args, kwargs):
         if path not in caches:
             return call(layer, path, args, kwargs)
-        if mask is None or not decode_state.takes(layer, "mask"):
+        if mask is None or not cache_protocol.takes(layer, "mask"):
             outputs, new_caches[path] = layer(*args, **{**kwargs, "cache": caches[path]})
             return outputs
         first = args[0] if args else next(iter(kwargs.values()))
-        own = masks.given_or_implicit(kwargs.get("mask"), first)
+        own = padding.given_or_implicit(kwargs.get("mask"), first)
         real = masks.combine(mask, own) if own is not None and len(own.shape) == 2 else mask
         outputs, new_caches[path] = layer(*args, **{**kwargs, "mask": real, "cache": caches[path]})
         # Keras attaches the mask to the outputs: a layer after this one would be called with a mask that the model's own
         # call does not have.
-        return masks.detach(outputs) if own is None else outputs
+        return padding.detach(outputs) if own is None else outputs
 
     def call_partial(operation, path, args, kwargs, there):
         if path not in caches:
@@ -158,7 +158,7 @@ def run_step(model, inputs, caches, mask=None, call=call):
 
 
 def _is_stepper(operation):
-    return isinstance(operation, keras.Layer) and decode_state.is_stepper(operation)
+    return isinstance(operation, keras.Layer) and cache_protocol.is_stepper(operation)
 
 
 def _context_arguments(layer, path, args, kwargs, where):

@@ -10,10 +10,10 @@ import keras
 from keras import ops
 
 from ..ops import attention as attention_ops
-from ..ops import masks, sizes
+from ..ops import masks, padding, sizes
+from ..ops.attention.attention_mask import AttentionMask
 from ..ops.leading_axes import LeadingAxes
-from ..ops.pair_mask import PairMask
-from . import decode_state, slots, sublayers
+from . import cache_protocol, slots, sublayers
 
 
 def check(slot, attention):
@@ -57,7 +57,7 @@ def build(attention, inputs_shape, context_shape=None):
 
 def check_cached(slot, attention, block):
     """Raises `ValueError` unless the attention in a block's slot has a cache."""
-    if not decode_state.is_stepper(attention):
+    if not cache_protocol.is_stepper(attention):
         raise ValueError(
             f"`{slot}` must have a cache (`init_cache`, and `cache` among the arguments of its call) for its block to be decoded "
             f"step by step, as the block's own has. Received: {slot} of class {type(attention).__name__} in {block.name}."
@@ -85,7 +85,7 @@ def call_attention(attention, inputs, call=None, causal=False, **arguments):
     if takes_pairs(attention):
         return attend_by_pairs(attention, inputs, call, causal, **arguments)
     if arguments.get("context") is not None:
-        implicit = masks.given_or_implicit(arguments.get("context_mask"), arguments["context"])
+        implicit = padding.given_or_implicit(arguments.get("context_mask"), arguments["context"])
         arguments["context_mask"] = implicit
     elif call is None and not hasattr(attention, "causal"):
         inputs, arguments = _for_foreign(attention, inputs, causal, arguments)
@@ -93,7 +93,7 @@ def call_attention(attention, inputs, call=None, causal=False, **arguments):
     for name, value in arguments.items():
         if value is None or value is False:
             continue
-        if decode_state.takes(attention, name):
+        if cache_protocol.takes(attention, name):
             given[name] = value
         elif name not in ("mask", "training"):
             raise _not_taken(name, attention)
@@ -104,7 +104,7 @@ def call_attention(attention, inputs, call=None, causal=False, **arguments):
 def _for_foreign(attention, inputs, causal, arguments):
     """What a layer that knows nothing of this package gets: its masks in the arguments that it has."""
     mask, pairs, cache = (arguments.get(name) for name in ("mask", "attention_mask", "cache"))
-    takes_mask, takes_both = (decode_state.takes(attention, name) for name in ("mask", "attention_mask"))
+    takes_mask, takes_both = (cache_protocol.takes(attention, name) for name in ("mask", "attention_mask"))
     if mask is not None and not takes_mask and not takes_both:
         if len(mask.shape) != len(inputs.shape) - 1 or not attention.supports_masking:
             raise ValueError(
@@ -112,15 +112,15 @@ def _for_foreign(attention, inputs, causal, arguments):
                 "set `supports_masking` in its constructor, where it is enough that padding is zeros. Received: a mask for "
                 f"{_named(attention)}."
             )
-        inputs = masks.zero_padding(inputs, mask)
-    if causal and decode_state.takes(attention, "use_causal_mask"):
+        inputs = padding.zero_masked(inputs, mask)
+    if causal and cache_protocol.takes(attention, "use_causal_mask"):
         arguments, causal = {**arguments, "use_causal_mask": True}, False
     mask, causal = None if takes_mask else mask, causal and cache is None
     if takes_both and (mask is not None or causal):
         mask, pairs = masks.read(inputs, mask, pairs, _heads(attention), inputs.shape[-2])
         batch = LeadingAxes(inputs)
         folded, mask = batch.fold(inputs, 2), batch.fold(mask, 1)
-        whole = _whole(PairMask(mask, mask, batch.fold(pairs, 3), causal), folded, folded)
+        whole = _whole(AttentionMask(mask, mask, batch.fold(pairs, 3), causal), folded, folded)
         arguments = {**arguments, "attention_mask": batch.unfold(whole)}
     return inputs, arguments
 
@@ -161,10 +161,14 @@ def attend_by_pairs(
         )
     key_mask = mask if context is None else masks.over_positions(context, context_mask, "context_mask")
     asked = {"cache": cache, "positions": positions, "return_attention_scores": return_attention_scores}
-    has_mask = not PairMask(mask, key_mask, pairs, causal).allows_all
-    alone = causal and PairMask(mask, key_mask, pairs).allows_all and decode_state.takes(attention, "use_causal_mask")
+    has_mask = not AttentionMask(mask, key_mask, pairs, causal).allows_all
+    alone = (
+        causal
+        and AttentionMask(mask, key_mask, pairs).allows_all
+        and cache_protocol.takes(attention, "use_causal_mask")
+    )
     for argument, value in {**asked, "attention_mask": True if has_mask and not alone else None}.items():
-        if value is not None and value is not False and not decode_state.takes(attention, argument):
+        if value is not None and value is not False and not cache_protocol.takes(attention, argument):
             raise _not_taken(argument, attention)
     given = {"return_attention_scores": True} if return_attention_scores else {}
     if call is not None:
@@ -177,19 +181,19 @@ def attend_by_pairs(
 
     batch, others = LeadingAxes(inputs), LeadingAxes(keys)
     if context is not None:
-        keys = masks.zero_padding(context, key_mask)
+        keys = padding.zero_masked(context, key_mask)
     inputs, keys, pairs = batch.fold(inputs, 2), others.fold(keys, 2), batch.fold(pairs, 3)
-    rule = PairMask(batch.fold(mask, 1), others.fold(key_mask, 1), pairs, causal)
+    rule = AttentionMask(batch.fold(mask, 1), others.fold(key_mask, 1), pairs, causal)
     lengths = ops.shape(inputs)[1], ops.shape(keys)[1]
     if alone:
         given["use_causal_mask"] = True
     elif has_mask:
         given["attention_mask"] = _whole(rule, inputs, keys)
-    if training is not None and decode_state.takes(attention, "training"):
+    if training is not None and cache_protocol.takes(attention, "training"):
         given["training"] = training
     outputs = attention(inputs, keys, **given)
     outputs, *scores = outputs if isinstance(outputs, (tuple, list)) else [outputs]
-    outputs = batch.unfold(masks.zero_padding(outputs, rule.queries_with_keys(*lengths)))
+    outputs = batch.unfold(padding.zero_masked(outputs, rule.queries_with_keys(*lengths)))
     if scores:
         scores, allowed = scores[0], rule.whole(*lengths)
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))

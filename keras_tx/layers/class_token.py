@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import masks
+from ..ops import masks, padding
 from . import config, input_checks, sublayers
 
 
@@ -70,7 +70,7 @@ class ClassToken(keras.layers.Layer):
         if mask is None:
             return outputs
         real = ops.ones((sizes[0], self.num_tokens), dtype="bool")
-        return masks.attach(outputs, ops.concatenate([real, ops.reshape(mask, (sizes[0], count))], axis=1))
+        return padding.attach(outputs, ops.concatenate([real, ops.reshape(mask, (sizes[0], count))], axis=1))
 
     def _read(self, inputs, mask):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim)

@@ -71,7 +71,7 @@ class Dropout(keras.layers.Layer):
         """Returns what is dropped in the next call, and moves the seed on; `None` outside training and for a rate of 0."""
         if not training or self.rate == 0:
             return None
-        return random_bits.Draw(self.rate, self.seed_generator.next())
+        return random_bits.DropoutMask(self.rate, self.seed_generator.next())
 
     def _check(self, inputs):
         input_checks.check_float("inputs", inputs)

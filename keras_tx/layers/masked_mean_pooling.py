@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import masks
+from ..ops import masks, padding
 from . import config, input_checks
 
 
@@ -52,7 +52,7 @@ class MaskedMeanPooling(keras.layers.Layer):
             inputs, mask = inputs[:, self.skip :], None if mask is None else mask[:, self.skip :]
         wide = keras.backend.result_type(inputs.dtype, "float32")
         axes = tuple(range(1, len(inputs.shape) - 1))
-        total = ops.sum(ops.cast(masks.zero_padding(inputs, mask), wide), axis=axes)
+        total = ops.sum(ops.cast(padding.zero_masked(inputs, mask), wide), axis=axes)
         if mask is None:
             count = ops.cast(math.prod(ops.shape(inputs)[1:-1]), wide)
         else:

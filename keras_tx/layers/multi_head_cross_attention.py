@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import attention, masks, sizes
-from ..ops.kv_cache import KVCache, fold_heads
+from ..ops import attention, masks, padding, sizes
+from ..ops.attention.attention_mask import AttentionMask
+from ..ops.attention.kv_cache import KVCache, fold_heads
 from ..ops.leading_axes import LeadingAxes
-from ..ops.pair_mask import PairMask
-from . import config, decode_state, head_projections, input_checks, sublayers
+from . import cache_protocol, config, head_projections, input_checks, sublayers
 from .composite import Composite
 from .dropout import Dropout
 
@@ -138,10 +138,10 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         batch = LeadingAxes(inputs)
         inputs, mask = batch.fold(inputs, 2), batch.fold(mask, 1)
         pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
-        allowed = PairMask(mask, context_mask, pair_mask)
+        allowed = AttentionMask(mask, context_mask, pair_mask)
 
         context, scores = attention.dot_product_attention(
-            ops.cast(self.query(masks.zero_padding(inputs, mask)), self.compute_dtype),
+            ops.cast(self.query(padding.zero_masked(inputs, mask)), self.compute_dtype),
             key,
             value,
             mask=allowed,
@@ -152,8 +152,8 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         )
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
-        outputs = masks.zero_padding(outputs, allowed.queries_with_keys(*sizes))
-        return decode_state.with_extras(
+        outputs = padding.zero_masked(outputs, allowed.queries_with_keys(*sizes))
+        return cache_protocol.with_extras(
             batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, cache
         )
 
@@ -162,7 +162,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
             self._check_context(context)
             input_checks.check_same_batch("inputs", inputs, "context", context)
         else:
-            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
+            cache_protocol.check_keys(cache, inputs, self._key_heads, self.head_dim)
         num_keys = context.shape[-2] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, pairs[1], self.num_heads, num_keys, name=pairs[0])
@@ -171,7 +171,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         context_mask = self._read_context(context, context_mask)
         batch = LeadingAxes(context)
         context, context_mask = batch.fold(context, 2), batch.fold(context_mask, 1)
-        context = masks.zero_padding(context, context_mask)
+        context = padding.zero_masked(context, context_mask)
         key, value = (ops.cast(projection(context), self.compute_dtype) for projection in (self.key, self.value))
         return key, value, context_mask  # (B, S, M, H)
 
@@ -182,7 +182,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
 
     def _read_context(self, context, context_mask):
         self._check_context(context)
-        context_mask = masks.given_or_implicit(context_mask, context)
+        context_mask = padding.given_or_implicit(context_mask, context)
         if context_mask is None and sizes.known(context.shape[-2]) == 0:
             context_mask = ops.ones(ops.shape(context)[:-1], dtype="bool")  # a mask of no keys says that there are none
         return masks.over_positions(context, context_mask, "context_mask")
@@ -196,9 +196,9 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
             context: float tensor (B, S, C).
             context_mask: boolean tensor (B, S) or `None`.
         """
-        decode_state.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length)
         if context is not None:
-            decode_state.check_rank("context", context)
+            cache_protocol.check_rank("context", context)
         key, value, context_mask = self._keys_and_values(context, context_mask)
         if sizes.differ(batch_size, context.shape[0]):
             raise ValueError(
@@ -208,7 +208,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         if context_mask is None:
             context_mask = ops.ones(ops.shape(key)[:2], dtype="bool")
         length = ops.cast(ops.shape(key)[1], "int32")
-        key, value = (fold_heads(each) for each in attention.confine(key, value))
+        key, value = (fold_heads(each) for each in attention.isolate_nonfinite(key, value))
         return KVCache(key, value, context_mask, length)
 
     def compute_mask(self, inputs, previous_mask):
@@ -224,7 +224,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         self._read_masks(inputs, given.context, given.mask, pairs, given.attention_bias, given.cache)
         if given.cache is None:
             self._read_context(given.context, given.context_mask)
-        return decode_state.attention_spec(self, inputs, given.context, given)
+        return cache_protocol.attention_spec(self, inputs, given.context, given)
 
     def get_config(self):
         return config.of(MultiHeadCrossAttention, self, super().get_config())

@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import attention, masks
+from ..ops import attention, masks, padding
 from ..ops import positions as counting
-from ..ops.kv_cache import KVCache
+from ..ops.attention.attention_mask import AttentionMask
+from ..ops.attention.kv_cache import KVCache
 from ..ops.leading_axes import LeadingAxes
-from ..ops.pair_mask import PairMask
-from . import config, decode_state, given_positions, head_projections, input_checks, slot_arguments, slots, sublayers
+from . import cache_protocol, config, given_positions, head_projections, input_checks, slot_arguments, slots, sublayers
 from .composite import Composite
 from .dropout import Dropout
 
@@ -150,7 +150,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         batch = LeadingAxes(inputs)
         inputs, mask, positions = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(positions, 1)
         pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
-        inputs = masks.zero_padding(inputs, mask)
+        inputs = padding.zero_masked(inputs, mask)
 
         query, key, value = (
             ops.cast(projection(inputs), self.compute_dtype) for projection in (self.query, self.key, self.value)
@@ -163,12 +163,12 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
 
         new_cache, key_mask, past = None, mask, 0
         if cache is not None:
-            new_cache, past = cache.append(*attention.confine(key, value), mask), cache.length
+            new_cache, past = cache.append(*attention.isolate_nonfinite(key, value), mask), cache.length
             key, value, key_mask = new_cache.keys, new_cache.values, new_cache.mask
         if self.position_bias is not None:
             bias = self.position_bias(where, where if cache is None else counting.counted(None, key_mask))
             attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
-        allowed = PairMask(mask, key_mask, pair_mask, self.causal, past)
+        allowed = AttentionMask(mask, key_mask, pair_mask, self.causal, past)
 
         context, scores = attention.dot_product_attention(
             query,
@@ -183,8 +183,8 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
-        outputs = masks.zero_padding(outputs, mask if pair_mask is None else allowed.queries_with_keys(*sizes))
-        return decode_state.with_extras(
+        outputs = padding.zero_masked(outputs, mask if pair_mask is None else allowed.queries_with_keys(*sizes))
+        return cache_protocol.with_extras(
             batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, new_cache
         )
 
@@ -208,14 +208,14 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
-            decode_state.check_keys(cache, inputs, self._key_heads, self.head_dim)
+            cache_protocol.check_keys(cache, inputs, self._key_heads, self.head_dim)
         num_keys = inputs.shape[-2] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns an empty `KVCache` for `max_length` tokens in each of `batch_size` rows. The layer must be built."""
-        decode_state.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length)
         return KVCache.empty(
             batch_size,
             max_length,
@@ -235,7 +235,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._read_masks(inputs, given.mask, given.attention_mask, given.attention_bias, given.cache)
         self._read_positions(given.positions, inputs, given.cache)
-        return decode_state.attention_spec(self, inputs, inputs, given)
+        return cache_protocol.attention_spec(self, inputs, inputs, given)
 
     def get_config(self):
         return config.of(MultiHeadSelfAttention, self, super().get_config())

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import masks, sizes, sizes_when_run, windows
+from ..ops import dynamic_shape_checks, masks, padding, sizes, windows
 from ..ops.concrete import check_tensor
 from . import config, input_checks, sublayers
 from .composite import Composite
@@ -100,11 +100,11 @@ class PatchEmbedding(Composite, keras.layers.Layer):
     def call(self, inputs, mask=None):
         mask = self._read(inputs, mask)
         inputs = self._check_when_run(inputs)
-        x = masks.zero_padding(ops.cast(inputs, self.compute_dtype), mask)
+        x = padding.zero_masked(ops.cast(inputs, self.compute_dtype), mask)
         x = windows.partition(x, self.patch_size)  # (B P, pixels of a patch, C)
         outputs = self.projection(ops.reshape(x, (*self._grid(inputs), x.shape[1] * x.shape[2])))
         outputs = ops.cast(outputs, self.compute_dtype)
-        return masks.attach(outputs, self._patch_mask(mask, inputs))
+        return padding.attach(outputs, self._patch_mask(mask, inputs))
 
     def _grid(self, inputs):
         """(B, Y', X')."""
@@ -167,7 +167,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
             for size in ops.shape(inputs)[1:3]
         ]
         rules = list(self._rules(unknown))
-        return sizes_when_run.require_none(inputs, rules) if rules else inputs
+        return dynamic_shape_checks.require_none(inputs, rules) if rules else inputs
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the outputs carry theirs already

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import masks, windows
+from ..ops import masks, padding, windows
 from . import config, input_checks, sublayers
 from .composite import Composite
 from .dense import Dense
@@ -78,7 +78,7 @@ class PatchMerging(Composite, keras.layers.Layer):
 
     def call(self, inputs, mask=None):
         mask = self._read(inputs, mask)
-        x = windows.pad(masks.zero_padding(inputs, mask), _SIZE)
+        x = windows.pad(padding.zero_masked(inputs, mask), _SIZE)
         batch, rows, columns, width = ops.shape(x)
         half = (rows // 2, columns // 2)
         x = ops.reshape(x, (batch, half[0], 2, half[1], 2, width))
@@ -87,7 +87,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         if mask is None:
             return outputs
         mask = ops.reshape(windows.pad(mask, _SIZE), (batch, half[0], 2, half[1], 2))
-        return masks.attach(outputs, masks.any_over(mask, (2, 4)))
+        return padding.attach(outputs, masks.any_over(mask, (2, 4)))
 
     def _read(self, inputs, mask):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)

@@ -6,7 +6,7 @@ from keras import ops
 from .. import arguments
 from ..ops import masks, token_ids
 from ..ops import positions as counting
-from . import config, decode_state, given_positions, input_checks, sublayers
+from . import cache_protocol, config, given_positions, input_checks, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -70,13 +70,13 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
     def _check(self, inputs, cache, positions):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         if cache is not None:
-            decode_state.check_rank("inputs", inputs)
-            decode_state.check_count(cache, inputs)
+            cache_protocol.check_rank("inputs", inputs)
+            cache_protocol.check_count(cache, inputs)
         return given_positions.read(positions, inputs.shape[:-1], cache)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
-        decode_state.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length)
         return ops.zeros((batch_size,), dtype="int32")
 
     def compute_output_shape(self, input_shape):

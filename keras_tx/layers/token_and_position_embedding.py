@@ -6,7 +6,7 @@ from keras import ops
 from .. import arguments
 from ..ops import masks, token_ids
 from ..ops import positions as counting
-from . import config, decode_state, given_positions, position_table, sublayers
+from . import cache_protocol, config, given_positions, position_table, sublayers
 from .composite import Composite
 
 
@@ -118,8 +118,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
     def _check(self, inputs, cache, positions):
         token_ids.check("inputs", inputs, self.vocabulary_size)
         if cache is not None:
-            decode_state.check_rank("inputs", inputs, 2)
-            decode_state.check_count(cache, inputs)
+            cache_protocol.check_rank("inputs", inputs, 2)
+            cache_protocol.check_count(cache, inputs)
         if positions is not None and self.position_embedding is None:
             raise ValueError(
                 "`positions` must be for a table of positions. Received: positions for a layer with sequence_length=None."
@@ -128,7 +128,7 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
-        decode_state.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length)
         return ops.zeros((batch_size,), dtype="int32")
 
     def compute_mask(self, inputs, previous_mask=None):

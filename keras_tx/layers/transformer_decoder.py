@@ -5,11 +5,11 @@ import functools
 import keras
 
 from .. import arguments
-from ..ops import mask_values, masks
+from ..ops import mask_values, masks, padding
 from . import (
     attention_slot,
+    cache_protocol,
     config,
-    decode_state,
     input_checks,
     recomputation,
     residual_branch,
@@ -179,12 +179,12 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         if not self.recompute or cache is not None or return_attention_scores:
             return self._apply(inputs, context, mask, real, context_mask, *pairs, positions, **how)
         if context is not None:  # what carries the mask here need not be what the attention gets
-            context_mask = masks.given_or_implicit(context_mask, context)
+            context_mask = padding.given_or_implicit(context_mask, context)
         tensors = (inputs, context, mask, real, context_mask, *pairs, positions)
         return recomputation.recomputed(self, functools.partial(self._apply, **how), *tensors)
 
     def _apply(self, inputs, context, mask, real, *tensors, cache, training, return_attention_scores):
-        x = masks.zero_padding(inputs, real)
+        x = padding.zero_masked(inputs, real)
         asked = {"training": training, "return_attention_scores": return_attention_scores}
         own, other = self._given(context, mask, real, *tensors, cache=cache, **asked)
 
@@ -208,13 +208,13 @@ class TransformerDecoder(Composite, keras.layers.Layer):
 
         new_cache = None if cache is None else (extras[0], other["cache"])
         scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
-        return decode_state.with_extras(x, return_attention_scores, scores, cache, new_cache)
+        return cache_protocol.with_extras(x, return_attention_scores, scores, cache, new_cache)
 
     def _given(
         self, context, mask, real, context_mask, attention_mask, context_attention_mask, positions, cache, **asked
     ):
         """What the attention is called with, and what the cross-attention: pairs of inputs say nothing of pairs with it."""
-        own, other = decode_state.pair(cache)
+        own, other = cache_protocol.pair(cache)
         pairs = {"attention_mask": attention_mask, "positions": positions}
         context_pairs = {"context_mask": context_mask, "context_attention_mask": context_attention_mask}
         return (
@@ -238,7 +238,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
 
     def init_cache(self, batch_size, max_length, context=None, context_mask=None):
         """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
-        decode_state.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length)
         self._check_context(context, None)
         attention_slot.check_cached("attention", self.attention, self)
         own = self.attention.init_cache(batch_size, max_length)
@@ -268,7 +268,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             _, cross_extras = attention_slot.call_attention(self.cross_attention, inputs, call=spec, **other)
         scores = self._joint_scores(extras, cross_extras) if given.return_attention_scores else None
         outputs = sublayers.like_inputs(self, inputs)
-        return decode_state.with_extras(outputs, given.return_attention_scores, scores, given.cache, given.cache)
+        return cache_protocol.with_extras(outputs, given.return_attention_scores, scores, given.cache, given.cache)
 
     def _joint_scores(self, extras, cross_extras):
         return (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]

@@ -5,7 +5,7 @@ import functools
 import keras
 
 from .. import arguments
-from ..ops import mask_values, masks
+from ..ops import mask_values, masks, padding
 from . import attention_slot, config, input_checks, recomputation, residual_branch, slot_arguments, slots, sublayers
 from .composite import Composite
 from .feed_forward import FeedForward
@@ -136,7 +136,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         return recomputation.recomputed(self, apply, inputs, mask, real, attention_mask, positions)
 
     def _apply(self, inputs, mask, real, attention_mask, positions, training, return_attention_scores=False):
-        inputs = masks.zero_padding(inputs, real)
+        inputs = padding.zero_masked(inputs, real)
 
         def attend(x):
             return attention_slot.call_attention(

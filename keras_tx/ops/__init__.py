@@ -1,5 +1,5 @@
 """Pure functions of tensors: no layer and no weight lives here."""
 
-from . import activations, attention, concrete, kv_cache, masks, positions, random_bits, token_ids
+from . import activations, attention, concrete, masks, positions, random_bits, token_ids
 
-__all__ = ["activations", "attention", "concrete", "kv_cache", "masks", "positions", "random_bits", "token_ids"]
+__all__ = ["activations", "attention", "concrete", "masks", "positions", "random_bits", "token_ids"]

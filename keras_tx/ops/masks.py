@@ -1,31 +1,14 @@
-"""Masks: boolean, True where attending is allowed. The one reader of Keras' implicit mask.
+"""Masks: boolean, True where attending is allowed.
 
 Every mask is combined as a boolean and filled into the scores once, so no two large negative numbers are ever added.
 """
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask, set_keras_mask
 
-from . import sizes
+from . import padding, sizes
 from .concrete import check_tensor
 from .mask_values import as_booleans
-
-
-def given_or_implicit(mask, inputs):
-    """Returns the mask that was given, else the one that Keras attached to `inputs`, else `None`.
-
-    Keras fills a `mask` argument only when exactly one argument of the call is a tensor, so a layer that also takes a
-    cache or a second mask has to look for itself.
-
-    Args:
-        mask: boolean tensor or `None`.
-        inputs: the tensor that the mask belongs to.
-
-    Returns:
-        A boolean tensor, or `None`.
-    """
-    return get_keras_mask(inputs) if mask is None else mask
 
 
 def check(name, mask, *shapes):
@@ -62,7 +45,7 @@ def over_positions(inputs, mask, name="mask"):
     Raises:
         ValueError: as `check`.
     """
-    mask = check(name, given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
+    mask = check(name, padding.given_or_implicit(mask, inputs), tuple(inputs.shape[:-1]))
     return mask if mask is None else _whole(mask, inputs)
 
 
@@ -102,7 +85,7 @@ def read(inputs, mask, attention_mask, num_heads, num_keys, name="attention_mask
     *batch, length, _ = inputs.shape
     shapes, rank = pair_shapes(batch, num_heads, length, num_keys), len(inputs.shape)
     attention_mask = as_pairs(check(name, attention_mask, *shapes), rank)
-    mask = given_or_implicit(mask, inputs)
+    mask = padding.given_or_implicit(mask, inputs)
     if mask is None:
         return None, attention_mask
     mask = check("mask", mask, (*batch, length), *shapes[1:])
@@ -124,7 +107,7 @@ def for_block(inputs, mask):
     Raises:
         ValueError: if it has as many axes as a mask over positions and another shape, and as `mask_values.as_booleans`.
     """
-    mask = as_booleans("mask", given_or_implicit(mask, inputs))
+    mask = as_booleans("mask", padding.given_or_implicit(mask, inputs))
     if mask is None or len(mask.shape) != len(inputs.shape) - 1:
         return mask, None
     mask = over_positions(inputs, mask)
@@ -233,36 +216,3 @@ def any_over(mask, axes):
     for axis in sorted(axes, reverse=True):  # one by one: OpenVINO takes only the first of several from torch
         mask = ops.any(mask, axis=axis)
     return mask
-
-
-def zero_padding(inputs, mask):
-    """Returns the inputs with zeros at the positions that are not real, whatever stood there, NaN included.
-
-    Args:
-        inputs: float tensor (B, T, ..., D).
-        mask: boolean tensor with the inputs' shape less the last axis, or `None`.
-
-    Returns:
-        A tensor like the inputs.
-    """
-    if mask is None:
-        return inputs
-    return ops.where(ops.expand_dims(mask, -1), inputs, ops.zeros((), dtype=inputs.dtype))
-
-
-def attach(outputs, mask):
-    """Makes outputs carry a mask to the layer after the next, as Keras does with one that it computes itself.
-
-    Keras knows nothing of a mask that the caller handed over as an argument, so a layer that changes the positions gives
-    its outputs their mask here.
-    """
-    if mask is not None:
-        set_keras_mask(outputs, mask)
-    return outputs
-
-
-def detach(outputs):
-    """Makes a tensor, or each in a structure of them, carry no mask any more."""
-    for tensor in keras.tree.flatten(outputs):
-        set_keras_mask(tensor, None)
-    return outputs

@@ -114,7 +114,7 @@ def _keep(bits, rate):
     return bits >= np.uint32(threshold)
 
 
-class Draw(NamedTuple):
+class DropoutMask(NamedTuple):
     """What dropout does in one call: which weights it keeps is a function of their place and the seed.
 
     Attributes:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tx import layers
-from keras_tx.layers import decode_state
+from keras_tx.layers import cache_protocol
 
 from .contract_rows import VOCABULARY, stir
 from .execution import BACKEND, COMPILES, array, arrays, compiled, quick, tensor
@@ -88,7 +88,7 @@ class Stepper:
 
 @every_stepper
 def test_layers_with_a_cache_keep_the_protocol(name):
-    assert decode_state.is_stepper(build(name).layer)
+    assert cache_protocol.is_stepper(build(name).layer)
 
 
 @every_stepper

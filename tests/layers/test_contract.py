@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tx import graph, layers
-from keras_tx.layers import decode_state
+from keras_tx.layers import cache_protocol
 
 from .contract_rows import BATCH, CONTEXT, HEADS, LENGTH, find, reloaded, stir
 from .contract_table import ROWS
@@ -109,7 +109,7 @@ def test_half_precision_is_finite_and_reaches_every_sublayer(row, policy):
     policies = {path: part.dtype_policy.name for path, part in graph.parts(layer)}
     assert policies == dict.fromkeys(policies, policy)
     for training in (False, True):
-        outputs = layer(*inputs, **({"training": training} if decode_state.takes(layer, "training") else {}))
+        outputs = layer(*inputs, **({"training": training} if cache_protocol.takes(layer, "training") else {}))
         assert keras.backend.standardize_dtype(outputs.dtype) == layer.compute_dtype
         assert np.all(np.isfinite(array(outputs)))
     wide = row.built()

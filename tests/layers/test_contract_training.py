@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_tx import layers
-from keras_tx.layers import decode_state
+from keras_tx.layers import cache_protocol
 
 from .contract_rows import BATCH, find, joint_model, joint_numbers, reloaded
 from .contract_table import ROWS
@@ -28,7 +28,7 @@ def test_every_trainable_weight_gets_a_gradient():
     rows = [row for row in ROWS if row.trainable and row.variant != "slots"]
     built = [row.built() for row in rows]
     calls = [
-        (layer, row.values(), {"training": True} if decode_state.takes(layer, "training") else {})
+        (layer, row.values(), {"training": True} if cache_protocol.takes(layer, "training") else {})
         for row, layer in zip(rows, built, strict=True)
     ]
     names, weights = [], []

@@ -9,8 +9,8 @@ import pytest
 from keras import ops
 
 from keras_tx.ops import attention
-from keras_tx.ops.kv_cache import fold_heads
-from keras_tx.ops.random_bits import Draw
+from keras_tx.ops.attention.kv_cache import fold_heads
+from keras_tx.ops.random_bits import DropoutMask
 
 
 def tensor(array, dtype="float32"):
@@ -201,7 +201,7 @@ def test_asking_for_the_scores_changes_no_bit_of_the_context():
 def test_dropout_applies_to_the_weights_that_the_context_is_made_of_and_not_to_those_returned():
     case = random_case(4) | {"mask": None, "bias": None}
     plain_context, plain_scores = attend(**case)
-    draw = Draw(0.5, tensor([3, 4], "uint32"))
+    draw = DropoutMask(0.5, tensor([3, 4], "uint32"))
     operands = (tensor(case[name]) for name in ("query", "key", "value"))
     context, scores = (
         array(each) for each in attention.dot_product_attention(*operands, draw=draw, return_scores=True)
@@ -235,7 +235,7 @@ def test_empty_axes_give_empty_outputs_and_no_keys_give_zeros(batch, queries, ke
 def test_confine_moves_what_is_not_finite_from_the_value_to_its_key():
     key, value = np.ones((1, 4, 1, 2)), np.ones((1, 4, 1, 3))
     value[0, 1, 0, 2], value[0, 3] = np.inf, np.nan
-    key, value = (array(each) for each in attention.confine(tensor(key), tensor(value)))
+    key, value = (array(each) for each in attention.isolate_nonfinite(tensor(key), tensor(value)))
     np.testing.assert_array_equal(np.isnan(key[0, :, 0]).all(-1), [False, True, False, True])
     np.testing.assert_array_equal(value[0, :, 0], [[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]])
 

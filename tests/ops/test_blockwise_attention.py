@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.ops import attention, blockwise_attention, fused_attention, masks
-from keras_tx.ops.pair_mask import PairMask
-from keras_tx.ops.random_bits import Draw
+from keras_tx.ops import attention, padding
+from keras_tx.ops.attention import blockwise, dot_product, fused
+from keras_tx.ops.attention.attention_mask import AttentionMask
+from keras_tx.ops.random_bits import DropoutMask
 
 from ..layers.execution import array, compiled, gradients, tensor
 
@@ -58,8 +59,8 @@ def operands(name):
         rule["causal"] = True
     if "offset" in parts:
         rule["offset"] = tensor(7, "int32")
-    draw = Draw(rate, tensor(np.array([5, 6], "uint32"))) if rate else None
-    return floats, PairMask(**rule), draw
+    draw = DropoutMask(rate, tensor(np.array([5, 6], "uint32"))) if rate else None
+    return floats, AttentionMask(**rule), draw
 
 
 def whole(query, key, value, bias=None, *, rule, draw):
@@ -68,15 +69,15 @@ def whole(query, key, value, bias=None, *, rule, draw):
 
 
 def in_blocks(query, key, value, bias=None, *, rule, draw):
-    key, value = attention.confine(key, value)
+    key, value = attention.isolate_nonfinite(key, value)
     query = query * (query.shape[-1] ** -0.5)
-    return blockwise_attention.blockwise_attention(query, key, value, rule, bias, draw, block=BLOCK)
+    return blockwise.blockwise_attention(query, key, value, rule, bias, draw, block=BLOCK)
 
 
 def real(context, rule):
     """The context of the real queries: what the others hold is for the layer to clear."""
     queries = None if rule.queries is None else rule.queries[..., None]
-    return masks.zero_padding(context, queries)
+    return padding.zero_masked(context, queries)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -112,7 +113,7 @@ def test_gradients_beside_large_numbers_are_those_of_the_whole(large):
 
         def loss(attend=attend):
             values = [variable.value for variable in floats]
-            return ops.sum(ops.sin(real(attend(*values, rule=PairMask(), draw=None), rule)))
+            return ops.sum(ops.sin(real(attend(*values, rule=AttentionMask(), draw=None), rule)))
 
         found.append(gradients(loss, floats)())
     for expected, got in zip(*found, strict=True):
@@ -122,35 +123,35 @@ def test_gradients_beside_large_numbers_are_those_of_the_whole(large):
 def test_float16_does_not_overflow_before_the_weights_are_normalised():
     query, key = tensor(np.zeros((1, 600, 1, 2)), "float16"), tensor(np.zeros((1, 600, 1, 2)), "float16")
     value = tensor(np.full((1, 600, 1, 2), 150.0), "float16")
-    got = blockwise_attention.blockwise_attention(query, key, value)
+    got = blockwise.blockwise_attention(query, key, value)
     np.testing.assert_array_equal(array(got), 150.0)
 
 
 @pytest.fixture(params=["full", "causal", "padding"])
-def fused(request, monkeypatch):
+def fused_case(request, monkeypatch):
     """A case that the backend's own operation takes: query, key and value with shared key heads, and the mask."""
     backend = keras.backend.backend()
     if backend == "jax":  # on a processor its other implementation stands for that of the GPU
-        on_processor = functools.partial(fused_attention._jax, implementation="xla")
-        monkeypatch.setitem(fused_attention._BACKENDS, "jax", on_processor)
+        on_processor = functools.partial(fused._jax, implementation="xla")
+        monkeypatch.setitem(fused._BACKENDS, "jax", on_processor)
     if backend == "tensorflow" or (backend, request.param) == ("jax", "padding"):
         pytest.skip("has no such operation")
     random = np.random.default_rng(1)
     floats = [keras.Variable(random.normal(size=(3, 9, heads, 8)).astype("float32")) for heads in (4, 2, 2)]
     keys = random.random((3, 9)) < 0.7
     keys[WITHOUT_KEYS] = False
-    rules = {"full": PairMask(), "causal": PairMask(causal=True), "padding": PairMask(keys=tensor(keys))}
+    rules = {"full": AttentionMask(), "causal": AttentionMask(causal=True), "padding": AttentionMask(keys=tensor(keys))}
     return floats, rules[request.param]
 
 
 def by_the_backend(query, key, value, *, rule, draw=None):
-    assert keras.backend.backend() != "torch" or fused_attention.supports(query, value, rule, None, None)
-    key, value = attention.confine(key, value)
-    return fused_attention.fused_attention(query * query.shape[-1] ** -0.5, key, value, rule)
+    assert keras.backend.backend() != "torch" or fused.supports(query, value, rule, None, None)
+    key, value = attention.isolate_nonfinite(key, value)
+    return fused.fused_attention(query * query.shape[-1] ** -0.5, key, value, rule)
 
 
-def test_the_operation_of_the_backend_gives_the_same(fused):
-    floats, rule = fused
+def test_the_operation_of_the_backend_gives_the_same(fused_case):
+    floats, rule = fused_case
     found = []
     for attend in (whole, by_the_backend):
 
@@ -163,8 +164,8 @@ def test_the_operation_of_the_backend_gives_the_same(fused):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_operation_of_the_backend_passes_nan_to_those_alone_that_attend_to_it(fused):
-    floats, rule = fused
+def test_the_operation_of_the_backend_passes_nan_to_those_alone_that_attend_to_it(fused_case):
+    floats, rule = fused_case
     query, key, value = (array(variable) for variable in floats)
     key[0, 5, 0], value[2, 6, 1] = np.nan, np.inf
     operands = [tensor(each) for each in (query, key, value)]
@@ -198,10 +199,10 @@ def test_half_floats_keep_their_dtype_and_come_as_near_as_the_whole():
 
 def test_the_layer_takes_blocks_for_long_sequences_alone(monkeypatch):
     taken = []
-    original = attention.blockwise_attention
-    monkeypatch.setattr(attention, "LONG", 36)
-    monkeypatch.setattr(fused_attention, "supports", lambda *args: False)
-    monkeypatch.setattr(attention, "blockwise_attention", lambda *args: taken.append(1) or original(*args))
+    original = dot_product.blockwise_attention
+    monkeypatch.setattr(dot_product, "LONG", 36)
+    monkeypatch.setattr(fused, "supports", lambda *args: False)
+    monkeypatch.setattr(dot_product, "blockwise_attention", lambda *args: taken.append(1) or original(*args))
     for length, blocks in ((5, 0), (6, 1)):
         x = tensor(np.random.default_rng(0).normal(size=(1, length, 2, 3)).astype("float32"))
         attention.dot_product_attention(x, x, x)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.ops.kv_cache import KVCache
+from keras_tx.ops.attention.kv_cache import KVCache
 
 BACKEND = keras.backend.backend()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.ops import masks
+from keras_tx.ops import masks, padding
 
 
 def boolean(*values):
@@ -74,17 +74,17 @@ def test_an_explicit_mask_goes_before_the_one_that_keras_attached():
     embedding = keras.layers.Embedding(5, 2, mask_zero=True)
     carrying = embedding(ops.convert_to_tensor([[1, 0]], dtype="int32"))
     explicit = boolean([False, True])
-    assert masks.given_or_implicit(explicit, carrying) is explicit
-    np.testing.assert_array_equal(array(masks.given_or_implicit(None, carrying)), [[True, False]])
-    assert masks.given_or_implicit(None, ops.ones((1, 2))) is None
+    assert padding.given_or_implicit(explicit, carrying) is explicit
+    np.testing.assert_array_equal(array(padding.given_or_implicit(None, carrying)), [[True, False]])
+    assert padding.given_or_implicit(None, ops.ones((1, 2))) is None
 
 
 def test_padding_becomes_zero_whatever_it_held():
     inputs = np.array([[[1.0, 2.0], [np.nan, np.inf]], [[-np.inf, 3.0], [4.0, 5.0]]], dtype="float32")
-    zeroed = masks.zero_padding(ops.convert_to_tensor(inputs), boolean([True, False], [False, True]))
+    zeroed = padding.zero_masked(ops.convert_to_tensor(inputs), boolean([True, False], [False, True]))
     np.testing.assert_array_equal(array(zeroed), [[[1, 2], [0, 0]], [[0, 0], [4, 5]]])
     untouched = ops.convert_to_tensor(inputs)
-    assert masks.zero_padding(untouched, None) is untouched
+    assert padding.zero_masked(untouched, None) is untouched
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int32", "uint8", "float32", "bfloat16"])

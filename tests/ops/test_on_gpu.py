@@ -6,11 +6,12 @@ import pytest
 from keras import ops
 
 from keras_tx import layers
-from keras_tx.ops import attention, fused_attention
-from keras_tx.ops.pair_mask import PairMask
+from keras_tx.ops import attention
+from keras_tx.ops.attention import fused
+from keras_tx.ops.attention.attention_mask import AttentionMask
 
 pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax" or not fused_attention.on_gpu(None), reason="cuDNN runs on a GPU alone"
+    keras.backend.backend() != "jax" or not fused.on_gpu(None), reason="cuDNN runs on a GPU alone"
 )
 
 
@@ -23,7 +24,7 @@ def operands(length, heads=4, key_heads=4, size=64, dtype="bfloat16", keys=None)
 def exact(query, key, value, causal):
     """The same in float32, all pairs written out."""
     query, key, value = (ops.cast(each, "float32") for each in (query, key, value))
-    return attention.dot_product_attention(query, key, value, mask=PairMask(causal=causal), return_scores=True)[0]
+    return attention.dot_product_attention(query, key, value, mask=AttentionMask(causal=causal), return_scores=True)[0]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -44,18 +45,18 @@ def test_cudnn_gives_the_numbers_and_gradients_of_the_whole(length, sizes, causa
     import jax
 
     query, key, value = operands(length, **sizes)
-    mask = PairMask(causal=causal)
-    assert fused_attention.supports(query, value, mask, None, None)
+    mask = AttentionMask(causal=causal)
+    assert fused.supports(query, value, mask, None, None)
 
-    def fused(query, key, value):
+    def by_cudnn(query, key, value):
         scaled = query * ops.cast(query.shape[-1] ** -0.5, query.dtype)
-        return ops.cast(fused_attention.fused_attention(scaled, key, value, mask), "float32")
+        return ops.cast(fused.fused_attention(scaled, key, value, mask), "float32")
 
     def whole(query, key, value):
         return exact(query, key, value, causal)
 
     found = []
-    for attend in (fused, whole):
+    for attend in (by_cudnn, whole):
         loss = lambda *each, attend=attend: ops.sum(ops.sin(attend(*each)))  # noqa: E731
         found.append([jax.jit(attend)(query, key, value), *jax.jit(jax.grad(loss, (0, 1, 2)))(query, key, value)])
     for got, expected in zip(*found, strict=True):
@@ -69,7 +70,9 @@ def test_nan_reaches_those_alone_that_attend_to_it(causal):
     key = ops.convert_to_tensor(np.asarray(ops.cast(key, "float32")).copy())
     dirty = np.asarray(key).copy()
     dirty[0, 300, 1] = np.nan
-    got = attention.dot_product_attention(query, ops.cast(dirty, "bfloat16"), value, mask=PairMask(causal=causal))[0]
+    got = attention.dot_product_attention(query, ops.cast(dirty, "bfloat16"), value, mask=AttentionMask(causal=causal))[
+        0
+    ]
     missing = np.isnan(np.asarray(ops.cast(got, "float32"))).all(-1)  # (B, T, N)
     expected = np.zeros_like(missing)
     expected[0, 300 if causal else 0 :, 1] = True

@@ -15,7 +15,7 @@ _AXIS = re.compile(r"[a-z]\w*")
 _GROUP = re.compile(r"\([^()]*\)|[^()\s]+")
 
 
-class Arrangement:
+class Rearrange:
     """Turns a tensor of a file into weights, and back, exactly.
 
     Left of the arrow stand the axes of a weight. Right of it stand those of the tensor: the same names in any order,
@@ -33,7 +33,7 @@ class Arrangement:
     Example:
 
     ```python
-    arrangement = keras_tx.checkpoints.Arrangement("d n h -> d (* n h)")
+    arrangement = keras_tx.checkpoints.Rearrange("d n h -> d (* n h)")
     query, key, value = np.random.normal(size=(3, 8, 2, 4))
     fused = arrangement.to_tensor([query, key, value])  # (8, 24)
     parts = arrangement.to_weights(fused, [(8, 2, 4)] * 3)

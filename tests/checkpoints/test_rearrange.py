@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_tx.checkpoints import Arrangement, Joined
+from keras_tx.checkpoints import Concatenate, Rearrange
 
 pytestmark = pytest.mark.once  # numpy alone
 
@@ -29,7 +29,7 @@ CASES = {
 @pytest.mark.parametrize("pattern", CASES)
 def test_a_pattern_is_the_expression_that_it_stands_for_both_ways(pattern):
     weights, expression = CASES[pattern]
-    arrangement, shapes = Arrangement(pattern), [weight.shape for weight in weights]
+    arrangement, shapes = Rearrange(pattern), [weight.shape for weight in weights]
     tensor = arrangement.to_tensor(weights)
     assert np.array_equal(tensor, expression(*weights))
     assert tensor.shape == arrangement.tensor_shape(shapes) == expression(*weights).shape
@@ -58,36 +58,36 @@ def test_a_pattern_is_the_expression_that_it_stands_for_both_ways(pattern):
 )
 def test_a_pattern_that_loses_or_makes_axes_is_refused(pattern):
     with pytest.raises(ValueError, match="`pattern` must name the axes of a weight, then '->'"):
-        Arrangement(pattern)
+        Rearrange(pattern)
 
 
 def test_the_same_bytes_in_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"`tensor` must have shape \(6, 6\). Received: tensor of shape \(3, 12\)"):
-        Arrangement("d n h -> d (n h)").to_weights(W.reshape(3, 12), [W.shape])
+        Rearrange("d n h -> d (n h)").to_weights(W.reshape(3, 12), [W.shape])
 
 
 def test_weights_that_fit_no_tensor_are_refused():
-    fused = Arrangement("d h -> d (* h)")
+    fused = Rearrange("d h -> d (* h)")
     assert fused.tensor_shape([(2, 3), (2, 4)]) is None
     assert fused.tensor_shape([(2, 3, 4)]) is None
-    assert Arrangement().tensor_shape([(2,), (2,)]) is None
+    assert Rearrange().tensor_shape([(2,), (2,)]) is None
     with pytest.raises(ValueError, match="`weights` must fit the pattern"):
         fused.to_tensor([np.zeros((2, 3)), np.zeros((2, 4))])
 
 
 def test_an_axis_of_a_weight_may_be_unfolded_where_its_parts_are_known():
     pattern = "(row column channel) out -> out channel row column"
-    arrangement, kernel = Arrangement(pattern, {"row": 2, "column": 3}), np.arange(2 * 3 * 5 * 4.0).reshape(30, 4)
+    arrangement, kernel = Rearrange(pattern, {"row": 2, "column": 3}), np.arange(2 * 3 * 5 * 4.0).reshape(30, 4)
     tensor = arrangement.to_tensor([kernel])
     np.testing.assert_array_equal(tensor, kernel.reshape(2, 3, 5, 4).transpose(3, 2, 0, 1))
     np.testing.assert_array_equal(arrangement.to_weights(tensor, [kernel.shape])[0], kernel)
     assert arrangement.tensor_shape([(31, 4)]) is None
-    assert Arrangement(pattern, {"row": 2}).tensor_shape([kernel.shape]) is None
-    assert Arrangement(pattern, {"row": 2, "column": 3, "channel": 4}).tensor_shape([kernel.shape]) is None
+    assert Rearrange(pattern, {"row": 2}).tensor_shape([kernel.shape]) is None
+    assert Rearrange(pattern, {"row": 2, "column": 3, "channel": 4}).tensor_shape([kernel.shape]) is None
 
 
 def test_weights_of_several_shapes_stand_one_after_the_other():
-    joined = Joined("token d | row column d -> 1 (token + row column) d")
+    joined = Concatenate("token d | row column d -> 1 (token + row column) d")
     weights = [np.ones((2, 4)), np.arange(24.0).reshape(2, 3, 4)]
     shapes = [weight.shape for weight in weights]
     tensor = joined.to_tensor(weights)
@@ -108,4 +108,4 @@ def test_weights_of_several_shapes_stand_one_after_the_other():
 )
 def test_a_join_without_a_part_for_each_weight_is_refused(pattern):
     with pytest.raises(ValueError, match="`pattern` must have one axis of the tensor in parentheses"):
-        Joined(pattern)
+        Concatenate(pattern)

@@ -8,16 +8,16 @@ import re
 
 import numpy as np
 
-from .arrangement import Arrangement
+from .rearrange import Rearrange
 
 _SUM = re.compile(r"\(([^()]*\+[^()]*)\)")
 
 
-class Joined:
+class Concatenate:
     """Turns a tensor of a file into weights of different shapes, and back, exactly.
 
     Left of the arrow stand the axes of each weight, with `|` between them. Right of it stand those of the tensor as in
-    `Arrangement`, with one axis in parentheses that has a part for each weight, and `+` between them.
+    `Rearrange`, with one axis in parentheses that has a part for each weight, and `+` between them.
 
     Args:
         pattern: str, such as "a d | b c d -> (a + b c) d".
@@ -28,7 +28,7 @@ class Joined:
     Example:
 
     ```python
-    joined = keras_tx.checkpoints.Joined("a d | b c d -> (a + b c) d")
+    joined = keras_tx.checkpoints.Concatenate("a d | b c d -> (a + b c) d")
     tensor = joined.to_tensor([np.zeros((1, 8)), np.ones((2, 3, 8))])  # (7, 8)
     first, second = joined.to_weights(tensor, [(1, 8), (2, 3, 8)])
     ```
@@ -45,7 +45,7 @@ class Joined:
                 f"pattern={pattern!r}."
             )
         rights = [_SUM.sub(f"({part})", right) for part in parts]
-        self._each = [Arrangement(f"{axes} -> {side}") for axes, side in zip(weights, rights, strict=True)]
+        self._each = [Rearrange(f"{axes} -> {side}") for axes, side in zip(weights, rights, strict=True)]
         self._axis = len(re.findall(r"\([^()]*\)|[^()\s]+", right[: _SUM.search(right).start()]))
 
     def takes(self, num_weights):

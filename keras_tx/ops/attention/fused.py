@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from . import sizes
-from .blockwise_attention import LOWEST, blockwise_attention
+from .. import sizes
+from .blocks import LOWEST
+from .blockwise import blockwise_attention
 
 _HALF_FLOATS = ("float16", "bfloat16")
 
@@ -42,7 +43,7 @@ def fused_attention(query, key, value, mask):
         query: float tensor (B, T, N, H), scaled.
         key: float tensor (B, S, M, H).
         value: float tensor (B, S, M, H).
-        mask: `PairMask` that `supports` has agreed to.
+        mask: `AttentionMask` that `supports` has agreed to.
 
     Returns:
         The context (B, T, N, H), zeros for a query without keys.

@@ -10,7 +10,7 @@ import keras
 
 from .. import arguments
 from ..ops import attention, sizes, token_ids
-from ..ops.kv_cache import KVCache
+from ..ops.attention.kv_cache import KVCache
 
 
 def is_stepper(layer):

@@ -5,10 +5,12 @@ import math
 import keras
 from keras import ops
 
-from . import fused_attention, sizes
-from .blockwise_attention import LOWEST, blockwise_attention
+from .. import sizes
+from . import fused
+from .attention_mask import AttentionMask
+from .blocks import LOWEST
+from .blockwise import blockwise_attention
 from .kv_cache import fold_heads
-from .pair_mask import PairMask
 
 # From so many pairs of a query and a key on, attention is computed in parts, by the backend's own operation or in blocks.
 LONG = 2048 * 2048
@@ -22,15 +24,15 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
     What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros.
     The softmax runs in float32 or wider. From `LONG` pairs on, where both lengths are known and no weights are asked for, memory
     grows with T + S and not with T S: outputs then differ from those of all pairs at once by rounding, below 1e-5. On a GPU this
-    is so from `LONG_ON_GPU` pairs on where `fused_attention` supports the case.
+    is so from `LONG_ON_GPU` pairs on where `fused` supports the case.
 
     Args:
         query: float tensor (B, T, N, H).
         key: float tensor (B, S, M, H); M divides N, and head n reads key head n // (N / M).
         value: float tensor (B, S, M, H).
-        mask: `PairMask`, or boolean tensor that broadcasts to (B, N, T, S), True where attending is allowed, or `None`.
+        mask: `AttentionMask`, or boolean tensor that broadcasts to (B, N, T, S), True where attending is allowed, or `None`.
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
-        draw: `random_bits.Draw`, the dropout of the weights, or `None`.
+        draw: `random_bits.DropoutMask`, the dropout of the weights, or `None`.
         return_scores: whether to return the weights too.
         key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and confined already.
 
@@ -38,9 +40,9 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
         The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
         or `None` where they were not asked for.
     """
-    rule = mask if isinstance(mask, PairMask) else PairMask(pairs=_four_axes(mask))
+    rule = mask if isinstance(mask, AttentionMask) else AttentionMask(pairs=_four_axes(mask))
     if not rule.allows_all and key_heads is None:
-        key, value = confine(key, value)
+        key, value = isolate_nonfinite(key, value)
     out_dtype = value.dtype
     wide = keras.backend.result_type(query.dtype, "float32")
     query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
@@ -54,9 +56,9 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
         bias = ops.clip(ops.cast(bias, wide), -1e38, 1e38)
     if key_heads is None and not return_scores:
         pairs = _known_pairs(query, key)
-        least = min(LONG, LONG_ON_GPU) if fused_attention.on_gpu(query) else LONG
-        if pairs >= least and fused_attention.supports(query, value, rule, bias, draw):
-            return fused_attention.fused_attention(query, key, value, rule), None
+        least = min(LONG, LONG_ON_GPU) if fused.on_gpu(query) else LONG
+        if pairs >= least and fused.supports(query, value, rule, bias, draw):
+            return fused.fused_attention(query, key, value, rule), None
         if pairs >= LONG:
             return blockwise_attention(query, key, value, rule, _four_axes(bias), draw), None
 
@@ -90,7 +92,7 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
     return ops.transpose(context, (0, 2, 1, 3)), weights if return_scores else None
 
 
-def confine(key, value):
+def isolate_nonfinite(key, value):
     """Makes values finite, and the keys of those that were not NaN.
 
     A weight of zero times NaN is NaN, so a value that is not finite would reach every query, also those that may not

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from .concrete import concrete
-from .run_checks import when_run
+from ..concrete import concrete
+from ..run_checks import when_run
 
 
 class KVCache(NamedTuple):

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from . import masks
+from .. import masks
 
 
-class PairMask(NamedTuple):
+class AttentionMask(NamedTuple):
     """A rule over pairs: written out it has T S elements, in its parts often only T + S.
 
     A pair may meet if its query is real, its key is real, `pairs` allows it, and the query does not look ahead of itself where

@@ -1,0 +1,7 @@
+"""Scaled dot-product attention three ways: all pairs at once, in blocks, and by the backend's own operation."""
+
+from .attention_mask import AttentionMask
+from .dot_product import dot_product_attention, isolate_nonfinite, scores_spec
+from .kv_cache import KVCache, fold_heads
+
+__all__ = ["AttentionMask", "KVCache", "dot_product_attention", "fold_heads", "isolate_nonfinite", "scores_spec"]
