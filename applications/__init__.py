@@ -1,6 +1,7 @@
 """Prebuilt models: functions that wire the layers and return a plain `keras.Model`, each with a table of sizes."""
 
-from .bert import BERT, BERT_SIZES, bert_classifier, bert_pretrainer
+from .bert import BERT, BERT_SIZES
+from .bert_heads import bert_classifier, bert_pretrainer
 from .gpt import GPT, GPT_SIZES
 from .huggingface import load_huggingface, save_huggingface
 from .swin import SWIN_SIZES, Swin

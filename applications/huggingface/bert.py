@@ -9,7 +9,8 @@ import keras
 from ... import graph
 from ...checkpoints import Rule
 from ...layers import TiedLogits
-from ..bert import BERT, bert_classifier, bert_pretrainer
+from ..bert import BERT
+from ..bert_heads import bert_classifier, bert_pretrainer
 from . import activations, adapters, bert_models, likeness
 
 PREFIX = "bert."  # of the encoder's tensors where the model was saved with a head

@@ -241,12 +241,10 @@ def written(rules):
 
 
 def _own(layer):
-    """The weights of a layer; the table of tied logits is the embedding's."""
-    if isinstance(layer, TiedLogits):
+    if isinstance(layer, TiedLogits):  # whose table is the embedding's
         return [] if layer.bias is None else [layer.bias]
     return [weight for weight in adapters.own_weights(layer) if weight.trainable or "seed" not in weight.path]
 
 
 def _place(path, layer, weight):
-    """The path of a weight from the path of its layer on."""
     return f"{path}/{weight.path.split(layer.name + '/', 1)[1]}"

@@ -5,8 +5,9 @@ from .check import check_decodable
 from .generate import generate
 from .programs import trace_report
 from .sampling import Greedy, Sample, Sampler, draw
+from .session import Session
 from .step import init_caches, step
-from .stream import Session, stream
+from .stream import stream
 
 __all__ = [
     "Beam",

@@ -9,8 +9,7 @@ from .. import arguments
 from ..ops import random_bits
 
 _EXCLUDED = -3.4028234e38  # the lowest float32
-# XLA takes what is below the smallest normal float32 (1.2e-38) for 0, and what is above the largest is infinite.
-_LEAST, _MOST = 1e-30, 1e30
+_LEAST, _MOST = 1e-30, 1e30  # XLA takes what is below the smallest normal float32 (1.2e-38) for 0
 
 
 def temperature(logits, value):

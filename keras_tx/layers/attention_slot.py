@@ -101,6 +101,11 @@ def call_attention(attention, inputs, call=None, causal=False, **arguments):
     return (outputs[0], tuple(outputs[1:])) if isinstance(outputs, (tuple, list)) else (outputs, ())
 
 
+def extras_spec(attention, inputs, **arguments):
+    """Returns the symbolic form of what follows the outputs of the attention when it is called so."""
+    return call_attention(attention, inputs, call=attention.compute_output_spec, **arguments)[1]
+
+
 def _for_foreign(attention, inputs, causal, arguments):
     """What a layer that knows nothing of this package gets: its masks in the arguments that it has."""
     mask, pairs, cache = (arguments.get(name) for name in ("mask", "attention_mask", "cache"))

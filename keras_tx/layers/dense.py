@@ -6,7 +6,7 @@ import math
 
 import keras
 
-from ..ops import activations, flat_products, row_products
+from ..ops import activations, linear
 from . import calibration
 
 
@@ -31,12 +31,12 @@ class _Product:
         object.__setattr__(self, "_float_kernel", kernel)  # a weight of the layer no more, when Keras is done with it
 
     def call(self, inputs, training=None):
-        if row_products.applies(inputs, self._contracted):
-            outputs = row_products.row_times_matrix(inputs, self.kernel, self._contracted)
+        if linear.is_one_row(inputs, self._contracted):
+            outputs = linear.row_times_matrix(inputs, self.kernel, self._contracted)
             if self.bias is not None:
                 outputs = keras.ops.add(outputs, self.bias)
-        elif flat_products.applies(inputs):
-            outputs = flat_products.product(inputs, self.kernel, self.bias, self._contracted)
+        elif linear.fuses_flat(inputs):
+            outputs = linear.flat_product(inputs, self.kernel, self.bias, self._contracted)
         else:
             return super().call(inputs, training=training)
         return outputs if self.activation is None else activations.fusible(self.activation)(outputs)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import activations, flat_products, row_products
+from ..ops import activations, linear
 from . import config, input_checks, sublayers
 from .composite import Composite
 from .dense import Dense
@@ -96,9 +96,9 @@ class FeedForward(Composite, keras.layers.Layer):
     def call(self, inputs, training=None):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         activation, x = activations.fusible(self.activation), inputs
-        flat = flat_products.applies(inputs) and not row_products.applies(inputs)
+        flat = linear.fuses_flat(inputs) and not linear.is_one_row(inputs)
         if flat:  # once for all, so that nothing stands between a product and its activation
-            x = flat_products.flatten(inputs)
+            x = linear.flatten(inputs)
         y = self.intermediate(x)  # (..., F)
         y = activation(y) if self.gate is None else ops.cast(activation(self.gate(x)), y.dtype) * y
         y = ops.cast(self.output_dense(self.intermediate_dropout(y, training=training)), self.compute_dtype)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import row_products
+from ..ops import linear
 from ..ops.custom_gradient import custom_gradient
 
 
@@ -25,7 +25,7 @@ def logits(table, rows):
         return table(rows, reverse=True)
     if table.quantization_mode is None:
         dtype = table.reverse_dtype or rows.dtype
-        scores = row_products.rows_times_table(ops.cast(rows, dtype), ops.cast(table.embeddings, dtype))
+        scores = linear.rows_times_table(ops.cast(rows, dtype), ops.cast(table.embeddings, dtype))
     elif table.inputs_quantizer is None and not table.lora_enabled:
         return table(rows, reverse=True)
     else:

@@ -10,6 +10,7 @@ from . import (
     attention_slot,
     cache_protocol,
     config,
+    decoder_context,
     input_checks,
     recomputation,
     residual_branch,
@@ -45,12 +46,9 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             or with a query and a value as Keras' own is.
         feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
         kernel_initializer: of the kernels that the block makes itself.
-        recompute: bool, whether the backward pass computes the block's inner values again from its inputs, so that training keeps
-            the inputs alone and takes less memory and about a third more time. Gradients are the same. Calls that ask for the
-            scores or bring a cache keep everything.
+        recompute: bool, as in `TransformerEncoder`. Calls that bring a cache keep everything.
         bias_initializer: of the biases that the block makes itself, save those of its norms.
-        attention_dropout: float in [0, 1), on the weights of the attentions that the block makes itself, or `None` for `dropout`.
-            Beside `attention`, which has a rate of its own, that rate or `None`.
+        attention_dropout: float or `None`, of both attentions that the block makes itself, as in `TransformerEncoder`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -62,20 +60,18 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             that look ahead never do.
         cache: what `init_cache` returned, or `None`. With one, `context` need not be given again.
         training: bool.
-        return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
-            2,000 tokens on, where attention runs in blocks otherwise.
+        return_attention_scores: bool, whether to return the weights too, as in `TransformerEncoder`.
         context_attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs of an input and a context
             position that may meet.
-        positions: integer tensor (T,) or (B, T), handed to the self-attention.
+        positions: integer tensor (T,) or (B, T), of the self-attention.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last: (B, N, T, T) in a
         decoder-only model, else a pair with the cross-attention's (B, N, T, S).
 
     Raises:
-        ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another
-            rank or width than built, a context where none was built or the reverse, and masks that hold other
-            numbers than 0 and 1 or have another shape.
+        ValueError: for arguments out of range, a slot and a size that contradict each other, inputs of another rank or width
+            than built, a context where none was built or the reverse, and masks of other numbers than 0 and 1 or another shape.
 
     Example:
 
@@ -86,8 +82,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     ```
 
     Reference:
-        Vaswani et al. 2017, "Attention Is All You Need", section 3.1; Chen et al. 2016, "Training Deep Nets with Sublinear Memory
-        Cost", section 3, for `recompute`.
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
     """
 
     def __init__(
@@ -170,7 +165,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         positions=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        self._check_context(context, cache, context_attention_mask)
+        decoder_context.check(self, context, cache, context_attention_mask)
         mask, real = masks.for_block(inputs, mask)
         given = attention_mask, context_attention_mask, context_mask
         names = "attention_mask", "context_attention_mask", "context_mask"
@@ -187,12 +182,8 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         x = padding.zero_masked(inputs, real)
         asked = {"training": training, "return_attention_scores": return_attention_scores}
         own, other = self._given(context, mask, real, *tensors, cache=cache, **asked)
-
-        def attend(x):
-            return attention_slot.call_attention(self.attention, x, **own)
-
-        def attend_to_context(x):
-            return attention_slot.call_attention(self.cross_attention, x, **other)
+        attend = functools.partial(attention_slot.call_attention, self.attention, **own)
+        attend_to_context = functools.partial(attention_slot.call_attention, self.cross_attention, **other)
 
         def feed(x):
             return self.feed_forward(x, training=training), ()
@@ -207,7 +198,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         x, _ = residual_branch.apply(x, feed, self.feed_forward_norm, self.feed_forward_drops, *how)
 
         new_cache = None if cache is None else (extras[0], other["cache"])
-        scores = self._joint_scores(extras, cross_extras) if return_attention_scores else None
+        scores = self._scores(return_attention_scores, extras, cross_extras)
         return cache_protocol.with_extras(x, return_attention_scores, scores, cache, new_cache)
 
     def _given(
@@ -222,24 +213,10 @@ class TransformerDecoder(Composite, keras.layers.Layer):
             {"context": context, "mask": real, **context_pairs, "cache": other, **asked},
         )
 
-    def _check_context(self, context, cache, pairs=None):
-        if not self.has_context and pairs is not None:
-            raise ValueError(
-                "`context_attention_mask` must be None where the block was built without a context. Received: "
-                f"context_attention_mask of shape {tuple(pairs.shape)}."
-            )
-        if not self.has_context and context is not None:
-            raise ValueError(
-                "`context` must be given in the first call, which builds the block, to be used in later ones. Received: context "
-                f"of shape {tuple(context.shape)} for a block built without one."
-            )
-        if self.has_context and context is None and cache is None:
-            raise ValueError("`context` must be given to a block that was built with one. Received: context=None.")
-
     def init_cache(self, batch_size, max_length, context=None, context_mask=None):
         """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
         cache_protocol.check_new(self, batch_size, max_length)
-        self._check_context(context, None)
+        decoder_context.check(self, context, None)
         attention_slot.check_cached("attention", self.attention, self)
         own = self.attention.init_cache(batch_size, max_length)
         if not self.has_context:
@@ -256,22 +233,18 @@ class TransformerDecoder(Composite, keras.layers.Layer):
     def compute_output_spec(self, inputs, *args, **kwargs):
         given = config.call_arguments(self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
-        self._check_context(given.context, given.cache, given.context_attention_mask)
+        decoder_context.check(self, given.context, given.cache, given.context_attention_mask)
         tensors = given.context_mask, given.attention_mask, given.context_attention_mask, given.positions
         asked = {"cache": given.cache, "return_attention_scores": given.return_attention_scores}
         own, other = self._given(given.context, *masks.for_block(inputs, given.mask), *tensors, **asked)
-        spec = self.attention.compute_output_spec
-        _, extras = attention_slot.call_attention(self.attention, inputs, call=spec, **own)
-        cross_extras = ()
-        if self.has_context:
-            spec = self.cross_attention.compute_output_spec
-            _, cross_extras = attention_slot.call_attention(self.cross_attention, inputs, call=spec, **other)
-        scores = self._joint_scores(extras, cross_extras) if given.return_attention_scores else None
+        extras = attention_slot.extras_spec(self.attention, inputs, **own)
+        cross_extras = attention_slot.extras_spec(self.cross_attention, inputs, **other) if self.has_context else ()
+        scores = self._scores(given.return_attention_scores, extras, cross_extras)
         outputs = sublayers.like_inputs(self, inputs)
         return cache_protocol.with_extras(outputs, given.return_attention_scores, scores, given.cache, given.cache)
 
-    def _joint_scores(self, extras, cross_extras):
-        return (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]
+    def _scores(self, wanted, extras, cross_extras):
+        return None if not wanted else (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]
 
     def get_config(self):
         return config.of(TransformerDecoder, self, super().get_config())

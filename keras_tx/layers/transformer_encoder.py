@@ -178,8 +178,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         given = {name: value for name, value in given.items() if name not in ("inputs", "training")}
         input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         given["mask"], _ = masks.for_block(inputs, given["mask"])
-        spec = self.attention.compute_output_spec
-        _, extras = attention_slot.call_attention(self.attention, inputs, call=spec, **given)
+        extras = attention_slot.extras_spec(self.attention, inputs, **given)
         outputs = sublayers.like_inputs(self, inputs)
         return (outputs, *extras) if extras else outputs
 

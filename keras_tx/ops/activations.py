@@ -24,7 +24,7 @@ def fusible(activation):
     """Returns the form of an activation in which TensorFlow's graphs fuse it with the product before it; the same numbers.
 
     TensorFlow writes the exact GELU with erfc, which takes three times as long as erf in bfloat16 where nothing is fused, as in
-    training. Only a product whose bias is added by `flat_products` fuses with it.
+    training. Only a product whose bias is added by `linear.flat_product` fuses with it.
     """
     is_gelu = activation is keras.activations.gelu and keras.backend.backend() == "tensorflow"
     return _gelu if is_gelu else activation

@@ -1,4 +1,8 @@
-"""Products of one row, or a few, with a matrix, in forms that XLA streams through memory on all cores."""
+"""Products with a matrix in the forms that a backend streams and fuses: all that is tuned for one stands here.
+
+TensorFlow's graphs fuse a product, its bias and an activation only as `MatMul`, `BiasAdd` and the activation on matrices. What
+Keras' layers make of inputs of three axes, with a reshape before an addition that broadcasts, runs as three passes or more.
+"""
 
 import math
 
@@ -10,7 +14,7 @@ from . import sizes
 _PARTS = 4
 
 
-def applies(x, contracted=1):
+def is_one_row(x, contracted=1):
     """Whether the product over the last `contracted` axes of a tensor is better formed by `row_times_matrix`.
 
     XLA of TensorFlow makes the product of one row on a CPU a loop on one thread, in one with what follows, unless the
@@ -21,6 +25,41 @@ def applies(x, contracted=1):
         return False
     row, columns = x.shape[:-contracted], x.shape[-contracted:]
     return len(row) > 1 and all(size == 1 for size in row) and math.prod(columns) % _PARTS == 0
+
+
+def fuses_flat(x):
+    """Whether the backend gains by `flat_product`: TensorFlow alone, whose other compiler, XLA, does not mind."""
+    return keras.backend.backend() == "tensorflow" and len(x.shape) > 1
+
+
+def flatten(x, contracted=1):
+    """(..., K) -> (rows, K), the last `contracted` axes taken as one of known size."""
+    return ops.reshape(x, (-1, math.prod(x.shape[-contracted:])))
+
+
+def flat_product(x, kernel, bias=None, contracted=1):
+    """Multiplies with a matrix and adds a bias.
+
+    Args:
+        x: float tensor (..., K), the last `contracted` axes of known size.
+        kernel: float tensor (K, M), of as many contracted axes, and one or more others.
+        bias: float tensor (M,), of the kernel's other axes, or `None`.
+        contracted: int.
+
+    Returns:
+        A float tensor (..., M).
+    """
+    import tensorflow as tf
+
+    kernel = ops.convert_to_tensor(kernel)
+    outputs = kernel.shape[contracted:]
+    width = math.prod(outputs)
+    y = ops.matmul(flatten(x, contracted), ops.reshape(kernel, (-1, width)))  # (rows, M)
+    if bias is not None:
+        y = tf.nn.bias_add(y, ops.cast(ops.reshape(bias, (width,)), y.dtype))
+    if len(x.shape) - contracted == 1 and len(outputs) == 1:
+        return y
+    return ops.reshape(y, (*ops.shape(x)[: len(x.shape) - contracted], *outputs))
 
 
 def row_times_matrix(row, kernel, contracted=1):

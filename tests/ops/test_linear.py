@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_tx.layers import TiedLogits, TokenAndPositionEmbedding
 from keras_tx.layers.dense import Dense, EinsumDense
-from keras_tx.ops import row_products
+from keras_tx.ops import linear
 
 INTO, OUT = "btd,dhk->bthk", "bthk,hkd->btd"
 rng = np.random.default_rng(0)
@@ -28,8 +28,8 @@ def test_a_row_alone_gives_what_it_gives_among_others(kind, use_bias):
     rows = ops.convert_to_tensor(rng.standard_normal((2, 3, *shape)), dtype="float32")
     together = ops.convert_to_numpy(layer(rows))
     alone = ops.convert_to_numpy(layer(rows[1:, 2:]))
-    assert row_products.applies(rows[1:, 2:], len(shape)) == (keras.backend.backend() == "tensorflow")
-    assert not row_products.applies(rows, len(shape))
+    assert linear.is_one_row(rows[1:, 2:], len(shape)) == (keras.backend.backend() == "tensorflow")
+    assert not linear.is_one_row(rows, len(shape))
     np.testing.assert_allclose(alone, together[1:, 2:], rtol=1e-5, atol=1e-6)
 
 

@@ -1,0 +1,114 @@
+"""A cache that lives on between turns."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import arguments
+from . import loop
+from .check import check_decodable
+from .inputs import longest_sequence
+from .outputs import decoded_model
+from .request_checks import round_up
+from .step import init_caches
+
+
+class Turns(NamedTuple):
+    """What a session knows of its turns. One value: a session goes from one to the next in a single assignment.
+
+    Attributes:
+        ids: tuple of ints, the tokens of all turns.
+        seen: boolean array (1, V), which tokens those are.
+        caches: the model's caches, which hold the same tokens.
+        slots: int, how much of the caches is in use, padding included.
+    """
+
+    ids: tuple
+    seen: Any
+    caches: Any
+    slots: int
+
+    def followed_by(self, ids, caches, slots):
+        """Returns what is known when the tokens `ids` have followed, `caches` hold them, and `slots` more are in use."""
+        seen = self.seen.copy()
+        seen[0, ids] = True
+        return Turns((*self.ids, *ids), seen, caches, self.slots + slots)
+
+
+class Session:
+    """A conversation with a model: what was said so far stays in the cache, so the next turn pays for its own tokens
+    alone.
+
+    The cache is a value that the session replaces after each turn; the model holds nothing of it, and many sessions may
+    share one model. A turn's prompt takes whole chunks of the cache; when many short turns have used it up, all tokens so
+    far are read again, once, without the gaps.
+
+    A turn, its prompt and its answer, is taken up whole or not at all: when its last piece is made, just before that is
+    handed out. Until then `ids`, `num_tokens` and the cache are those of the turns before, and they stay so whatever ends
+    the turn: an interrupt, an error of the model or of whoever takes the pieces, or a stream that is closed or dropped.
+
+    Args:
+        model: functional `keras.Model` or built `keras.Sequential` from token ids (B, T) to logits (B, T, V), or to
+            probabilities.
+        max_length: int, the most tokens of all turns together; `None` for the model's position table, or 1024 where it
+            has none.
+        output: str or int, which of several outputs is decoded (see `generate`).
+
+    Raises:
+        ValueError: if the model cannot be decoded, or `max_length` is no positive integer or exceeds the position
+            table.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.GPT(50, 64, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+    session = keras_tx.decoding.Session(model)
+    first = list(keras_tx.decoding.stream(session, [3, 4, 5], max_new_tokens=4))
+    second = list(keras_tx.decoding.stream(session, [6], max_new_tokens=4))  # knows the first turn
+    ```
+    """
+
+    def __init__(self, model, max_length=None, output=None):
+        model = decoded_model(model, output)
+        if len(model.inputs) != 1:
+            raise ValueError(
+                "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
+                f"Received: {model.name} with {len(model.inputs)} inputs."
+            )
+        check_decodable(model)
+        self.model = model
+        table = longest_sequence(model)
+        self.max_length = max_length if max_length is not None else (table or 1024)
+        self.max_length = arguments.positive_int("max_length", self.max_length)
+        if table is not None and self.max_length > table:
+            raise ValueError(
+                "`max_length` must not exceed the model's position table. Received: "
+                f"max_length={max_length}, sequence_length={table}."
+            )
+        # Each turn's prompt is rounded up to whole chunks: room for as many as fit in a cache of twice the length.
+        _, _, self.capacity = round_up(1, self.max_length, self.max_length, loop.CHUNK)
+        self.reset()
+
+    @property
+    def ids(self):
+        """The tokens of all turns that were taken up, a list of ints."""
+        return list(self.turns.ids)
+
+    @property
+    def num_tokens(self):
+        """How many tokens those turns have together, an int."""
+        return len(self.turns.ids)
+
+    @property
+    def slots(self):
+        """How much of the cache they take, an int: prompts are rounded up to whole chunks."""
+        return self.turns.slots
+
+    def reset(self):
+        """Forgets all turns."""
+        self.turn, self.turns = None, self.no_turns()
+
+    def no_turns(self):
+        """Returns what is known before the first turn."""
+        seen = np.zeros((1, self.model.output_shape[-1]), "bool")
+        return Turns((), seen, init_caches(self.model, 1, self.capacity), 0)
