@@ -1,7 +1,7 @@
 """A functional model as data: walking its layers, finding a layer in the graph that leads to a tensor, and what is in a
 layer.
 
-With `ops/masks.py` and `layers/recomputation.py`, the only user of Keras' private names.
+With `ops/padding.py` and `layers/recomputation.py`, the only user of Keras' private names.
 """
 
 from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin
