@@ -39,6 +39,13 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("once")]
 
 
+@pytest.fixture
+def few_objects_to_collect():
+    """Keras collects garbage for each variable that quantizing deletes, and the time that takes grows with all that lives."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_finish():
     # What is imported by now stays, and need not be looked through each time that garbage is collected.
     gc.collect()

@@ -21,6 +21,7 @@ CONFIGS = {
     "int4": Int4QuantizationConfig(block_size=8),
 }
 pytestmark = [
+    pytest.mark.usefixtures("few_objects_to_collect"),
     pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented:UserWarning"),
     pytest.mark.filterwarnings("ignore:The use of `x.T` on tensors of dimension other than 2:UserWarning"),
 ]

@@ -22,6 +22,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented:UserWarning")
 @pytest.mark.filterwarnings("ignore:Invalid quantization mode:UserWarning")  # embeddings have no float8
 @pytest.mark.filterwarnings("ignore:The use of `x.T` on tensors of dimension other than 2:UserWarning")

@@ -137,6 +137,7 @@ def test_a_layer_that_its_constructor_froze_trains_nothing(tmp_path):
         assert len(copy.trainable_weights) == len(model.trainable_weights)
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=pytest.mark.once)])
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented:UserWarning")
 def test_quantized_parts_of_a_layer_in_a_slot_come_back(mode, tmp_path):

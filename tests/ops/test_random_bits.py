@@ -15,6 +15,8 @@ import pytest
 
 from keras_tx.ops import random_bits
 
+from ..layers.execution import compiled
+
 SIDE = 4096  # SIDE * SIDE = 1.7e7 words a draw
 SEEDS = [(1337, 0), (0, 1)]
 WIDTHS = [64, 100, 128, 256, 768, 1024]
@@ -42,11 +44,10 @@ def correlation(first, second, rate):
     return both / np.sqrt(count) / (rate * (1 - rate))
 
 
-def evenness(values, kinds):
-    """Chi-square of a count of each of `kinds` values, as a deviation from its mean in standard deviations."""
-    counts = np.bincount(values.ravel(), minlength=kinds)
-    expected = values.size / kinds
-    return (((counts - expected) ** 2 / expected).sum() - (kinds - 1)) / np.sqrt(2 * (kinds - 1))
+def evenness(counts):
+    """Chi-square of how often each value came, as a deviation from its mean in standard deviations."""
+    expected = counts.sum() / counts.size
+    return (((counts - expected) ** 2 / expected).sum() - (counts.size - 1)) / np.sqrt(2 * (counts.size - 1))
 
 
 def parity_transform(x):
@@ -66,6 +67,12 @@ def digest(bits):
 @pytest.fixture(scope="module")
 def draws():
     return [words((SIDE, SIDE), seed) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def half_words(draws):
+    """For each draw, how often each value of its lower and of its upper 16 bits came; bytes and bits are counted in these."""
+    return [[np.bincount(half, minlength=65536) for half in bits.view("<u2").reshape(-1, 2).T] for bits in draws]
 
 
 GOLDEN = {
@@ -118,27 +125,28 @@ def test_the_rate_is_met(draws, rate):
 
 
 @pytest.mark.once
-def test_each_bit_is_a_fair_coin(draws):
-    for bits, place in itertools.product(draws, range(32)):
-        ones = np.count_nonzero(bits & np.uint32(1 << place))
-        assert abs(ones - bits.size / 2) < SIGMAS * np.sqrt(bits.size / 4), place
+def test_each_bit_is_a_fair_coin(half_words):
+    values, size = np.arange(65536), SIDE * SIDE
+    for halves, place in itertools.product(half_words, range(32)):
+        ones = halves[place // 16][(values >> place % 16) & 1 == 1].sum()
+        assert abs(ones - size / 2) < SIGMAS * np.sqrt(size / 4), place
 
 
 @pytest.mark.once
-def test_each_byte_and_each_half_word_is_uniform(draws):
-    for bits in draws:
-        for place in range(4):
-            assert abs(evenness((bits >> np.uint32(8 * place)) & np.uint32(255), 256)) < SIGMAS, place
-        for place in range(2):
-            assert abs(evenness((bits >> np.uint32(16 * place)) & np.uint32(65535), 65536)) < SIGMAS, place
+def test_each_byte_and_each_half_word_is_uniform(half_words):
+    for counts in itertools.chain(*half_words):
+        assert counts.sum() == SIDE * SIDE
+        assert abs(evenness(counts)) < SIGMAS
+        for axis in (0, 1):  # over the upper byte, which leaves the lower one, and over the lower
+            assert abs(evenness(counts.reshape(256, 256).sum(axis))) < SIGMAS
 
 
 @pytest.mark.once
 def test_the_bytes_of_neighbours_are_independent(draws):
     for bits in draws:
-        high = bits >> np.uint32(24)
-        assert abs(evenness(high[:, 1:] * 256 + high[:, :-1], 65536)) < SIGMAS
-        assert abs(evenness(high[1:] * 256 + high[:-1], 65536)) < SIGMAS
+        high = (bits >> np.uint32(24)).astype("uint16")
+        for one, next_to_it in ((high[:, 1:], high[:, :-1]), (high[1:], high[:-1])):
+            assert abs(evenness(np.bincount((one * 256 + next_to_it).ravel(), minlength=65536))) < SIGMAS
 
 
 @pytest.mark.once
@@ -208,10 +216,13 @@ def test_the_draws_of_successive_calls_are_independent(draws):
 def test_calls_share_no_more_words_than_chance_gives(what):
     # Streams that run through one sequence at different places would meet in long stretches.
     calls, count, limit = 2048, 2**14, 2**26
+    program = compiled(lambda seed: random_bits.random_bits((count,), seed))
     low = []
     for call in range(calls):
-        bits = words((count,), (call, 0) if what == "seed" else (1337, call))
+        seed = keras.ops.convert_to_tensor((call, 0) if what == "seed" else (1337, call), dtype="int32")
+        bits = keras.ops.convert_to_numpy(program(seed)).view("uint32")
         low.append(bits[bits < limit])
+    np.testing.assert_array_equal(bits, words((count,), (calls - 1, 0) if what == "seed" else (1337, calls - 1)))
     low = np.concatenate(low)
     repeated = low.size - np.unique(low).size
     expected = low.size - limit * -np.expm1(low.size * np.log1p(-1 / limit))
