@@ -67,12 +67,18 @@ def check_whole(name, numbers, size=None, what="positions"):
 
 
 def as_integers(numbers):
-    """Returns a tensor of integers as it is, and one of floats as int32, with -1 for what is not a whole number."""
+    """Returns int32 and int64 as they are, and other numbers as int32, with -1 for what is not a whole one.
+
+    Fewer bits need not hold what is made of ids and positions (the size of a table, a row after an offset, a place in a batch),
+    nor do unsigned ones hold a difference.
+    """
     dtype = keras.backend.standardize_dtype(numbers.dtype)
-    if "int" in dtype:
+    if dtype in ("int32", "int64"):
         return numbers
     if isinstance(numbers, keras.KerasTensor):
         return keras.KerasTensor(numbers.shape, dtype="int32")
+    if "int" in dtype:
+        return ops.cast(numbers, "int32")
     numbers = ops.cast(numbers, keras.backend.result_type(dtype, "float32"))  # in which 2**31 is finite
     whole = ops.logical_and(ops.equal(ops.floor(numbers), numbers), ops.abs(numbers) < 2.0**31)
     return ops.cast(ops.where(whole, numbers, -ops.ones_like(numbers)), "int32")
