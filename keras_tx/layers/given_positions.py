@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from ..ops import masks, token_ids
+from ..ops import masks, sizes, token_ids
 from ..ops.concrete import check_tensor, concrete, is_placeholder
 
 
@@ -29,6 +29,7 @@ def read(positions, shape, cache=None):
         )
     check_tensor("positions", positions)
     masks.check_shape("positions", positions, tuple(shape[-1:]), tuple(shape))
+    _check_length(positions, shape)
     dtype = keras.backend.standardize_dtype(positions.dtype)
     if "int" in dtype or is_placeholder(positions):
         return token_ids.as_integers(positions)
@@ -42,3 +43,16 @@ def read(positions, shape, cache=None):
     if len(wrong):
         raise ValueError(f"`positions` must hold integers. Received: {wrong[0]} in positions of dtype {dtype}.")
     return token_ids.as_integers(positions)
+
+
+def _check_length(positions, shape):
+    """Raises `ValueError` for one position of several places, which a size of 1 would say of any other axis.
+
+    While Keras or a backend traces a call, 1 may stand for any size, and says nothing.
+    """
+    told = isinstance(positions, keras.KerasTensor) or concrete(positions) is not None
+    length, given = sizes.known(shape[-1]), sizes.known(positions.shape[-1])
+    if told and given == 1 and length is not None and length != 1:
+        raise ValueError(
+            f"`positions` must have one for each of {length} places. Received: positions of shape {tuple(positions.shape)}."
+        )
