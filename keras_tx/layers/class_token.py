@@ -8,10 +8,11 @@ from keras import ops
 from .. import arguments
 from ..ops import masks, padding
 from . import config, input_checks, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class ClassToken(keras.layers.Layer):
+class ClassToken(TracedSubclasses, keras.layers.Layer):
     """Puts learned tokens before a sequence, or before the positions of a map in row-major order.
 
     z = [t_1 + p_1; ...; x_1; x_2; ...]. What is read off an image is read off them, as off [CLS] in BERT. The positions of

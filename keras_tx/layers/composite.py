@@ -4,9 +4,10 @@ import keras
 
 from .. import graph
 from . import calibration
+from .traced_subclasses import TracedSubclasses
 
 
-class Composite:
+class Composite(TracedSubclasses):
     """Stands before `keras.Layer` among the bases of a layer made of layers.
 
     Parts are made anew on reload, most of them only when the layer is built. What a caller did to them is in no constructor's

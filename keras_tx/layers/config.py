@@ -22,9 +22,9 @@ def of(owner, layer, config):
     return {**config, **{name: _told(layer, name) for name in _names(owner)}}
 
 
-def call_arguments(layer, *args, **kwargs):
-    """Returns what a layer's `call` would take these arguments as, defaults included, as attributes of one value."""
-    bound = inspect.signature(layer.call).bind(*args, **kwargs)
+def call_arguments(owner, layer, *args, **kwargs):
+    """Returns what a class's `call` would take these arguments of a layer as, defaults included, as attributes of one value."""
+    bound = inspect.signature(types.MethodType(owner.call, layer)).bind(*args, **kwargs)
     bound.apply_defaults()
     return types.SimpleNamespace(**bound.arguments)
 

@@ -6,10 +6,11 @@ from keras import ops
 from .. import arguments
 from ..ops import random_bits
 from . import config, input_checks, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class Dropout(keras.layers.Layer):
+class Dropout(TracedSubclasses, keras.layers.Layer):
     """Sets a fraction of the inputs to zero in training, and scales the rest by 1 / (1 - rate).
 
     y = m * x / (1 - rate), with m drawn as Bernoulli(1 - rate) for each element. The bits come from a hash of (element

@@ -5,10 +5,11 @@ import keras
 from ..ops import positions as places
 from ..ops import token_ids
 from . import input_checks
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class GatherPositions(keras.layers.Layer):
+class GatherPositions(TracedSubclasses, keras.layers.Layer):
     """Takes the vectors at the given positions out of each sequence.
 
     y_m = x_{p_m}. What follows it, such as a product with the whole vocabulary, is then paid for these positions alone.

@@ -6,10 +6,11 @@ from keras import ops
 from .. import arguments
 from ..ops import resampling
 from . import config, input_checks, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class GridPositionEncoding(keras.layers.Layer):
+class GridPositionEncoding(TracedSubclasses, keras.layers.Layer):
     """Adds a learned vector for each position of a grid; the table is resampled to grids of other sizes.
 
     y_{r,c} = x_{r,c} + E[r, c], with E resampled by cubic convolution where the grid has another size than the table, so that

@@ -8,10 +8,11 @@ from keras import ops
 from .. import arguments
 from ..ops import masks, padding
 from . import config, input_checks
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class MaskedMeanPooling(keras.layers.Layer):
+class MaskedMeanPooling(TracedSubclasses, keras.layers.Layer):
     """Averages a sequence, or a map, over its real positions; one that has none gives zeros.
 
     y = sum_t m_t x_t / max(1, sum_t m_t), summed in float32 or wider. Padding may hold anything, NaN included.

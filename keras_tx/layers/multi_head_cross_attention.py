@@ -218,7 +218,7 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         return tuple(inputs_shape)
 
     def compute_output_spec(self, inputs, *args, **kwargs):
-        given = config.call_arguments(self, inputs, *args, **kwargs)
+        given = config.call_arguments(MultiHeadCrossAttention, self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         pairs = _over_pairs(given.attention_mask, given.context_attention_mask)
         self._read_masks(inputs, given.context, given.mask, pairs, given.attention_bias, given.cache)

@@ -231,7 +231,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         return tuple(input_shape)
 
     def compute_output_spec(self, inputs, *args, **kwargs):
-        given = config.call_arguments(self, inputs, *args, **kwargs)
+        given = config.call_arguments(MultiHeadSelfAttention, self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._read_masks(inputs, given.mask, given.attention_mask, given.attention_bias, given.cache)
         self._read_positions(given.positions, inputs, given.cache)

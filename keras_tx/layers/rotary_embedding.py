@@ -5,10 +5,11 @@ import keras
 from .. import arguments
 from ..ops import positions as positions_ops
 from . import config, given_positions, input_checks, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class RotaryEmbedding(keras.layers.Layer):
+class RotaryEmbedding(TracedSubclasses, keras.layers.Layer):
     """Rotates queries and keys by their position, so that their product depends on the distance alone.
 
     The pair (x_i, x_{i + H/2}) at position p turns by the angle p max_wavelength^(-2i / H). No weights.

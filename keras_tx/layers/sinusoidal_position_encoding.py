@@ -7,10 +7,11 @@ from .. import arguments
 from ..ops import masks, token_ids
 from ..ops import positions as counting
 from . import cache_protocol, config, given_positions, input_checks, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class SinusoidalPositionEncoding(keras.layers.Layer):
+class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
     """Adds to its inputs sine and cosine waves of geometrically growing length, which mark each position.
 
     The inputs are in the outputs already: `x + layer(x)`, as layers of other libraries are used, would count them twice.

@@ -4,10 +4,11 @@ import keras
 
 from .. import arguments, graph
 from . import input_checks, reversed_table, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class TiedLogits(keras.layers.Layer):
+class TiedLogits(TracedSubclasses, keras.layers.Layer):
     """Scores each token of the vocabulary by the product of the hidden state with that token's embedding.
 
     logits = x E^T (+ b), with E the table of the embedding layer: one table, trained from both ends.

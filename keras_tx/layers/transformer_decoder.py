@@ -231,7 +231,7 @@ class TransformerDecoder(Composite, keras.layers.Layer):
         return tuple(inputs_shape)
 
     def compute_output_spec(self, inputs, *args, **kwargs):
-        given = config.call_arguments(self, inputs, *args, **kwargs)
+        given = config.call_arguments(TransformerDecoder, self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         decoder_context.check(self, given.context, given.cache, given.context_attention_mask)
         tensors = given.context_mask, given.attention_mask, given.context_attention_mask, given.positions

@@ -174,7 +174,7 @@ class TransformerEncoder(Composite, keras.layers.Layer):
         return tuple(input_shape)
 
     def compute_output_spec(self, inputs, *args, **kwargs):
-        given = vars(config.call_arguments(self, inputs, *args, **kwargs))
+        given = vars(config.call_arguments(TransformerEncoder, self, inputs, *args, **kwargs))
         given = {name: value for name, value in given.items() if name not in ("inputs", "training")}
         input_checks.check_inputs("inputs", inputs, self.hidden_dim)
         given["mask"], _ = masks.for_block(inputs, given["mask"])

@@ -7,10 +7,11 @@ from .. import arguments
 from ..ops import token_ids, windows
 from ..ops.concrete import concrete
 from . import config, sublayers
+from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class WindowPositionBias(keras.layers.Layer):
+class WindowPositionBias(TracedSubclasses, keras.layers.Layer):
     """A number for each head and each offset in rows and columns, to be added to the scores of attention in a window.
 
     softmax(Q K^T / sqrt(H) + B) V with B[t, s] = table[r_t - r_s, c_t - c_s]. It stands in the `position_bias` slot of

@@ -1,0 +1,18 @@
+"""Layers that tell of their symbolic outputs themselves, and the classes made from them, whose `call` may be another."""
+
+import keras
+
+
+class TracedSubclasses:
+    """Stands before `keras.Layer` among the bases of a layer.
+
+    What `compute_output_spec` tells is true of the `call` beside it alone. A class with a `call` of its own, which may have other
+    arguments or other outputs, and no `compute_output_spec` has that of Keras, which traces the `call`.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "call" in own and "compute_output_spec" not in own:
+            keeper = keras.Layer if "compute_output_shape" in own else keras.Operation
+            cls.compute_output_spec = keeper.compute_output_spec
