@@ -13,7 +13,12 @@ CASES = {
     "a vocabulary of bytes": (lambda: layers.TokenAndPositionEmbedding(256, 3, 4), (), [[1, 127, 120]], {}),
     "ids of more than a byte": (lambda: layers.TokenAndPositionEmbedding(1000, 3, 4), (), [[1, 127, 120]], {}),
     "segments": (lambda: layers.SegmentEmbedding(256, 4), (), [[1, 127, 120]], {}),
-    "positions after an offset": (lambda: layers.LearnedPositionEncoding(300, offset=2), (X[:, :3],), [1, 127, 126], {}),
+    "positions after an offset": (
+        lambda: layers.LearnedPositionEncoding(300, offset=2),
+        (X[:, :3],),
+        [1, 127, 126],
+        {},
+    ),
     "gathered places": (layers.GatherPositions, (X,), [[1, 127, 120], [0, 2, 100]], {}),
     "places in a window": (lambda: layers.WindowPositionBias(2, (1, 130), "normal"), (), [0, 127, 5], {"both": True}),
 }

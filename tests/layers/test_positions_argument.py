@@ -183,7 +183,9 @@ def test_what_cannot_be_used_is_refused_by_name():
         for make in (tensor, lambda value: keras.KerasTensor(value.shape, value.dtype.name)):
             with pytest.raises(ValueError, match=r"`positions` must have shape \(6\) or \(2, 6\). Received: .* \(5\)"):
                 layer(make(x), positions=make(COUNTED[:5]))
-            with pytest.raises(ValueError, match=r"`positions` must have one for each of 6 places. Received: .* \(2, 1\)"):
+            with pytest.raises(
+                ValueError, match=r"`positions` must have one for each of 6 places. Received: .* \(2, 1\)"
+            ):
                 layer(make(x), positions=make(WHERE[:, :1]))
         with pytest.raises(ValueError, match="`positions` must hold integer.* Received: .*0.5"):
             layer(tensor(x), positions=tensor(COUNTED + np.float32(0.5)))
