@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_tx import analysis, layers
-from keras_tx.ops import attention as attention_ops
+from keras_tx.ops.attention import dot_product
 from keras_tx.ops.leading_axes import LeadingAxes
 
 from .contract_rows import reloaded, stir
@@ -146,7 +146,7 @@ def test_the_rank_of_the_inputs_says_what_a_mask_is_over():
 
 def test_long_sequences_in_blocks_and_dropout_are_those_of_one_batch_axis(monkeypatch):
     for limit in (2**30, 1):
-        monkeypatch.setattr(attention_ops, "LONG", limit)
+        monkeypatch.setattr(dot_product, "LONG", limit)
         for case in ("self", "cross"):
             layer, given = built(case)
             one = {name: tensor(folded(value)) for name, value in given.items()}
