@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import warnings
 
 import keras
 import numpy as np
@@ -145,3 +146,23 @@ def test_a_backup_holds_the_last_weights_and_not_the_best_that_a_callback_restor
         fit(resumed, 2, Backup(tmp_path))
     fit(wanted, 2)
     np.testing.assert_allclose(values(resumed)[0], values(wanted)[0], atol=1e-6)
+
+
+def test_a_rate_that_callbacks_set_is_taken_up_and_is_no_reason_to_warn(tmp_path):
+    def plateau():
+        return keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=1e9)
+
+    def schedule():
+        return keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.01 * 0.5**epoch)
+
+    for number, make in enumerate((plateau, schedule)):
+        folder, first, resumed, wanted = tmp_path / str(number), made(), made(), made()
+        fit(first, 2, make(), Backup(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            fit(resumed, 3, make(), Backup(folder))
+        fit(wanted, 3, make())
+        np.testing.assert_allclose(values(resumed)[0], values(wanted)[0], atol=1e-6)
+    with pytest.raises(ValueError, match=r"Backup must come after ReduceLROnPlateau.*: .*Backup, ReduceLROnPlateau"):
+        fit(made(), 4, Backup(tmp_path / "0"), plateau())
+    assert held(tmp_path / "0") == ["epoch-3"]

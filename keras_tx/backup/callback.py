@@ -31,7 +31,8 @@ class Backup(keras.callbacks.Callback):
     A backup is always a state to go on from: a finished epoch's, with finite weights. An epoch that was cut off (by a callback
     such as `TerminateOnNaN`, or because the data ended early), and one that ends with NaN or infinity in a trained weight or in
     the optimizer's state, are not backed up: a warning says so, and the last backup stays. The order of the callbacks does not
-    matter, with one exception: `SwapEMAWeights(swap_on_epoch=True)`, which leaves averages in the model, must come later.
+    matter, with two exceptions: `SwapEMAWeights(swap_on_epoch=True)`, which leaves averages in the model, must come later, and
+    `ReduceLROnPlateau`, which sets the learning rate of the next epoch, earlier.
 
     The order in which `fit` shuffles arrays is not part of the state: for the very steps of an undisturbed training take
     `shuffle=False`, or a dataset whose order depends on the epoch. (Nor is torch's own generator, from which
@@ -54,8 +55,9 @@ class Backup(keras.callbacks.Callback):
             made or written in, or that another training writes into (of this `fit`, or of another process); for a backup that
             is damaged (named, with the file in it), or that of another model or optimizer (by class, by the variables that its
             arguments ask for, or by which weights are trained); for processes that see different backups; for an
-            `initial_epoch` later than the newest backup; for a `SwapEMAWeights(swap_on_epoch=True)` that comes before; at the
-            end of an epoch, for a backup of it, or of a later one, that something else has written meanwhile.
+            `initial_epoch` later than the newest backup; for a `SwapEMAWeights(swap_on_epoch=True)` that comes before, or a
+            `ReduceLROnPlateau` after; at the end of an epoch, for a backup of it, or of a later one, that something else has
+            written meanwhile.
         ImportError: at the end of an epoch, if weights are split over processes and `orbax-checkpoint` is not installed.
 
     Example:
@@ -160,7 +162,13 @@ class Backup(keras.callbacks.Callback):
                 "`callbacks` must hold one Backup for a folder. Received: "
                 f"{len(same)} for {str(self.folder)!r}, as {[str(each.folder) for each in same]}."
             )
-        for each in callbacks[: callbacks.index(self)] if self in callbacks else ():
+        place = callbacks.index(self) if self in callbacks else len(callbacks)
+        if any(isinstance(each, keras.callbacks.ReduceLROnPlateau) for each in callbacks[place:]):
+            raise ValueError(
+                "Backup must come after ReduceLROnPlateau in `callbacks`, which at the end of an epoch sets the learning rate to "
+                f"train on with. Received: {_classes(callbacks)}."
+            )
+        for each in callbacks[:place]:
             if isinstance(each, keras.callbacks.SwapEMAWeights) and each.swap_on_epoch:
                 raise ValueError(
                     "Backup must come before SwapEMAWeights(swap_on_epoch=True) in `callbacks`, which at the end of an epoch "
@@ -191,7 +199,11 @@ class Backup(keras.callbacks.Callback):
             ) from error
         self._restored = done
         start_with(done, self.model)
-        if not np.allclose(rates, learning_rates(self.model), rtol=1e-6, atol=0.0):
+        set_rate = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+        told = any(
+            isinstance(each, set_rate) for each in fit.callbacks
+        )  # the rate is that of a callback, and not the caller's
+        if not told and not np.allclose(rates, learning_rates(self.model), rtol=1e-6, atol=0.0):
             warnings.warn(
                 f"The training goes on with the learning rate of {found[-1]}, {learning_rates(self.model)}, and not with that of "
                 f"the optimizer, {rates}; to change it, set `optimizer.learning_rate` in a callback.",
