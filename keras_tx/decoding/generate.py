@@ -52,7 +52,8 @@ def generate(
         seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
         pad_id: int, what stands after a row has stopped, and what fills up the shorter rows of `context`.
         return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
-        tokenizer: keras-hub tokenizer, or any object with `tokenize` and `detokenize`, or `None`.
+        tokenizer: keras-hub tokenizer, or any object with `tokenize` (a str to a sequence of ints) and `detokenize` (an int32
+            numpy array (T,) to a str), or `None`.
         context: dict from the name of each input but the ids to an array (B, ...), or, for an input of ids or a mask, to a
             list of B lists or a `tf.RaggedTensor`. Rows may differ in length, and be shorter than an input of fixed length,
             where the model ignores `pad_id` at their ends (it is tried out). Inputs that the model puts together, such as ids

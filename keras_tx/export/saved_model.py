@@ -32,7 +32,7 @@ def export_saved_model(
         tokenizer: layer that maps strings (B,) to ids, dense (B, T) or ragged: a keras-hub tokenizer or an adapted
             `keras.layers.TextVectorization`. `None` for a model served on its own inputs.
         sequence_length: int, what ragged ids are padded with 0, or cut, to. `None` for the model's static length; where
-            that is unknown too, for the longest text of the batch.
+            that is unknown too, for the longest text of the batch. No text is longer than the position table: it is cut there.
         activation: name of, or function from, `keras.activations` applied to the outputs (such as "softmax" for
             probabilities of a model that returns logits), or `None`.
         jit_compile: bool, whether the model inside is compiled by XLA when served, once for each input shape.
@@ -127,11 +127,14 @@ def export_saved_model(
         module.serve = tf.function(lambda *inputs: compiled(*inputs), input_signature=signature)
     else:
         from ..decoding.endpoints import tokens_of
+        from ..decoding.inputs import longest_input
 
-        length = sequence_length or model.inputs[0].shape[1]
+        length, longest = sequence_length or model.inputs[0].shape[1], longest_input(model, model.inputs[0].name)
 
         def serve(texts):
-            return compiled(_dense_ids(tf, tokens_of(tf, tokenizer, texts), length, model.inputs[0].dtype))
+            ids = tokens_of(tf, tokenizer, texts)
+            ids = ids if longest is None else ids[:, :longest]
+            return compiled(_dense_ids(tf, ids, length, model.inputs[0].dtype))
 
         module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
     folder.save_whole(tf, module, {"serve": module.serve}, path)

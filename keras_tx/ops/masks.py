@@ -157,7 +157,8 @@ def _fits(shape, allowed):
 
 
 def _spell(shape):
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+    sizes = ["any" if size is None else str(size) for size in shape]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
 def combine(*masks):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tx import export
+from keras_tx import export, layers
 from keras_tx.applications import TextClassifier
 
 TEXTS = ["a good film", "a bad film !", "", "Unheard-of words, übermäßig"]
@@ -40,6 +40,16 @@ class TestOnTensorFlow:
         served = tf.saved_model.load(str(folder))
         expected = model(np.array(word_piece(4)(TEXTS)))
         np.testing.assert_allclose(served.serve(tf.constant(TEXTS)), expected, atol=1e-6)
+
+    def test_a_text_is_cut_where_the_position_table_ends(self, tmp_path):
+        tokenizer = keras.layers.TextVectorization(vocabulary=WORDS)
+        inputs = keras.Input((None,), dtype="int32")
+        embedding = layers.TokenAndPositionEmbedding(tokenizer.vocabulary_size(), 4, 8, mask_zero=True)
+        model = keras.Model(inputs, layers.MaskedMeanPooling()(embedding(inputs)))
+        served = tf.saved_model.load(export.export_saved_model(model, tmp_path / "saved", tokenizer=tokenizer))
+        words = [WORDS[number % len(WORDS)] for number in range(9)]
+        found, expected = (served.serve(tf.constant([" ".join(each)])) for each in (words, words[:4]))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_texts_may_all_be_empty(self, tmp_path):
         import keras_hub

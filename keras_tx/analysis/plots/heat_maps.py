@@ -31,6 +31,11 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
     figure = keras_tx.analysis.plots.plot_attention(scores, ["a", "good", "film"])
     ```
     """
+    if isinstance(scores, dict):
+        raise ValueError(
+            "`scores` must be those of one layer and row, such as `maps[name][0]`. Received: a dict with the keys "
+            f"{', '.join(map(repr, scores))}."
+        )
     scores = np.asarray(scores, dtype="float32")
     if scores.ndim == 2:
         scores = scores[None]
