@@ -42,6 +42,8 @@ class TestOnTensorFlow:
         np.testing.assert_allclose(served.serve(tf.constant(TEXTS)), expected, atol=1e-6)
 
     def test_a_text_is_cut_where_the_position_table_ends(self, tmp_path):
+        import tensorflow as tf
+
         tokenizer = keras.layers.TextVectorization(vocabulary=WORDS)
         inputs = keras.Input((None,), dtype="int32")
         embedding = layers.TokenAndPositionEmbedding(tokenizer.vocabulary_size(), 4, 8, mask_zero=True)

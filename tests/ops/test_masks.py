@@ -125,7 +125,7 @@ def test_check_takes_shapes_that_fit_or_broadcast(shape, allowed):
     [
         ((2, 4), [(2, 3)], r"shape \(2, 3\). Received: mask of shape \(2, 4\)"),
         ((3, 3), [(2, 3)], r"shape \(2, 3\). Received: mask of shape \(3, 3\)"),
-        ((3,), [(2, 3)], r"shape \(2, 3\). Received: mask of shape \(3\)"),
+        ((3,), [(2, 3)], r"shape \(2, 3\). Received: mask of shape \(3,\)"),
         ((2, 3, 1), [(2, 3), (None, 7)], r"shape \(2, 3\) or \(any, 7\). Received: mask of shape \(2, 3, 1\)"),
         ((None, 4), [(None, 3)], r"shape \(any, 3\). Received: mask of shape \(any, 4\)"),
     ],
