@@ -1,5 +1,7 @@
 """Masks and biases that a layer cannot use: of another shape, additive, or no tensors at all; and sizes of 1, which it can."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def test_masks_that_are_no_tensor_are_refused(layer, argument, value):
     ],
 )
 def test_masks_of_another_shape_are_refused(layer, make, argument, shape):
-    said = rf"`{argument}` must have shape .* Received: {argument} of shape \({', '.join(map(str, shape))}\)"
+    said = rf"`{argument}` must have shape .* Received: {argument} of shape {re.escape(str(shape))}"
     with pytest.raises(ValueError, match=said):
         ATTENDING[layer]()(make(SHAPE), **{argument: make(shape, dtype="bool")})
 
@@ -82,7 +84,7 @@ def test_masks_of_another_shape_are_refused_where_there_is_a_context(layer, make
     if layer is TransformerDecoder and argument == "attention_mask":
         shape = (5, 4)
     layer = MultiHeadCrossAttention(HEADS) if layer is MultiHeadCrossAttention else TransformerDecoder(16, HEADS)
-    said = rf"`{argument}` must have shape .* Received: {argument} of shape \({', '.join(map(str, shape))}\)"
+    said = rf"`{argument}` must have shape .* Received: {argument} of shape {re.escape(str(shape))}"
     with pytest.raises(ValueError, match=said):
         layer(make(SHAPE), make((BATCH, KEYS, 6)), **{argument: make(shape, dtype="bool")})
 

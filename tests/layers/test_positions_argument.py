@@ -181,7 +181,9 @@ def test_what_cannot_be_used_is_refused_by_name():
         with pytest.raises(ValueError, match="`positions` must not be given beside a `cache`"):
             layer(tensor(x), positions=tensor(COUNTED), cache=layer.init_cache(B, T))
         for make in (tensor, lambda value: keras.KerasTensor(value.shape, value.dtype.name)):
-            with pytest.raises(ValueError, match=r"`positions` must have shape \(6\) or \(2, 6\). Received: .* \(5\)"):
+            with pytest.raises(
+                ValueError, match=r"`positions` must have shape \(6,\) or \(2, 6\). Received: .* \(5,\)"
+            ):
                 layer(make(x), positions=make(COUNTED[:5]))
             with pytest.raises(
                 ValueError, match=r"`positions` must have one for each of 6 places. Received: .* \(2, 1\)"
