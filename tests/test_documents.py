@@ -67,7 +67,9 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="keras.distribution needs JAX")
 def test_blocks_run_on_four_devices(tmp_path):
-    environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"}
+    # XLA has a thread for each core, and four devices that wait for one another need one each: NPROC says how many there are.
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "XLA_FLAGS": flags, "NPROC": "16"}
     program = "\n".join([*blocks(ROOT / "docs" / "scaling.md"), f"assert {CLAIMS['scaling.md']}"])
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=200)
     assert (tmp_path / "run" / "step-100" / "model.weights.json").exists()

@@ -41,7 +41,8 @@ def run_tests(*names, **environment):
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="keras.distribution needs JAX")
 def test_four_jax_devices():
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-    run_tests("on_four_devices.py", "refused_on_four_devices.py", XLA_FLAGS=flags)
+    # Each device needs a thread.
+    run_tests("on_four_devices.py", "refused_on_four_devices.py", XLA_FLAGS=flags, NPROC="16")
 
 
 @pytest.mark.slow
