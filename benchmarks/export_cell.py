@@ -52,7 +52,8 @@ def main():
             lines = [each.strip() for each in str(error).splitlines() if each.strip()] or [""]
             # OpenVINO's converter sums up at the end, and Keras' has advice before the error.
             line = lines[-1 if type(error).__name__ == "OpConversionFailure" else 0]
-            answer = {"error": f"{type(error).__name__}: {line.split('Original error: ')[-1]}"[:160]}
+            line = line.split("Original error: ")[-1].split(" # /")[0]  # no path of the machine
+            answer = {"error": f"{type(error).__name__}: {line}"[:160]}
         print(json.dumps(answer), file=answers, flush=True)
 
 
