@@ -1,8 +1,7 @@
 """JAX on an accelerator, in bfloat16, beside transformers: training, generation and images.
 
     KERAS_BACKEND=jax python benchmarks/accelerator.py [--size published|tiny] [--tasks gpt bert generate vit swin] [--rounds 5]
-                             [--peak-flops 989e12] [--bandwidth 3.35e12] [--peers transformers]
-                             [--trace FOLDER]
+                             [--peak-flops 989e12] [--bandwidth 3.35e12] [--peers transformers] [--trace FOLDER]
 
 GPT-2 small (batch 16, length 1024) and BERT-base (batch 64, length 512) train with SGD, dropout 0; utilisation is the model's
 floating-point operations a second over `--peak-flops`: 6 for each weight of a product and token, and 12 L D T for each token of
@@ -10,8 +9,7 @@ attention, half of it where the order counts (Chowdhery et al. 2022, "PaLM", app
 after 32, batch 1 and 64; the floor of a step is the time to read the weights once at `--bandwidth`. ViT-B/16 and Swin-T run
 at 224, batch 64. The two rates given are those of an H100 (SXM). transformers runs on torch, compiled by `torch.compile` where
 there is a GPU. The candidates take turns within each round, and find their inputs on the device. `--trace` writes a profile of
-one more run of ours of each task, for TensorBoard. `--size tiny` is for a look on any machine. Prints a line for
-each task, and JSON last.
+one more run of ours of each task, for TensorBoard. `--size tiny` is for any machine. Prints a line for each task, JSON last.
 """
 
 import argparse

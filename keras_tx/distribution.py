@@ -35,8 +35,8 @@ def layout_map(device_mesh, shard_vocabulary=False) -> keras.distribution.Layout
         `layouts["stage_0_block_0/attention/attention/query/kernel"] = (None, None, None)` replicates this weight.
 
     Raises:
-        ValueError: on another backend than JAX, where Keras would distribute nothing; for what is no mesh, or has no axis
-            "model".
+        ValueError: on a backend other than JAX, where Keras distributes nothing; unless `device_mesh` is a
+            `keras.distribution.DeviceMesh` with an axis "model".
 
     Example:
 

@@ -260,22 +260,16 @@ def test_heads_wider_than_the_model_are_refused(mode):
 
 @pytest.mark.once
 @every_mode
-def test_adapters_on_calibrated_modes_are_refused(mode):
-    layer = Dense(4, name="dense")
-    layer.build((None, 8))
-    layer.quantize(mode, config=config_of(mode))
+def test_adapters_and_calibrated_modes_exclude_each_other(mode):
+    calibrated, adapted = (Dense(4, name="dense") for _ in range(2))
+    for layer in (calibrated, adapted):
+        layer.build((None, 8))
+    calibrated.quantize(mode, config=config_of(mode))
     with pytest.raises(NotImplementedError, match=f"dense, in mode '{mode}'"):
-        layer.enable_lora(2)
-
-
-@pytest.mark.once
-@every_mode
-def test_adapters_are_to_be_merged_first(mode):
-    layer = Dense(4, name="dense")
-    layer.build((None, 8))
-    layer.enable_lora(2)
+        calibrated.enable_lora(2)
+    adapted.enable_lora(2)
     with pytest.raises(ValueError, match="merged.*dense, with an adapter of rank 2"):
-        layer.quantize(mode, config=config_of(mode))
+        adapted.quantize(mode, config=config_of(mode))
 
 
 @pytest.mark.once

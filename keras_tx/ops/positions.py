@@ -118,7 +118,7 @@ def gather(inputs, positions):
 
 def _gather(inputs, positions):
     batch, length, width = ops.shape(inputs)
-    if 0 in map(sizes.known, inputs.shape[:2]):  # JAX takes nothing from nothing, not even nothing
+    if 0 in map(sizes.known, inputs.shape[:2]):  # `take` from an empty array fails on JAX, even without indices
         return ops.zeros((batch, ops.shape(positions)[1], width), dtype=inputs.dtype)
     known = ops.logical_and(positions >= 0, positions < length)
     starts = ops.arange(batch, dtype="int32")[:, None] * length

@@ -104,7 +104,7 @@ def _choose_words(generator, candidates, continues, budgets):
     ordered = np.take_along_axis(lengths, order, axis=1)
     taken = np.zeros_like(starts)
     room = budgets.copy()
-    # All rows at once, word by word; what is no word has length 0 and stands last.
+    # All rows at once, word by word; places without a word have length 0 and come last.
     for turn in range(starts.sum(axis=1).max(initial=0)):
         taken[:, turn] = (ordered[:, turn] <= room) & (ordered[:, turn] > 0)
         room -= np.where(taken[:, turn], ordered[:, turn], 0)

@@ -126,7 +126,7 @@ def _draw_lengths(generator, budgets, chances):
 
 
 def _words(candidates, continues, real):
-    """Starts, ends and freedom of the words of a row, where what is no candidate is a word that is not free."""
+    """Starts and ends of the words of a row, and which of them may be masked; a token that may not be masked is a word."""
     starts = np.flatnonzero(~continues)
     ends = np.append(starts[1:], len(real))
     edged = np.concatenate([[False], real, [False]])

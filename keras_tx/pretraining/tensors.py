@@ -57,7 +57,7 @@ def _check_seed(each, seed):
         good = each.dtype.is_integer and each.shape.rank in (0, None)
     else:
         array = isinstance(each, np.ndarray) and each.ndim == 0 and each.dtype.kind in "iu"
-        good = array or (arguments.is_integer(each))
+        good = array or arguments.is_integer(each)
     if not good:
         raise ValueError(f"`seed` must be an integer, or a tuple of integers. Received: seed={seed!r}.")
 

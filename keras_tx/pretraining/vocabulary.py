@@ -76,7 +76,7 @@ def check_word_starts(word_starts, vocabulary_size):
 
 
 def continues_a_word(ids, candidates, word_starts):
-    """Says which tokens belong to the word of the token before them; what is no candidate ends a word.
+    """Says which tokens belong to the word of the token before them; a token that may not be masked ends a word.
 
     Args:
         ids: int array (B, T).

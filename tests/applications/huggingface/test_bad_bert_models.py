@@ -103,7 +103,7 @@ def test_the_encoder_that_is_changed_above_is_a_bert(tmp_path):
 
 
 def heads(kind):
-    """A model on an encoder that is a BERT, with a head that is none."""
+    """A BERT encoder under a head that no folder of BERT has."""
     encoder = BERT(**SMALL)
     if kind == "span":
         return bert_pretrainer(encoder, span_boundary=True)
