@@ -87,15 +87,17 @@ def rate(name, value, default=None):
     return number(name, value, "a number in [0, 1)", lambda value: 0.0 <= value < 1.0)
 
 
-def positive_float(name, value):
-    """Returns the value as a float; raises `ValueError` unless it is a positive finite number."""
-    return number(name, value, "a positive number", lambda value: 0.0 < value < float("inf"))
+def positive_float(name, value, optional=False):
+    """Returns the value as a float; raises `ValueError` unless it is a positive finite number (or `None`, where optional)."""
+    rule = "a positive number or None" if optional else "a positive number"
+    return number(name, value, rule, lambda value: 0.0 < value < float("inf"), optional)
 
 
-def flag(name, value):
-    """Returns the value; raises `ValueError` unless it is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+def flag(name, value, optional=False):
+    """Returns the value; raises `ValueError` unless it is True or False (or `None`, where optional)."""
+    if not isinstance(value, bool) and not (value is None and optional):
+        rule = "True, False or None" if optional else "True or False"
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
     return value
 
 

@@ -3,21 +3,18 @@
 import keras
 from keras import ops
 
-from .. import arguments
 from ..ops import attention, masks, padding, sizes
 from ..ops.attention.attention_mask import AttentionMask
 from ..ops.attention.kv_cache import KVCache, fold_heads
 from ..ops.leading_axes import LeadingAxes
 from . import cache_protocol, config, head_projections, input_checks, sublayers
-from .composite import Composite
-from .dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class MultiHeadCrossAttention(Composite, keras.layers.Layer):
+class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Layer):
     """Lets each position of a sequence attend to the positions of another one, the context.
 
-    head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n linear in the inputs, K_n and V_n linear in the context.
+    head_n = softmax(scale Q_n K_n^T) V_n with Q_n linear in the inputs, K_n and V_n linear in the context.
 
     Padding of the context has weight exactly zero and may hold anything. A query with no key left, and one that is
     itself not real, gets zeros.
@@ -27,9 +24,13 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         key_dim: int, H; `None` for the width of the inputs over `num_heads`.
         num_key_value_heads: int that divides N, or `None` for N.
         dropout: float in [0, 1), on the attention weights in training.
-        use_bias: bool, whether the four projections have biases.
+        use_bias: bool, whether the projections have biases.
         kernel_initializer: of the four projections, each drawn as a matrix.
         bias_initializer: of their biases.
+        scale: float by which scores are multiplied; `None` for 1 / sqrt(H).
+        use_output_bias: bool, whether the projection back has a bias; `None` for `use_bias`.
+        query_norm: layer `x -> x` on queries (B, T, N, H), as in `MultiHeadSelfAttention`, or `None`.
+        key_norm: the same for keys (B, S, M, H); another layer.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -47,6 +48,9 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
             2,000 tokens on, where attention runs in blocks otherwise.
         context_attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs of an input and a
             context position that may meet.
+        position_embedding: float tensor (T, D) or (B, T, D), added to what queries are made of.
+        context_position_embedding: float tensor (S, C) or (B, S, C), added to what keys are made of, and not to values. Like
+            the context, it is not read beside a cache.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, cache)`; with scores these are appended last, (B, N, T, S).
@@ -76,44 +80,24 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         use_bias=True,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
+        scale=None,
+        use_output_bias=None,
+        query_norm=None,
+        key_norm=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.num_heads = arguments.positive_int("num_heads", num_heads)
-        self.key_dim = arguments.positive_int("key_dim", key_dim, optional=True)
-        self.num_key_value_heads = arguments.positive_int("num_key_value_heads", num_key_value_heads, optional=True)
-        head_projections.check_head_groups(self.num_heads, self.num_key_value_heads)
-        self.dropout = arguments.rate("dropout", dropout)
-        self.use_bias = arguments.flag("use_bias", use_bias)
-        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
-        self.query = self.key = self.value = self.attention_output = None
-        self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
+        self._set_heads(num_heads, key_dim, num_key_value_heads, scale, query_norm, key_norm)
+        self._set_projections(use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout)
 
     def build(self, inputs_shape, context_shape=None):
-        hidden_dim = input_checks.hidden_size("inputs", inputs_shape, least=3)
+        input_checks.hidden_size("inputs", inputs_shape, least=3)
         if context_shape is None:
             raise ValueError(
                 "`context` must be given in the first call, which builds the layer. Received: context=None."
             )
-        context_dim = input_checks.hidden_size("context", context_shape, least=3)
-        head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
-        self.hidden_dim, self.context_dim, self.head_dim = hidden_dim, context_dim, head_dim
-        shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
-        if self.query is None:
-            self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
-            self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
-            self.value = head_projections.into_heads(self._key_heads, head_dim, "value", *shared)
-            self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
-        folded, folded_context = sublayers.folded_shape(inputs_shape), sublayers.folded_shape(context_shape)
-        sublayers.build_once(self.query, folded)
-        sublayers.build_once(self.key, folded_context)
-        sublayers.build_once(self.value, folded_context)
-        sublayers.build_once(self.attention_output, (*folded[:2], self.num_heads, head_dim))
-
-    @property
-    def _key_heads(self):
-        return self.num_key_value_heads or self.num_heads
+        input_checks.hidden_size("context", context_shape, least=3)
+        self._build_projections(sublayers.folded_shape(inputs_shape), sublayers.folded_shape(context_shape))
 
     def call(
         self,
@@ -127,28 +111,33 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         training=None,
         return_attention_scores=False,
         context_attention_mask=None,
+        position_embedding=None,
+        context_position_embedding=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         pairs = _over_pairs(attention_mask, context_attention_mask)
         mask, pair_mask = self._read_masks(inputs, context, mask, pairs, attention_bias, cache)
+        head_projections.check_position_embedding("position_embedding", position_embedding, inputs)
         if cache is None:
-            key, value, context_mask = self._keys_and_values(context, context_mask)
+            key, value, context_mask = self._keys_and_values(context, context_mask, context_position_embedding)
         else:
             key, value, context_mask = cache.keys, cache.values, cache.mask
         batch = LeadingAxes(inputs)
-        inputs, mask = batch.fold(inputs, 2), batch.fold(mask, 1)
+        inputs, mask, position_embedding = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(position_embedding, 2)
         pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
         allowed = AttentionMask(mask, context_mask, pair_mask)
 
+        inputs = padding.zero_masked(inputs, mask)
         context, scores = attention.dot_product_attention(
-            ops.cast(self.query(padding.zero_masked(inputs, mask)), self.compute_dtype),
+            self._queries(head_projections.add_position_embedding(inputs, position_embedding, mask)),
             key,
             value,
             mask=allowed,
             bias=attention_bias,
             draw=self.attention_dropout.draw(training),
             return_scores=return_attention_scores,
-            key_heads=None if cache is None else self._key_heads,
+            key_heads=None if cache is None else self.num_key_heads,
+            scale=self.scale,
         )
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
@@ -162,32 +151,33 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
             self._check_context(context)
             input_checks.check_same_batch("inputs", inputs, "context", context)
         else:
-            cache_protocol.check_keys(cache, inputs, self._key_heads, self.head_dim)
+            cache_protocol.check_keys(cache, inputs, self.num_key_heads, self.head_dim)
         num_keys = context.shape[-2] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, pairs[1], self.num_heads, num_keys, name=pairs[0])
 
-    def _keys_and_values(self, context, context_mask):
-        context_mask = self._read_context(context, context_mask)
+    def _keys_and_values(self, context, context_mask, embedding):
+        context_mask = self._read_context(context, context_mask, embedding)
         batch = LeadingAxes(context)
-        context, context_mask = batch.fold(context, 2), batch.fold(context_mask, 1)
+        context, context_mask, embedding = batch.fold(context, 2), batch.fold(context_mask, 1), batch.fold(embedding, 2)
         context = padding.zero_masked(context, context_mask)
-        key, value = (ops.cast(projection(context), self.compute_dtype) for projection in (self.key, self.value))
-        return key, value, context_mask  # (B, S, M, H)
+        located = head_projections.add_position_embedding(context, embedding, context_mask)
+        return self._keys(located), self._project(self.value, context), context_mask  # (B, S, M, H)
 
     def _check_context(self, context):
         if context is None:
             raise ValueError("`context` must be given where there is no cache. Received: context=None.")
         input_checks.check_inputs("context", context, self.context_dim, least=3)
 
-    def _read_context(self, context, context_mask):
+    def _read_context(self, context, context_mask, embedding):
         self._check_context(context)
+        head_projections.check_position_embedding("context_position_embedding", embedding, context)
         context_mask = padding.given_or_implicit(context_mask, context)
         if context_mask is None and sizes.known(context.shape[-2]) == 0:
             context_mask = ops.ones(ops.shape(context)[:-1], dtype="bool")  # a mask of no keys says that there are none
         return masks.over_positions(context, context_mask, "context_mask")
 
-    def init_cache(self, batch_size, max_length, context=None, context_mask=None):
+    def init_cache(self, batch_size, max_length, context=None, context_mask=None, context_position_embedding=None):
         """Returns a `KVCache` that holds the context's keys and values. The layer must be built.
 
         Args:
@@ -195,11 +185,12 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
             max_length: int, not used: the context does not grow.
             context: float tensor (B, S, C).
             context_mask: boolean tensor (B, S) or `None`.
+            context_position_embedding: as in a call.
         """
         cache_protocol.check_new(self, batch_size, max_length)
         if context is not None:
             cache_protocol.check_rank("context", context)
-        key, value, context_mask = self._keys_and_values(context, context_mask)
+        key, value, context_mask = self._keys_and_values(context, context_mask, context_position_embedding)
         if sizes.differ(batch_size, context.shape[0]):
             raise ValueError(
                 f"`batch_size` must be that of `context`. Received: batch_size={batch_size}, context of shape "
@@ -222,8 +213,9 @@ class MultiHeadCrossAttention(Composite, keras.layers.Layer):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         pairs = _over_pairs(given.attention_mask, given.context_attention_mask)
         self._read_masks(inputs, given.context, given.mask, pairs, given.attention_bias, given.cache)
+        head_projections.check_position_embedding("position_embedding", given.position_embedding, inputs)
         if given.cache is None:
-            self._read_context(given.context, given.context_mask)
+            self._read_context(given.context, given.context_mask, given.context_position_embedding)
         return cache_protocol.attention_spec(self, inputs, given.context, given)
 
     def get_config(self):

@@ -10,15 +10,13 @@ from ..ops.attention.attention_mask import AttentionMask
 from ..ops.attention.kv_cache import KVCache
 from ..ops.leading_axes import LeadingAxes
 from . import cache_protocol, config, given_positions, head_projections, input_checks, slot_arguments, slots, sublayers
-from .composite import Composite
-from .dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class MultiHeadSelfAttention(Composite, keras.layers.Layer):
+class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Layer):
     """Lets each position of a sequence attend to the others.
 
-    head_n = softmax(Q_n K_n^T / sqrt(H)) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and
+    head_n = softmax(scale Q_n K_n^T) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and
     projected back to the width of the inputs.
 
     What is masked out has weight exactly zero and may hold anything, NaN included. A query with no key left, and one
@@ -30,13 +28,18 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         num_key_value_heads: int M that divides N: N / M query heads share a key and a value head; `None` for N.
         causal: bool, whether position t sees only positions 0 .. t.
         dropout: float in [0, 1), on the attention weights in training.
-        use_bias: bool, whether the four projections have biases.
+        use_bias: bool, whether the projections have biases.
         rotary: layer `(x, positions) -> x` that rotates queries and keys, such as `RotaryEmbedding`, or `None`.
         position_bias: layer `(query_positions, key_positions) -> bias` (N, T, S) or (B, N, T, S) to be added to the scaled
             scores, such as `WindowPositionBias`, or `None`. The positions are integers (T,) and (S,), with a cache (B, T)
             and (B, S).
         kernel_initializer: of the four projections, each drawn as a matrix.
         bias_initializer: of their biases.
+        scale: float by which scores are multiplied; `None` for 1 / sqrt(H).
+        use_output_bias: bool, whether the projection back has a bias; `None` for `use_bias`.
+        query_norm: layer `x -> x` on queries (B, T, N, H) before they are rotated, or `None`. `keras.layers.RMSNormalization()`
+            normalizes each head by itself, with `axis=(-2, -1)` all heads of a position at once.
+        key_norm: the same for keys (B, T, M, H); another layer.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -54,6 +57,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         positions: integer tensor (T,) or (B, T), what `rotary` and `position_bias` take for the tokens' positions; `None`
             for 0 .. T - 1, or for those after the ones in the cache, beside which none may be given. `causal` goes by the
             order in the row, so `attention_mask` has to keep the pairs of packed documents apart.
+        position_embedding: float tensor (T, D) or (B, T, D), added to what queries and keys are made of, and not to values.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in
@@ -88,50 +92,32 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         position_bias=None,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
+        scale=None,
+        use_output_bias=None,
+        query_norm=None,
+        key_norm=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.num_heads = arguments.positive_int("num_heads", num_heads)
-        self.key_dim = arguments.positive_int("key_dim", key_dim, optional=True)
-        self.num_key_value_heads = arguments.positive_int("num_key_value_heads", num_key_value_heads, optional=True)
-        head_projections.check_head_groups(self.num_heads, self.num_key_value_heads)
         self.causal = arguments.flag("causal", causal)
-        self.dropout = arguments.rate("dropout", dropout)
-        self.use_bias = arguments.flag("use_bias", use_bias)
         self.rotary = slot_arguments.slot("rotary", rotary)
         self.position_bias = slot_arguments.slot("position_bias", position_bias)
+        self._set_heads(num_heads, key_dim, num_key_value_heads, scale, query_norm, key_norm)
+        self._set_projections(use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout)
         heads = getattr(self.position_bias, "num_heads", self.num_heads)
         if heads != self.num_heads:
             raise ValueError(
                 "`position_bias` must be made for as many heads as the attention has. Received: "
                 f"num_heads={self.num_heads}, position_bias with num_heads={heads}."
             )
-        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
-        self.query = self.key = self.value = self.attention_output = None
-        self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        hidden_dim = input_checks.hidden_size("inputs", input_shape, least=3)
-        head_dim = head_projections.head_size(self.num_heads, self.key_dim, hidden_dim)
-        self.hidden_dim, self.head_dim = hidden_dim, head_dim
-        shared = (self.use_bias, self.kernel_initializer, self.bias_initializer, self.dtype_policy)
-        if self.query is None:
-            self.query = head_projections.into_heads(self.num_heads, head_dim, "query", *shared)
-            self.key = head_projections.into_heads(self._key_heads, head_dim, "key", *shared)
-            self.value = head_projections.into_heads(self._key_heads, head_dim, "value", *shared)
-            self.attention_output = head_projections.out_of_heads(hidden_dim, "attention_output", *shared)
+        input_checks.hidden_size("inputs", input_shape, least=3)
         folded = sublayers.folded_shape(input_shape)
-        for projection in (self.query, self.key, self.value):
-            sublayers.build_once(projection, folded)
-        sublayers.build_once(self.attention_output, (*folded[:2], self.num_heads, head_dim))
+        query = self._build_projections(folded, folded)
         places = keras.KerasTensor(folded[1:2], "int32")
-        slots.build(self.rotary, keras.KerasTensor((*folded[:2], self.num_heads, head_dim), self.compute_dtype), places)
+        slots.build(self.rotary, query, places)
         slots.build(self.position_bias, places, places)
-
-    @property
-    def _key_heads(self):
-        return self.num_key_value_heads or self.num_heads
 
     def call(
         self,
@@ -143,18 +129,19 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         training=None,
         return_attention_scores=False,
         positions=None,
+        position_embedding=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        positions = self._read_positions(positions, inputs, cache)
+        positions = self._read_positions(positions, position_embedding, inputs, cache)
         batch = LeadingAxes(inputs)
         inputs, mask, positions = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(positions, 1)
+        position_embedding = batch.fold(position_embedding, 2)
         pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
         inputs = padding.zero_masked(inputs, mask)
 
-        query, key, value = (
-            ops.cast(projection(inputs), self.compute_dtype) for projection in (self.query, self.key, self.value)
-        )  # (B, T, N or M, H)
+        located = head_projections.add_position_embedding(inputs, position_embedding, mask)
+        query, key, value = self._queries(located), self._keys(located), self._project(self.value, inputs)
         where = positions
         if where is None and self._marks_places:
             where = self._positions(inputs, mask, cache)
@@ -178,7 +165,8 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
             bias=attention_bias,
             draw=self.attention_dropout.draw(training),
             return_scores=return_attention_scores,
-            key_heads=None if cache is None else self._key_heads,
+            key_heads=None if cache is None else self.num_key_heads,
+            scale=self.scale,
         )
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
@@ -192,7 +180,8 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
     def _marks_places(self):
         return self.rotary is not None or self.position_bias is not None
 
-    def _read_positions(self, positions, inputs, cache):
+    def _read_positions(self, positions, position_embedding, inputs, cache):
+        head_projections.check_position_embedding("position_embedding", position_embedding, inputs)
         if positions is not None and not self._marks_places:
             raise ValueError(
                 "`positions` must be for a `rotary` or a `position_bias`, which read them. Received: positions for "
@@ -208,7 +197,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
-            cache_protocol.check_keys(cache, inputs, self._key_heads, self.head_dim)
+            cache_protocol.check_keys(cache, inputs, self.num_key_heads, self.head_dim)
         num_keys = inputs.shape[-2] if cache is None else cache.max_length
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
@@ -219,7 +208,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         return KVCache.empty(
             batch_size,
             max_length,
-            self._key_heads,
+            self.num_key_heads,
             self.head_dim,
             self.compute_dtype,
         )
@@ -234,7 +223,7 @@ class MultiHeadSelfAttention(Composite, keras.layers.Layer):
         given = config.call_arguments(MultiHeadSelfAttention, self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._read_masks(inputs, given.mask, given.attention_mask, given.attention_bias, given.cache)
-        self._read_positions(given.positions, inputs, given.cache)
+        self._read_positions(given.positions, given.position_embedding, inputs, given.cache)
         return cache_protocol.attention_spec(self, inputs, inputs, given)
 
     def get_config(self):

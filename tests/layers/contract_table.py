@@ -2,6 +2,7 @@
 
 from keras_tx import layers
 
+from .contract_attention import ATTENTIONS
 from .contract_more_axes import MORE_AXES
 from .contract_rows import (
     CONTEXT,
@@ -18,16 +19,6 @@ from .contract_rows import (
     Row,
     X,
 )
-
-
-def _rotary_attention(dtype=None, **kwargs):
-    rotary = layers.RotaryEmbedding(100.0, name="rotary", dtype=dtype)
-    return layers.MultiHeadSelfAttention(4, 4, 2, causal=True, use_bias=False, rotary=rotary, dtype=dtype, **kwargs)
-
-
-def _biased_attention(dtype=None, **kwargs):
-    bias = layers.WindowPositionBias(HEADS, (1, 9), "normal", name="position_bias", dtype=dtype)
-    return layers.MultiHeadSelfAttention(HEADS, position_bias=bias, dtype=dtype, **kwargs)
 
 
 def _tied(dtype=None, **kwargs):
@@ -102,48 +93,7 @@ ROWS = [
         carries_mask=False,
         variant="skip",
     ),
-    Row(
-        layers.MultiHeadCrossAttention,
-        lambda **kw: layers.MultiHeadCrossAttention(HEADS, dropout=0.1, **kw),
-        inputs=(X, OTHER),
-        trainable=8,
-        seeds=1,
-        inner=("query", "key", "value", "attention_output"),
-        attentions=("",),
-    ),
-    Row(
-        layers.MultiHeadCrossAttention,
-        lambda **kw: layers.MultiHeadCrossAttention(HEADS, 4, 1, use_bias=False, **kw),
-        inputs=(X, ("float32", (CONTEXT, 12))),
-        trainable=4,
-        inner=("query", "key"),
-        attentions=("",),
-        variant="grouped",
-    ),
-    Row(
-        layers.MultiHeadSelfAttention,
-        lambda **kw: layers.MultiHeadSelfAttention(HEADS, dropout=0.1, **kw),
-        trainable=8,
-        seeds=1,
-        inner=("query", "key", "value", "attention_output"),
-        attentions=("",),
-    ),
-    Row(
-        layers.MultiHeadSelfAttention,
-        _rotary_attention,
-        trainable=4,
-        inner=("query", "value"),
-        attentions=("",),
-        variant="causal-grouped-rotary",
-    ),
-    Row(
-        layers.MultiHeadSelfAttention,
-        _biased_attention,
-        trainable=9,
-        inner=("query",),
-        attentions=("",),
-        variant="position-bias",
-    ),
+    *ATTENTIONS,
     Row(
         layers.PatchEmbedding,
         lambda **kw: layers.PatchEmbedding((1, 3), WIDTH, padding="keep", **kw),

@@ -61,11 +61,11 @@ KINDS = {
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path attention_dropout",
-    "number": "max_wavelength layer_norm_epsilon",
-    "flag": "causal use_bias gated normalize_first recompute mask_zero interleaved use_positions mask_padding",
+    "number": "max_wavelength layer_norm_epsilon scale",
+    "flag": "causal use_bias use_output_bias gated normalize_first recompute mask_zero interleaved use_positions mask_padding",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
-    "slot": "attention cross_attention feed_forward rotary position_bias",
+    "slot": "attention cross_attention feed_forward rotary position_bias query_norm key_norm",
 }
 BAD = {
     "size": ("a positive integer", [0, -1, 2.0, 2.5, "4", True, np.float32(4), [4], float("nan")]),
@@ -78,7 +78,15 @@ BAD = {
     "initializer": ("the name of one in keras.initializers", ["no_such_initializer", 3, ["zeros"], None]),
     "slot": ("a keras.Layer or None", ["attention", 4, keras.layers.Dense, lambda x: x]),
 }
-OPTIONAL = {"output_dim", "key_dim", "num_key_value_heads", "sequence_length", "attention_dropout"}
+OPTIONAL = {
+    "scale",
+    "use_output_bias",
+    "output_dim",
+    "key_dim",
+    "num_key_value_heads",
+    "sequence_length",
+    "attention_dropout",
+}
 
 
 def arguments_of(layer):
@@ -96,6 +104,7 @@ CASES = [(layer, name) for layer in GOOD for name in arguments_of(layer) if kind
 @pytest.mark.parametrize(("layer", "name"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_an_argument_out_of_range_is_refused_by_name(layer, name):
     rule, values = BAD[kind_of(name)]
+    rule = "True, False or None" if name in OPTIONAL and rule == "True or False" else rule
     if kind_of(name) == "size":
         values = [*values, None]
     if name in OPTIONAL:

@@ -18,8 +18,10 @@ LONG = 2048 * 2048
 LONG_ON_GPU = 128 * 128
 
 
-def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, return_scores=False, key_heads=None):
-    """softmax(Q K^T / sqrt(H) + bias) V, with fewer key heads than query heads where the shapes say so.
+def dot_product_attention(
+    query, key, value, mask=None, bias=None, draw=None, return_scores=False, key_heads=None, scale=None
+):
+    """softmax(scale Q K^T + bias) V, with fewer key heads than query heads where the shapes say so.
 
     What is masked out has weight exactly zero and may hold anything, NaN included; a query with no key left gets zeros.
     The softmax runs in float32 or wider. From `LONG` pairs on, where both lengths are known and no weights are asked for, memory
@@ -35,6 +37,7 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
         draw: `random_bits.DropoutMask`, the dropout of the weights, or `None`.
         return_scores: whether to return the weights too.
         key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and confined already.
+        scale: float, or `None` for 1 / sqrt(H).
 
     Returns:
         The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
@@ -45,7 +48,7 @@ def dot_product_attention(query, key, value, mask=None, bias=None, draw=None, re
         key, value = isolate_nonfinite(key, value)
     out_dtype = value.dtype
     wide = keras.backend.result_type(query.dtype, "float32")
-    query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
+    query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]) if scale is None else scale, query.dtype)
     if keras.backend.standardize_dtype(query.dtype) == "float16":
         # A product over H of numbers that fit float16 need not fit it.
         query, key = ops.cast(query, wide), ops.cast(key, wide)
