@@ -7,12 +7,13 @@ import numpy as np
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import adapters, bart, bert, deit, gpt2, marian, swin, vit
+from . import adapters, bart, bert, deit, fields, gpt2, marian, structure, swin, vit
 from .config import NAME, Config
+from .recipe import Recipe
 
 # The `model_type` of a config.json, and the module that says how to read it.
 _RECIPES = {
-    "gpt2": gpt2,
+    "gpt2": gpt2.RECIPE,
     "bert": bert,
     "marian": marian,
     "bart": bart,
@@ -63,6 +64,20 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
     """
     config = Config(folder)
     recipe = config.choice("model_type", _RECIPES)
+    if isinstance(recipe, Recipe):
+        checkpoint = Checkpoint(folder, recipe.prefix)
+        arguments = recipe.arguments(fields.Config(folder), checkpoint)
+        with _dtype_policy(dtype), graph.without_values():
+            model = recipe.build(**arguments)
+        weights = structure.weights_by_path(model, recipe.root)
+        load_weights(
+            weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied), assign=graph.fill
+        )
+        filled = {id(weight) for weight in weights.values()}
+        for variable in model.variables:  # what is left: the states of random generators
+            if id(variable) not in filled:
+                graph.fill(variable)
+        return model
     checkpoint = Checkpoint(folder, recipe.PREFIX)
     arguments = recipe.arguments(config, checkpoint)
     _check_sizes(recipe.landmarks(arguments), checkpoint)
@@ -121,12 +136,24 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}.")
     adapters.check_floats(model)
-    recipe = next((recipe for recipe in _RECIPES.values() if recipe.recognizes(model)), None)
+    recipe = next(
+        (
+            recipe
+            for recipe in _RECIPES.values()
+            if (recipe.matches(model) if isinstance(recipe, Recipe) else recipe.recognizes(model))
+        ),
+        None,
+    )
     if recipe is None:
         raise ValueError(
             f"`model` must be of a type that has a layout of Hugging Face ({', '.join(_RECIPES)}). Received: {model.name}, with "
             f"layers of classes {', '.join(sorted({type(layer).__name__ for layer in model.layers}))}."
         )
+    if isinstance(recipe, Recipe):
+        config, weights, rules, others = recipe.to_huggingface(model)
+        name = next(name for name, each in _RECIPES.items() if each is recipe)
+        files = {NAME: json_bytes({"model_type": name, **config}), **others}
+        return save_weights(weights, folder, rules, files, max_shard_bytes, value=adapters.merged(model))
     config, weights, rules = recipe.saved(model)
     others = recipe.files(model) if hasattr(recipe, "files") else {}
     files = {NAME: json_bytes(config), **others}

@@ -76,10 +76,10 @@ class Rule:
         they hold; `None` if the rule is not for it.
         """
         for tensor in self.tensors:
-            hit = _regex(tensor).fullmatch(name)
-            if hit:
+            fields = template_fields(tensor, name)
+            if fields is not None:
                 return tuple(
-                    tuple(template.format(**hit.groupdict()) for template in templates)
+                    tuple(template.format(**fields) for template in templates)
                     for templates in (self.tensors, self.weights)
                 )
         return None
@@ -87,9 +87,9 @@ class Rule:
     def of_weight(self, path):
         """Returns the names of the tensors that hold the weight of this path, and the weight's place in them, or `None`."""
         for place, template in enumerate(self.weights):
-            hit = _regex(template).fullmatch(path)
-            if hit:
-                return tuple(tensor.format(**hit.groupdict()) for tensor in self.tensors), place
+            fields = template_fields(template, path)
+            if fields is not None:
+                return tuple(tensor.format(**fields) for tensor in self.tensors), place
         return None
 
     def tensor_shape(self, weight_shapes):
@@ -141,7 +141,7 @@ def match(rules, tensor_shapes, weight_shapes, ignored=()) -> list[Match]:
         tensors, paths = held
         unknown = [path for path in paths if path not in weight_shapes]
         if rule is None:
-            if not any(_regex(template).fullmatch(name) for template in ignored):
+            if not any(template_fields(template, name) is not None for template in ignored):
                 faults.setdefault("extra tensors, neither used nor ignored", []).append(shown(name))
         elif unknown:
             fault = f"{shown(name)} (for {shown(unknown[0])})"
@@ -172,6 +172,12 @@ def match(rules, tensor_shapes, weight_shapes, ignored=()) -> list[Match]:
             f"Every tensor must be used or ignored, and every weight set once. Received: {_listed(faults)}."
         )
     return found
+
+
+def template_fields(template, name) -> dict | None:
+    """Returns what stands in a name for the fields of a template, as text, or `None` if the name is not of the template."""
+    hit = _regex(template).fullmatch(name)
+    return None if hit is None else hit.groupdict()
 
 
 @functools.cache

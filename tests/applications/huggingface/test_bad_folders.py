@@ -120,8 +120,8 @@ def test_a_small_file_that_claims_a_huge_model_is_refused_at_once(tmp_path):
     message = refused(tmp_path, "The sizes in config.json must be those of the tensors")
     seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert "'h.999.mlp.c_fc.weight' has shape (786432, 3145728)" in message
-    assert "it has shape (1,)" in message
+    assert "vocab_size=1000000 in config.json" in message
+    assert "'wte.weight' is missing" in message
     assert seconds < 5
     assert peak < 10 * 2**20
 
@@ -129,11 +129,11 @@ def test_a_small_file_that_claims_a_huge_model_is_refused_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "name"),
     [
-        ("n_layer", 3, "'h.2.mlp.c_fc.weight' has shape (12, 48), in"),
-        ("n_embd", 24, "'h.1.mlp.c_fc.weight' has shape (24, 96)"),
-        ("n_inner", 40, "'h.1.mlp.c_fc.weight' has shape (12, 40)"),
-        ("vocab_size", 24, "'wte.weight' has shape (24, 12)"),
-        ("n_positions", 9, "'wpe.weight' has shape (9, 12)"),
+        ("n_layer", 3, "no tensor starts with 'h.2.'"),
+        ("n_embd", 24, "'wte.weight' has shape (23, 12), and not 24 along axis 1"),
+        ("n_inner", 40, "'h.0.mlp.c_fc.weight' has shape (12, 48), and not 40 along axis 1"),
+        ("vocab_size", 24, "'wte.weight' has shape (23, 12), and not 24 along axis 0"),
+        ("n_positions", 9, "'wpe.weight' has shape (10, 12), and not 9 along axis 0"),
     ],
 )
 def test_a_config_for_other_sizes_than_the_tensors_is_refused(key, value, name, tmp_path):
@@ -146,7 +146,7 @@ def test_a_config_for_other_sizes_than_the_tensors_is_refused(key, value, name, 
         ({"transformer__ln_f__bias": None}, r"final_norm/beta \(missing tensor 'ln_f.bias'\)"),
         ({"transformer__h__0__attn__c_attn__bias": None}, "query/bias .missing tensor 'h.0.attn.c_attn.bias'"),
         ({"score__weight": np.ones(2)}, "extra tensors, neither used nor ignored: 'score.weight'"),
-        ({"transformer__h__2__ln_1__bias": np.ones(12)}, "weights that the model does not have: 'h.2.ln_1.bias'"),
+        ({"transformer__h__2__ln_1__bias": np.ones(12)}, "n_layer=2 .*, where there is also 'h.2.ln_1.bias'"),
         ({"transformer__ln_f__bias": np.ones((12, 1))}, r"'ln_f.bias' has shape \(12, 1\), where .* come from \(12,\)"),
         ({"transformer__h__0__attn__c_attn__weight": np.ones((36, 12))}, r"has shape \(36, 12\), where .* come from \(12, 36\)"),
         ({"ln_f__bias": np.ones(12)}, "'ln_f.bias' and 'transformer.ln_f.bias', which mean the same"),

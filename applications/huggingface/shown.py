@@ -1,0 +1,82 @@
+"""Where in a functional model its settings show."""
+
+import keras
+
+from ... import graph
+
+
+class Difference(Exception):
+    """How a model differs from those of a type, in words."""
+
+
+class Layers:
+    """The layers that a functional model calls, its nested models' among them, to be asked where a setting shows.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.models = [model, *(part for part in model.layers if isinstance(part, keras.Model))]
+        self.all = list({id(layer): layer for layer in graph.layer_calls(model).values()}.values())
+
+    def of(self, name):
+        """Lists the layers of a class, given by its name."""
+        return [layer for layer in self.all if _is_a(layer, name)]
+
+    def shown(self, where):
+        """Returns what shows at a place.
+
+        Args:
+            where: str, "Class.attribute.attribute" of the first layer of that class, "Class[-1].attribute" of the last;
+                "Class" alone for how many there are. Or a function of these layers.
+
+        Raises:
+            Difference: if there is no such layer, or no such attribute.
+        """
+        if callable(where):
+            return where(self)
+        place, *attributes = where.split(".")
+        name = place.removesuffix("[-1]")
+        found = self.of(name)
+        if not attributes:
+            return len(found)
+        if not found:
+            raise Difference(f"no {name}")
+        layer = value = found[0 if name == place else -1]
+        for attribute in attributes:
+            if not hasattr(value, attribute):
+                raise Difference(f"another {attributes[0]} in {layer.name}")
+            value = getattr(value, attribute)
+        return value
+
+    def have(self, marks):
+        """Returns whether there is, for each "Class.attribute" of a dict, a layer or a part with its value, whatever that is for
+        `...`.
+        """
+        layers = self.all + [part for layer in self.all for _, part in graph.parts(layer)]
+        pairs = [(*mark.partition(".")[::2], value) for mark, value in marks.items()]
+        return all(
+            any(_is_a(layer, name) and value in (..., getattr(layer, attribute, None)) for layer in layers)
+            for name, attribute, value in pairs
+        )
+
+
+def padding_id(layers):
+    """Returns the id that is told to be padding: the number to which a model compares its ids."""
+    entries = [entry for model in layers.models for entry in graph.functional_of(model).get_config()["layers"]]
+    nodes = [entry["inbound_nodes"][0] for entry in entries if entry["class_name"] == "NotEqual"]
+    found = [value for node in nodes for value in node["args"] if type(value) is int]
+    if len(found) != 1:
+        raise Difference("no mask of the ids that are not padding")
+    return found[0]
+
+
+def has_output(name):
+    """Returns a function that tells whether a model, or one inside it, has an output of a name."""
+    return lambda layers: any(isinstance(model.output, dict) and name in model.output for model in layers.models)
+
+
+def _is_a(layer, name):
+    return any(kind.__name__ == name for kind in type(layer).__mro__)

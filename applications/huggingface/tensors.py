@@ -1,0 +1,111 @@
+"""Tensors: the rules that many types share, and what the headers alone tell of a folder before a model is built."""
+
+import re
+
+import numpy as np
+
+from ...checkpoints import Rule
+from .fields import NAME, shown
+
+
+def dense(tensor, path, pattern="in out -> out in", bias_pattern=None):
+    """Returns the rules of a linear map, stored (outputs, inputs)."""
+    return Rule(f"{tensor}.weight", f"{path}/kernel", pattern), Rule(f"{tensor}.bias", f"{path}/bias", bias_pattern)
+
+
+def norm(tensor, path):
+    """Returns the rules of a layer normalization."""
+    return Rule(f"{tensor}.weight", f"{path}/gamma"), Rule(f"{tensor}.bias", f"{path}/beta")
+
+
+def attention(path, **tensors):
+    """Returns the rules of an attention, heads side by side, from tensors by their parts (`query` ... `attention_output`)."""
+    into = ("hidden head size -> (head size) hidden", "head size -> (head size)")
+    out = ("head size hidden -> hidden (head size)", None)
+    return tuple(
+        rule
+        for part, tensor in tensors.items()
+        for rule in dense(tensor, f"{path}/{part}", *(out if part == "attention_output" else into))
+    )
+
+
+def check_sizes(fields, arguments, config, shapes):
+    """Compares the sizes in a config with those in the headers, before a model of these sizes is built.
+
+    A field's `blocks` is what the names of a block's tensors start with: "h.{i}." for a number of blocks, "stage.{i}.block.{j}."
+    for a tuple of numbers. Its `size` is a row (template of a tensor, axis), or a list of rows: the axis must be as long as the
+    argument, or as a third entry, a function (argument, arguments, *numbers of the block), says.
+
+    Args:
+        fields: list of `Field`.
+        arguments: dict.
+        config: `Config`.
+        shapes: dict from the names of tensors to shapes.
+
+    Raises:
+        ValueError: for a size that is not that of its tensors, and a tensor or a block that is missing.
+    """
+    fields = [field for field in fields if field.argument is not None and field.counts(arguments)]
+
+    def check(field, is_right, there):
+        if not is_right:
+            keys = {key: config.get(key) for keys in field.keys for key in keys}
+            values = {key: value for key, value in keys.items() if value is not config.ABSENT}
+            received = shown(values or {field.argument: arguments[field.argument]})
+            raise ValueError(
+                f"The sizes in {NAME} must be those of the tensors. Received: {received} in {NAME} of "
+                f"{config.folder}, where {there}."
+            )
+
+    blocks = {}  # prefix: the numbers of each block
+    for field in fields:
+        if field.blocks is not None:
+            there, numbers = _blocks_in(field.blocks, shapes), []
+            for each in _counted(arguments[field.argument]):
+                check(field, each in there, f"no tensor starts with {_named(field.blocks, each)!r}")
+                numbers.append(each)
+            more = next((name for each, name in there.items() if each not in set(numbers)), None)
+            check(field, more is None, f"there is also {more!r}")
+            blocks[field.blocks] = numbers
+    for field in fields:
+        rows = field.size if isinstance(field.size, list) else [field.size] if field.size else []
+        for template, axis, *function in rows:
+            prefix = next((prefix for prefix in blocks if template.startswith(prefix)), None)
+            for numbers in blocks[prefix] if prefix else [()]:
+                name, size = _named(template, numbers), arguments[field.argument]
+                size = function[0](size, arguments, *numbers) if function else size
+                shape = shapes.get(name)
+                held = f"{name!r} is missing" if shape is None else f"{name!r} has shape {shape}"
+                is_right = shape is not None and axis < len(shape) and shape[axis] == size
+                check(field, is_right, f"{held}, and not {size} along axis {axis}")
+
+
+def check_tied(tied, checkpoint):
+    """Raises `ValueError` if a tensor is there beside the one that it is tied to, a dict from one to the other, and differs."""
+    for name, source in tied.items():
+        held = name in checkpoint.shapes and source in checkpoint.shapes  # a source that is missing is missed later
+        if held and not np.array_equal(checkpoint.read(name), checkpoint.read(source), equal_nan=True):
+            raise ValueError(
+                f"Tensors must be equal where the config says that they are tied. Received: {name!r} and {source!r} in "
+                f"{checkpoint.folder}, which differ."
+            )
+
+
+def _counted(count):
+    """Yields the numbers of each block."""
+    if isinstance(count, tuple):
+        yield from ((stage, number) for stage, numbers in enumerate(count) for number in range(numbers))
+    else:
+        yield from ((number,) for number in range(count))
+
+
+def _blocks_in(prefix, shapes):
+    """Dict from the numbers of each block that there is to the name of one of its tensors."""
+    pattern = re.compile(re.sub(r"\\\{\w+\\\}", "(0|[1-9][0-9]{0,9})", re.escape(prefix)))
+    hits = {name: pattern.match(name) for name in shapes}
+    return {tuple(map(int, hit.groups())): name for name, hit in hits.items() if hit}
+
+
+def _named(template, numbers):
+    left = iter(numbers)
+    return re.sub(r"\{\w+\}", lambda _: str(next(left)), template)
