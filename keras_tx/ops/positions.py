@@ -1,11 +1,10 @@
 """Positions as numbers: sine tables and rotations, for positions that are given or counted."""
 
-import math
-
 import numpy as np
 from keras import ops
 
 from . import sizes
+from .frequencies import frequencies
 from .leading_axes import LeadingAxes
 
 
@@ -34,12 +33,6 @@ def numbers(size):
     return ops.arange(size, dtype="int32") if sizes.known(size) is None else np.arange(size, dtype="int32")
 
 
-def frequencies(dim, max_wavelength=10_000.0):
-    """Returns the dim / 2 angular frequencies max_wavelength^(-2i / dim), float32, radians a position."""
-    exponents = ops.arange(0, dim, 2, dtype="float32") / dim
-    return ops.exp(-math.log(max_wavelength) * exponents)
-
-
 def sine_table(positions, dim, max_wavelength=10_000.0, interleaved=True):
     """PE(p, 2i) = sin(p w_i), PE(p, 2i + 1) = cos(p w_i), w_i = max_wavelength^(-2i / dim).
 
@@ -55,7 +48,7 @@ def sine_table(positions, dim, max_wavelength=10_000.0, interleaved=True):
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
-    angles = ops.cast(positions, "float32")[..., None] * frequencies(dim, max_wavelength)
+    angles = _angles(positions, frequencies(dim, max_wavelength)[0])
     if not interleaved:
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[..., :dim]
     table = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # (..., D/2, 2)
@@ -63,27 +56,46 @@ def sine_table(positions, dim, max_wavelength=10_000.0, interleaved=True):
     return table[..., :dim]
 
 
-def rotate(x, positions, max_wavelength=10_000.0):
-    """Rotates the pairs (x_i, x_{i + H/2}) by the angle p w_i.
+def rotate(x, positions, max_wavelength=10_000.0, rotary_dim=None, interleaved=False, scaling=None):
+    """Rotates the pairs (x_i, x_{i + R/2}) of the first R numbers by the angle p w_i.
 
     Args:
-        x: float tensor (..., T, N, H), or without heads (B, T, H); H even.
+        x: float tensor (..., T, N, H), or without heads (B, T, H).
         positions: integer tensor (T,) or (..., T).
         max_wavelength: as in `sine_table`.
+        rotary_dim: int, R, even; the others are left as they are. `None` for H.
+        interleaved: whether the pairs are (x_{2i}, x_{2i + 1}), as in GPT-J, and not two halves, as in GPT-NeoX.
+        scaling: dict as in `frequencies.frequencies`, or `None`.
 
     Returns:
         A tensor like `x`. The angles are taken in float32.
 
     Reference:
-        Su et al. 2021, "RoFormer", section 3.2.2, with the halves paired as in GPT-NeoX.
+        Su et al. 2021, "RoFormer", section 3.2.2.
     """
-    half = x.shape[-1] // 2
-    angles = ops.cast(positions, "float32")[..., None] * frequencies(x.shape[-1], max_wavelength)
+    rotary_dim = x.shape[-1] if rotary_dim is None else rotary_dim
+    half, rest = rotary_dim // 2, x[..., rotary_dim:]
+    found, factor = frequencies(rotary_dim, max_wavelength, scaling)
+    angles = _angles(positions, found)
     if len(x.shape) > 3:
-        angles = angles[..., None, :]  # (T, 1, H/2) or (..., T, 1, H/2)
-    cosine, sine = ops.cast(ops.cos(angles), x.dtype), ops.cast(ops.sin(angles), x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+        angles = angles[..., None, :]  # (T, 1, R/2) or (..., T, 1, R/2)
+    cosine, sine = (ops.cast(each(angles) * factor, x.dtype) for each in (ops.cos, ops.sin))
+    if interleaved:
+        first, second = x[..., 0:rotary_dim:2], x[..., 1:rotary_dim:2]
+    else:
+        first, second = x[..., :half], x[..., half:rotary_dim]
+    first, second = first * cosine - second * sine, second * cosine + first * sine
+    if interleaved:
+        rotated = ops.stack([first, second], axis=-1)  # (..., R/2, 2)
+        rotated = [ops.reshape(rotated, (*ops.shape(x)[:-1], rotary_dim))]
+    else:
+        rotated = [first, second]
+    return ops.concatenate([*rotated, rest] if rotary_dim < x.shape[-1] else rotated, axis=-1)
+
+
+def _angles(positions, found):
+    """(...) and (R/2,) -> (..., R/2), in radians."""
+    return ops.cast(positions, "float32")[..., None] * ops.convert_to_tensor(found, dtype="float32")
 
 
 def advanced(start, length, mask=None):

@@ -12,7 +12,8 @@ def _norm(slot, dtype, axis=-1):
 
 
 def _rotary_attention(dtype=None, **kwargs):
-    rotary = layers.RotaryEmbedding(100.0, name="rotary", dtype=dtype)
+    scaling = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
+    rotary = layers.RotaryEmbedding(100.0, 2, interleaved=True, scaling=scaling, name="rotary", dtype=dtype)
     return layers.MultiHeadSelfAttention(
         4,
         4,

@@ -15,7 +15,7 @@ MORE_AXES = [
     ),
     Row(
         layers.RotaryEmbedding,
-        lambda **kw: layers.RotaryEmbedding(100.0, **kw),
+        lambda **kw: layers.RotaryEmbedding(100.0, 6, scaling={"type": "linear", "factor": 2.0}, **kw),
         carries_mask=None,
         variant="no-heads",
     ),

@@ -57,7 +57,7 @@ GOOD = {
 # What each argument of each layer is.
 KINDS = {
     "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
-    "num_segments max_span_length hidden_dim output_dim num_tokens",
+    "num_segments max_span_length hidden_dim output_dim num_tokens rotary_dim",
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path attention_dropout",
@@ -79,6 +79,7 @@ BAD = {
     "slot": ("a keras.Layer or None", ["attention", 4, keras.layers.Dense, lambda x: x]),
 }
 OPTIONAL = {
+    "rotary_dim",
     "scale",
     "use_output_bias",
     "output_dim",
@@ -117,7 +118,7 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
 
 @pytest.mark.once
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
-    own = {"seed", "noise_shape", "embedding", "padding", "min_grid_size"}
+    own = {"scaling", "seed", "noise_shape", "embedding", "padding", "min_grid_size"}
     covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "GatherPositions"}
     assert covered == set(layers.__all__)
     assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own
@@ -144,6 +145,17 @@ def test_a_noise_shape_that_is_no_row_of_sizes_is_refused(noise_shape):
 def test_key_heads_that_do_not_divide_the_heads_are_refused(layer):
     with pytest.raises(ValueError, match=r"`num_key_value_heads` must divide.* num_key_value_heads=3, num_heads=4"):
         layer(4, num_key_value_heads=3)
+
+
+@pytest.mark.once
+def test_a_part_of_a_head_that_cannot_be_rotated_is_refused():
+    with pytest.raises(ValueError, match="`rotary_dim` must be even. Received: rotary_dim=3"):
+        RotaryEmbedding(rotary_dim=3)
+    with pytest.raises(ValueError, match=r"the last of at least rotary_dim=6. Received: inputs of shape \(1, 2, 4\)"):
+        RotaryEmbedding(rotary_dim=6)(np.zeros((1, 2, 4), "float32"))
+    factors = {"short_factor": [1.0], "long_factor": [1.0], "factor": 2, "original_max_position_embeddings": 8}
+    with pytest.raises(ValueError, match="a factor for each of 2 pairs. Received: 1 of them for a size of 4"):
+        RotaryEmbedding(scaling={"type": "longrope", **factors})(np.zeros((1, 2, 4), "float32"))
 
 
 @pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])

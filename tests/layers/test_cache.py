@@ -22,8 +22,10 @@ CONTEXT_REAL = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], bool)
 
 
 def _rotary():
-    rotary = layers.RotaryEmbedding(100.0)
-    return layers.MultiHeadSelfAttention(4, num_key_value_heads=2, causal=True, rotary=rotary)
+    scaling = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
+    norms = {slot: keras.layers.RMSNormalization() for slot in ("query_norm", "key_norm")}
+    rotary = layers.RotaryEmbedding(100.0, rotary_dim=2, interleaved=True, scaling=scaling)
+    return layers.MultiHeadSelfAttention(4, num_key_value_heads=2, causal=True, rotary=rotary, scale=0.7, **norms)
 
 
 def _biased():

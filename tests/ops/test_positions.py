@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_tx import layers
 from keras_tx.ops import positions
 
 
@@ -80,11 +81,6 @@ def test_the_sine_table_keeps_the_axes_of_the_positions():
     assert positions.sine_table(positions.counted(0), 6).shape == (0, 6)
 
 
-def test_the_frequencies_fall_geometrically_from_one():
-    got = array(positions.frequencies(8, 100.0))
-    np.testing.assert_allclose(got, [1, 100**-0.25, 0.1, 100**-0.75], rtol=1e-6)
-
-
 def rotated(x, where, **kwargs):
     return array(positions.rotate(ops.convert_to_tensor(x.astype("float32")), where, **kwargs))
 
@@ -96,6 +92,25 @@ def test_rotating_multiplies_complex_numbers_by_a_phase():
     expected = (x[..., :4] + 1j * x[..., 4:]) * phase
     got = rotated(x, integers(*where), max_wavelength=100.0)
     np.testing.assert_allclose(got, np.concatenate([expected.real, expected.imag], -1), atol=1e-4)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_part_of_a_head_is_rotated_in_halves_or_side_by_side_and_scaled(interleaved):
+    x = np.random.default_rng(1).normal(size=(2, 5, 3, 9))
+    where = np.array([0, 1, 2, 30, 400])
+    scaling = {"type": "longrope", "factor": 1.0, "original_max_position_embeddings": 8, "attention_factor": 1.5}
+    scaling |= {"short_factor": [2.0, 3.0, 4.0], "long_factor": [1.0, 1.0, 1.0]}
+    first, second = (x[..., 0:6:2], x[..., 1:6:2]) if interleaved else (x[..., :3], x[..., 3:6])
+    turned = 1.5 * (first + 1j * second) * np.exp(1j * where[:, None, None] * 100.0 ** (-np.arange(3) / 3) / [2, 3, 4])
+    expected = x.copy()
+    if interleaved:
+        expected[..., 0:6:2], expected[..., 1:6:2] = turned.real, turned.imag
+    else:
+        expected[..., :3], expected[..., 3:6] = turned.real, turned.imag
+    settings = {"max_wavelength": 100.0, "rotary_dim": 6, "interleaved": interleaved, "scaling": scaling}
+    np.testing.assert_allclose(rotated(x, integers(*where), **settings), expected, atol=1e-4)
+    layer = layers.RotaryEmbedding(**settings)
+    np.testing.assert_allclose(array(layer(x.astype("float32"), integers(*where))), expected, atol=1e-4)
 
 
 def test_position_zero_does_not_rotate():
