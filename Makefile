@@ -4,6 +4,9 @@
 PYTHON ?= python3
 # Processes that run tests side by side.
 WORKERS ?= 2
+# How many models `make fuzz` draws, and the seed of the first.
+MODELS ?= 40
+FIRST ?= 0
 # Handed on to pytest, or to the demo: make test ARGS="-m 'not slow'".
 ARGS ?=
 
@@ -20,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-torch lint format docs clean distclean
+.PHONY: help demo install test test-torch test-oldest fuzz lint format docs clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,10 +34,17 @@ demo: $(VENV)/.installed ## train a classifier of movie reviews and look at its 
 install: $(VENV)/.installed-torch ## make the environment that all of the checks need
 
 test: $(VENV)/.installed ## run the tests on TensorFlow, then on JAX
-	@$(call run_tests,tensorflow jax)
+	@$(call run_tests,tensorflow jax,$(BIN))
 
 test-torch: $(VENV)/.installed-torch ## run the tests on torch
-	@$(call run_tests,torch)
+	@$(call run_tests,torch,$(BIN))
+
+test-oldest: .venv-oldest/.installed ## run what concerns versions with the oldest ones (five gigabytes, an hour; not in CI)
+	@$(call run_tests,tensorflow jax torch,.venv-oldest/bin,-W default tests/ops tests/layers tests/decoding tests/checkpoints \
+		tests/export tests/test_graph.py tests/test_resizing.py tests/test_saved_files.py)
+
+fuzz: $(VENV)/.installed ## try models drawn at random: make fuzz MODELS=200 FIRST=0
+	@export MODELS=$(MODELS) FIRST=$(FIRST); $(call run_tests,tensorflow jax,$(BIN),tests/test_random_models.py)
 
 lint: $(VENV)/.installed ## check style and formatting
 	$(BIN)/ruff check .
@@ -50,10 +60,10 @@ docs: $(VENV)/.installed-docs ## build the site, in build/site, and check its li
 
 clean: ## remove what builds and tests left behind
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment too
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-oldest
 
 # Every backend runs, whatever became of the one before; a failure on any fails the target. Each worker begins with a part of
 # the tests in their order, so that the tests of a file share their fixtures and what is compiled, and takes from the other's
@@ -64,7 +74,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_COMPILATION_CACHE_DIR=$$
 trap 'rm -rf "$$JAX_COMPILATION_CACHE_DIR"' EXIT; \
 for backend in $(1); do \
 	echo "== tests on $$backend"; \
-	KERAS_BACKEND=$$backend $(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20 $(ARGS) || status=1; \
+	KERAS_BACKEND=$$backend $(2)/pytest -n $(WORKERS) --dist worksteal --durations 20 $(3) $(ARGS) || status=1; \
 done; \
 exit $$status
 endef
@@ -85,7 +95,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements-data.txt $(VENV)
 
 $(VENV)/.installed-torch: $(VENV)/.installed
 	@echo "Installing torch into $(VENV)"
-	$(INSTALL) -c constraints.txt -e ".[torch]"
+	$(INSTALL) -c constraints.txt -e ".[torch,reference]"
+	@touch $@
+
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet -c constraints-oldest.txt \
+		-e ".[tensorflow,jax,torch,text,checkpoints,plots]" pytest pytest-timeout pytest-xdist psutil
 	@touch $@
 
 # Alone it needs no backend: the reference is read off the sources.

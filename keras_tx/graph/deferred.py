@@ -3,7 +3,8 @@
 import contextlib
 
 import keras
-from keras.src.backend.common import global_state
+
+from .. import private_keras
 
 
 @contextlib.contextmanager
@@ -22,12 +23,12 @@ def without_values():
     model.count_params()  # 1557611200
     ```
     """
-    others = list(global_state.get_global_attribute("uninitialized_variables") or ())
+    others = list(private_keras.get_global_attribute("uninitialized_variables") or ())
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
-        global_state.set_global_attribute("uninitialized_variables", others)
+        private_keras.set_global_attribute("uninitialized_variables", others)
 
 
 def fill(variable, value=None) -> None:

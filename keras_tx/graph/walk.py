@@ -3,8 +3,8 @@
 import inspect
 
 import keras
-from keras.src.backend import get_keras_mask, set_keras_mask
 
+from ..private_keras import get_keras_mask, set_keras_mask
 from .inputs import MISSING, STANDS, functional_of, no_graph
 
 

@@ -1,9 +1,9 @@
 """The part of a layer's call that is computed again in the backward pass, with the layer's variables as plain values."""
 
 import keras
-from keras.src.backend.common.variables import AutocastScope
 
 from ..ops.recompute import recompute
+from ..private_keras import AutocastScope
 
 
 def recomputed(layer, function, *tensors):

@@ -1,7 +1,8 @@
 """Whether a value is a tensor, and whether its values are known when Python runs or it is only being traced."""
 
 import keras
-from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+from ..private_keras import in_symbolic_scope
 
 
 def is_placeholder(tensor):

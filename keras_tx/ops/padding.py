@@ -2,7 +2,8 @@
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask, set_keras_mask
+
+from ..private_keras import get_keras_mask, set_keras_mask
 
 
 def given_or_implicit(mask, inputs):
