@@ -106,3 +106,9 @@ def choice(name, value, choices):
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}.")
     return value
+
+
+def finite_float(name, value, optional=False):
+    """Returns the value as a float; raises `ValueError` unless it is a finite number (or `None`, where optional)."""
+    rule = "a finite number or None" if optional else "a finite number"
+    return number(name, value, rule, lambda value: abs(value) < float("inf"), optional)

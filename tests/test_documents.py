@@ -19,6 +19,7 @@ CLAIMS = {
     "checkpoints.md": "error == 0 and keras.backend.standardize_dtype(small.weights[0].dtype) == 'bfloat16'",
     "README.md": "maps['encoder'].shape == (1, 4, 8, 8)",
     "extending.md": "maps['block'].shape == (2, 2, 7, 7) and tokens.shape == (2, 7) and vectors.shape == (2, 16) "
+    "and written.shape == more.shape == (1, 7) "
     "and sequences.shape == drawn.shape == (2, 6) and sum(map(len, pieces)) == 4 and error == 0",
     "generating.md": "tokens.shape == (2, 13) and best.shape == (1, 12) and sum(map(len, second)) == 10 "
     "and answers.shape == (2, 11) and len(sentences) == 3 and text.startswith('Once upon')",

@@ -6,6 +6,7 @@ from .dropout import Dropout
 from .feed_forward import FeedForward
 from .gather_positions import GatherPositions
 from .grid_position_encoding import GridPositionEncoding
+from .layer_scale import LayerScale
 from .learned_position_encoding import LearnedPositionEncoding
 from .masked_mean_pooling import MaskedMeanPooling
 from .multi_head_cross_attention import MultiHeadCrossAttention
@@ -30,6 +31,7 @@ __all__ = [
     "FeedForward",
     "GatherPositions",
     "GridPositionEncoding",
+    "LayerScale",
     "LearnedPositionEncoding",
     "MaskedMeanPooling",
     "MultiHeadCrossAttention",

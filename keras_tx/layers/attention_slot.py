@@ -16,7 +16,7 @@ from ..ops.leading_axes import LeadingAxes
 from . import cache_protocol, slots, sublayers
 
 
-def check(slot, attention):
+def check(slot, attention, may_have_context=True):
     """Raises `ValueError` unless a layer for the slot has one of the two calls."""
     if attention is None:
         return
@@ -28,10 +28,10 @@ def check(slot, attention):
     ]
     is_keras = takes_pairs(attention)
     axes = getattr(attention, "attention_axes", None)
-    alone = needed[:1] if slot == "attention" else [name for name in needed[:2] if name in (needed[0], "context")]
+    alone = needed[:1] + [name for name in needed[1:2] if may_have_context and name == "context"]
     if isinstance(attention, keras.layers.Attention) or not (needed == alone or is_keras and len(needed) == 2):
         raise ValueError(
-            f"`{slot}` must hold a layer called as (inputs{'' if slot == 'attention' else ', context'}), with its masks by name, "
+            f"`{slot}` must hold a layer called as (inputs{', context' if may_have_context else ''}), with its masks by name, "
             "or as (query, value), as keras.layers.MultiHeadAttention is. Received: "
             f"{slot} of class {type(attention).__name__} with call{signature}."
         )
@@ -53,6 +53,15 @@ def build(attention, inputs_shape, context_shape=None):
     if takes_pairs(attention):
         shapes = [sublayers.folded_shape(shapes[0]), sublayers.folded_shape(shapes[-1])]
     slots.build(attention, *(keras.KerasTensor(shape, attention.compute_dtype) for shape in shapes))
+
+
+def check_context(slot, attention, context_shape):
+    """Raises `ValueError` if there is a context, and the attention takes none."""
+    if context_shape is not None and not takes_pairs(attention) and not cache_protocol.takes(attention, "context"):
+        raise ValueError(
+            f"`{slot}` must hold a layer that takes a context, as MultiHeadCrossAttention does, to be given one. Received: "
+            f"context of shape {tuple(context_shape)} for {_named(attention)}."
+        )
 
 
 def check_cached(slot, attention, block):
@@ -144,15 +153,20 @@ def attend_by_pairs(
     context_mask=None,
     attention_mask=None,
     context_attention_mask=None,
-    cache=None,
-    positions=None,
     training=None,
     return_attention_scores=False,
+    **others,
 ):
     """Calls an attention of a query and a value with one mask over their pairs; keeps the mask contract as ours do.
 
-    Args and returns: as `call_attention`.
+    Args and returns: as `call_attention`. Others than these arguments are refused.
     """
+    for argument, value in others.items():
+        if value is not None:
+            raise ValueError(
+                f"`{argument}` must be among the arguments of the attention's call to be used, and these begin with the inputs, "
+                f"not with a query and a value. Received: {argument} for {_named(attention)}."
+            )
     keys, name, pairs = inputs, "attention_mask", attention_mask
     if context is not None:
         keys, name, pairs = context, "context_attention_mask", context_attention_mask
@@ -165,15 +179,15 @@ def attend_by_pairs(
             f"{name} of shape {tuple(pairs.shape)} for {_named(attention)}."
         )
     key_mask = mask if context is None else masks.over_positions(context, context_mask, "context_mask")
-    asked = {"cache": cache, "positions": positions, "return_attention_scores": return_attention_scores}
     has_mask = not AttentionMask(mask, key_mask, pairs, causal).allows_all
     alone = (
         causal
         and AttentionMask(mask, key_mask, pairs).allows_all
         and cache_protocol.takes(attention, "use_causal_mask")
     )
-    for argument, value in {**asked, "attention_mask": True if has_mask and not alone else None}.items():
-        if value is not None and value is not False and not cache_protocol.takes(attention, argument):
+    asked = {"return_attention_scores": return_attention_scores, "attention_mask": has_mask and not alone}
+    for argument, is_asked in asked.items():
+        if is_asked and not cache_protocol.takes(attention, argument):
             raise _not_taken(argument, attention)
     given = {"return_attention_scores": True} if return_attention_scores else {}
     if call is not None:

@@ -95,14 +95,12 @@ class FeedForward(Composite, keras.layers.Layer):
 
     def call(self, inputs, training=None):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim)
-        activation, x = activations.fusible(self.activation), inputs
-        flat = linear.fuses_flat(inputs) and not linear.is_one_row(inputs)
-        if flat:  # once for all, so that nothing stands between a product and its activation
-            x = linear.flatten(inputs)
-        y = self.intermediate(x)  # (..., F)
+        return linear.over_rows(lambda rows: self._transform(rows, training), inputs)
+
+    def _transform(self, x, training):
+        y, activation = self.intermediate(x), activations.fusible(self.activation)  # (..., F)
         y = activation(y) if self.gate is None else ops.cast(activation(self.gate(x)), y.dtype) * y
-        y = ops.cast(self.output_dense(self.intermediate_dropout(y, training=training)), self.compute_dtype)
-        return ops.reshape(y, ops.shape(inputs)) if flat else y
+        return ops.cast(self.output_dense(self.intermediate_dropout(y, training=training)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

@@ -6,38 +6,36 @@ from ..ops.recompute import recompute
 from ..private_keras import AutocastScope
 
 
-def recomputed(layer, function, *tensors):
-    """Returns `function(*tensors)`, computed again in the backward pass; the state that it changes is changed once.
+def recomputed(layer, function, tensors):
+    """Returns `function(**tensors)`, computed again in the backward pass; the state that it changes is changed once.
 
     Args:
         layer: the built layer all of whose variables the function may use. Its random seeds move on as ever, and are those of
             the forward pass when it runs again.
-        function: tensors -> tensor.
-        *tensors: tensors or `None`.
+        function: tensors by name -> tensor.
+        tensors: dict of tensors, or `None`s.
 
     Returns:
         The tensor.
     """
     variables = list(layer.variables)
-    places = [index for index, tensor in enumerate(tensors) if tensor is not None]
+    names = [name for name, tensor in tensors.items() if tensor is not None]
     changed = []
     with AutocastScope(None):  # a part of the layer may compute in a wider dtype than the layer does
         values = [variable.value for variable in variables]
 
     def pure(*flat):
-        given = list(tensors)
-        for index, tensor in zip(places, flat[len(variables) :], strict=True):
-            given[index] = tensor
+        given = {**tensors, **dict(zip(names, flat[len(variables) :], strict=True))}
         mapping = list(zip(variables, flat, strict=False))
         # The backward pass runs outside of the layer's call, which would open the scope of its dtype.
         with keras.StatelessScope(mapping, collect_losses=True) as scope, AutocastScope(layer.compute_dtype):
             before = [scope.get_current_value(variable) for variable in variables]
-            outputs = function(*given)
+            outputs = function(**given)
             after = [scope.get_current_value(variable) for variable in variables]
         changed[:] = [index for index, value in enumerate(after) if value is not before[index]]
         return (outputs, *(after[index] for index in changed), *scope.losses)
 
-    outputs, *rest = recompute(pure, *values, *(tensors[index] for index in places))
+    outputs, *rest = recompute(pure, *values, *(tensors[name] for name in names))
     for index, value in zip(changed, rest, strict=False):
         variables[index].assign(value)
     for loss in rest[len(changed) :]:

@@ -1,5 +1,7 @@
 """Layers that tell of their symbolic outputs themselves, and the classes made from them, whose `call` may be another."""
 
+import inspect
+
 import keras
 
 
@@ -16,3 +18,8 @@ class TracedSubclasses:
         if "call" in own and "compute_output_spec" not in own:
             keeper = keras.Layer if "compute_output_shape" in own else keras.Operation
             cls.compute_output_spec = keeper.compute_output_spec
+        if "call" in own and "build" not in own:
+            build, taken = cls.build, inspect.signature(cls.call).parameters
+            shapes = list(inspect.signature(build).parameters)[1:]
+            if len(shapes) > 1 and any(name.removesuffix("_shape") not in taken for name in shapes):
+                cls.build = lambda self, input_shape: build(self, input_shape)

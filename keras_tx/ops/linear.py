@@ -62,6 +62,23 @@ def flat_product(x, kernel, bias=None, contracted=1):
     return ops.reshape(y, (*ops.shape(x)[: len(x.shape) - contracted], *outputs))
 
 
+def over_rows(function, x):
+    """Calls a function of rows with all rows of a tensor, laid out as a matrix once, so that nothing stands between its products
+    and what follows them.
+
+    Args:
+        function: rows (..., K) -> rows (..., M).
+        x: float tensor (..., K).
+
+    Returns:
+        A float tensor (..., M).
+    """
+    if not fuses_flat(x) or is_one_row(x):
+        return function(x)
+    y = function(flatten(x))  # (rows, M)
+    return ops.reshape(y, (*ops.shape(x)[:-1], y.shape[-1]))
+
+
 def row_times_matrix(row, kernel, contracted=1):
     """Multiplies a single row with a matrix.
 

@@ -73,8 +73,16 @@ def _cross(dtype):
     return layers.MultiHeadCrossAttention(HEADS, dropout=0.3, dtype=dtype)
 
 
-def _block(block, normalize_first):
-    return lambda dtype: block(INTERMEDIATE, HEADS, dropout=0.3, normalize_first=normalize_first, dtype=dtype)
+def _block(block, normalize_first, **kwargs):
+    return lambda dtype: block(INTERMEDIATE, HEADS, 0.3, normalize_first=normalize_first, dtype=dtype, **kwargs)
+
+
+def _co_attention(dtype):
+    return layers.TransformerEncoder(INTERMEDIATE, attention=_cross(dtype), dropout=0.3, dtype=dtype)
+
+
+def at_keyword_context(layer, x, mask, **options):
+    return layer(tensor(OTHER), context=x, context_mask=mask, **options)
 
 
 ATTENDERS = {
@@ -85,8 +93,9 @@ ATTENDERS = {
     "cross, inputs": Attender(_cross, beside_context, bare=True),
     "cross, context": Attender(_cross, at_context, side="context", bare=True),
     "encoder, post-norm": Attender(_block(layers.TransformerEncoder, False)),
-    "encoder, pre-norm": Attender(_block(layers.TransformerEncoder, True)),
-    "decoder": Attender(_block(layers.TransformerDecoder, True), causal=True),
+    "encoder, pre-norm": Attender(_block(layers.TransformerEncoder, True, normalize_branch=True, layer_scale=0.5)),
+    "encoder, context": Attender(_co_attention, at_keyword_context, side="context"),
+    "decoder": Attender(_block(layers.TransformerDecoder, True, parallel=True), causal=True),
     "decoder, inputs": Attender(_block(layers.TransformerDecoder, False), beside_context, causal=True),
     "decoder, context": Attender(_block(layers.TransformerDecoder, True), at_context, side="context"),
     "pooling": Attender(lambda dtype: layers.MaskedMeanPooling(dtype=dtype), side="pooled"),

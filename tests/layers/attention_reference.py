@@ -25,11 +25,11 @@ def projected(projection, x):
     return heads if projection.bias is None else heads + doubles(projection.bias)
 
 
-def attended(layer, x, context, allowed, located=None, located_context=None, rotate=lambda heads: heads):
+def attended(layer, x, context, allowed, located=None, located_context=None, rotate=lambda heads: heads, bias=None):
     """The outputs (T, D) of an attention for one row of inputs (T, D) and of a context (S, C).
 
     Pairs meet where `allowed` (T, S) is True; a query without keys gets zeros. Queries and keys are made of `located` and
-    `located_context`, where these are given, and rotated after their norms.
+    `located_context`, where these are given, and rotated after their norms. A bias (T, S) is added to the scores.
     """
     query = projected(layer.query, x if located is None else located)
     key = projected(layer.key, context if located_context is None else located_context)
@@ -37,6 +37,7 @@ def attended(layer, x, context, allowed, located=None, located_context=None, rot
     query, key = rotate(normalized(layer.query_norm, query)), rotate(normalized(layer.key_norm, key))
     scale = layer.scale or query.shape[-1] ** -0.5
     groups = query.shape[1] // key.shape[1]
+    bias = np.zeros(allowed.shape) if bias is None else bias
     outputs = np.zeros(x.shape)
     kernel = doubles(layer.attention_output.kernel)  # (N, H, D)
     for place in range(len(x)):
@@ -44,7 +45,7 @@ def attended(layer, x, context, allowed, located=None, located_context=None, rot
         if not len(keys):
             continue
         for head in range(query.shape[1]):
-            scores = scale * key[keys, head // groups] @ query[place, head]
+            scores = scale * key[keys, head // groups] @ query[place, head] + bias[place, keys]
             weights = np.exp(scores - scores.max())
             outputs[place] += weights / weights.sum() @ value[keys, head // groups] @ kernel[head]
         if layer.attention_output.bias is not None:

@@ -19,8 +19,12 @@ MAP = ("float32", (LENGTH, 4, WIDTH))
 PLACES = ("places", (CONTEXT,))  # integers below CONTEXT
 
 
-def own_call(layer, *inputs):
-    return layer(*inputs)
+def own_call(layer, *inputs, **options):
+    return layer(*inputs, **options)
+
+
+def with_context(layer, inputs, context, **options):
+    return layer(inputs, context=context, **options)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Row:
         variant: what sets the row apart from others of the same layer.
         scaled: length of the first axis of the inputs, or `None` -> shape of the outputs, less the batch, where that is not
             simply their first axis.
+        call: `(layer, *inputs, **options) -> outputs`.
         graph_inputs, connect: where a functional model needs more than the layer: its inputs, and `(layer, *inputs) -> outputs`.
     """
 
@@ -53,8 +58,9 @@ class Row:
     attentions: tuple = ()
     variant: str = ""
     scaled: Callable | None = None
+    call: Callable = own_call
     graph_inputs: tuple = ()
-    connect: Callable = own_call
+    connect: Callable | None = None
 
     def __str__(self):
         return f"{self.layer.__name__}{'-' if self.variant else ''}{self.variant}"
@@ -94,7 +100,7 @@ class Row:
         """Returns a functional model of this layer alone, for any batch and any length."""
         inputs = self.symbols()
         layer = layer or self.make(name="layer")
-        model = keras.Model(inputs, self.connect(layer, *inputs))
+        model = keras.Model(inputs, (self.connect or self.call)(layer, *inputs))
         stir(model)
         return model
 
@@ -120,7 +126,7 @@ def joint_model(rows):
     for number, row in enumerate(rows):
         own = row.symbols()
         inputs += own
-        outputs.append(row.connect(row.make(name=f"layer_{number}"), *own))
+        outputs.append((row.connect or row.call)(row.make(name=f"layer_{number}"), *own))
     return keras.Model(inputs, outputs)
 
 

@@ -3,6 +3,7 @@
 from keras_tx import layers
 
 from .contract_attention import ATTENTIONS
+from .contract_blocks import BLOCKS
 from .contract_more_axes import MORE_AXES
 from .contract_rows import (
     CONTEXT,
@@ -12,7 +13,6 @@ from .contract_rows import (
     INTERMEDIATE,
     LENGTH,
     MAP,
-    OTHER,
     PLACES,
     VOCABULARY,
     WIDTH,
@@ -24,18 +24,6 @@ from .contract_rows import (
 def _tied(dtype=None, **kwargs):
     embedding = layers.TokenAndPositionEmbedding(VOCABULARY, 8, WIDTH, name="embedding", dtype=dtype)
     return layers.TiedLogits(embedding, use_bias=True, dtype=dtype, **kwargs)
-
-
-def _slots(block, dtype=None, **kwargs):
-    """A block with a layer of the caller's in each slot."""
-    causal = block is layers.TransformerDecoder
-    slots = {
-        "attention": layers.MultiHeadSelfAttention(HEADS, None, 1, causal, name="attention", dtype=dtype),
-        "feed_forward": layers.FeedForward(INTERMEDIATE, "gelu", gated=True, name="network", dtype=dtype),
-    }
-    if causal:
-        slots["cross_attention"] = layers.MultiHeadCrossAttention(HEADS, key_dim=4, name="cross", dtype=dtype)
-    return block(**slots, dtype=dtype, **kwargs)
 
 
 ROWS = [
@@ -75,6 +63,7 @@ ROWS = [
         outputs=(CONTEXT, WIDTH),
         carries_mask=False,
     ),
+    Row(layers.LayerScale, lambda **kw: layers.LayerScale(0.5, **kw), trainable=1),
     Row(
         layers.LearnedPositionEncoding,
         lambda **kw: layers.LearnedPositionEncoding(8, offset=2, embeddings_initializer="he_normal", **kw),
@@ -162,68 +151,6 @@ ROWS = [
         inner=("token_embedding",),
     ),
     Row(
-        layers.TransformerDecoder,
-        lambda **kw: layers.TransformerDecoder(
-            INTERMEDIATE, HEADS, dropout=0.1, normalize_first=True, attention_dropout=0.2, **kw
-        ),
-        trainable=16,
-        seeds=3,
-        inner=("attention/query", "feed_forward/intermediate"),
-        attentions=("attention",),
-    ),
-    Row(
-        layers.TransformerDecoder,
-        lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, dropout=0.1, activation="gelu", **kw),
-        inputs=(X, OTHER),
-        trainable=26,
-        seeds=5,
-        inner=("attention/query", "cross_attention/key", "feed_forward/output_dense"),
-        attentions=("attention", "cross_attention"),
-        variant="context",
-    ),
-    Row(
-        layers.TransformerDecoder,
-        lambda **kw: _slots(layers.TransformerDecoder, **kw),
-        inputs=(X, OTHER),
-        trainable=28,
-        inner=("attention/value", "network/gate"),
-        attentions=("attention", "cross"),
-        variant="slots",
-    ),
-    Row(
-        layers.TransformerEncoder,
-        lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, dropout=0.1, drop_path=0.1, **kw),
-        trainable=16,
-        seeds=5,
-        inner=("attention/query", "feed_forward/intermediate"),
-        attentions=("attention",),
-    ),
-    Row(
-        layers.TransformerEncoder,
-        lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, dropout=0.1, recompute=True, **kw),
-        trainable=16,
-        seeds=3,
-        inner=("attention/query",),
-        attentions=("attention",),
-        variant="recompute",
-    ),
-    Row(
-        layers.TransformerEncoder,
-        lambda **kw: layers.TransformerEncoder(INTERMEDIATE, HEADS, activation="gelu", normalize_first=True, **kw),
-        trainable=16,
-        inner=("attention/attention_output",),
-        attentions=("attention",),
-        variant="pre-norm",
-    ),
-    Row(
-        layers.TransformerEncoder,
-        lambda **kw: _slots(layers.TransformerEncoder, **kw),
-        trainable=18,
-        inner=("attention/key", "network/intermediate"),
-        attentions=("attention",),
-        variant="slots",
-    ),
-    Row(
         layers.WindowAttention,
         lambda **kw: layers.WindowAttention(HEADS, (3, 2), (1, 1), dropout=0.1, **kw),
         inputs=(MAP,),
@@ -242,5 +169,6 @@ ROWS = [
         trainable=1,
         carries_mask=None,
     ),
+    *BLOCKS,
     *MORE_AXES,
 ]

@@ -37,6 +37,7 @@ GOOD = {
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
     FeedForward: {"intermediate_dim": 8},
+    layers.LayerScale: {},
     GridPositionEncoding: {"grid_size": 3},
     LearnedPositionEncoding: {"sequence_length": 8},
     layers.MaskedMeanPooling: {},
@@ -62,10 +63,12 @@ KINDS = {
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path attention_dropout",
     "number": "max_wavelength layer_norm_epsilon scale",
-    "flag": "causal use_bias use_output_bias gated normalize_first recompute mask_zero interleaved use_positions mask_padding",
+    "flag": "causal use_bias use_output_bias gated normalize_first normalize_branch parallel recompute mask_zero interleaved "
+    "use_positions mask_padding",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
-    "slot": "attention cross_attention feed_forward rotary position_bias query_norm key_norm",
+    "finite": "initial_value layer_scale",
+    "slot": "attention cross_attention feed_forward rotary position_bias query_norm key_norm norm",
 }
 BAD = {
     "size": ("a positive integer", [0, -1, 2.0, 2.5, "4", True, np.float32(4), [4], float("nan")]),
@@ -73,6 +76,7 @@ BAD = {
     "count": ("an integer of at least 0", [-1, 2.0, "4", True, None]),
     "rate": ("a number in [0, 1)", [1, 1.0, 1.5, -0.1, float("nan"), float("inf"), "0.1", None, True, [0.1]]),
     "number": ("a positive number", [0, 0.0, -1.0, float("nan"), float("inf"), "1", None, True]),
+    "finite": ("a finite number", [float("nan"), float("inf"), "1", None, True]),
     "flag": ("True or False", [0, 1, None, "True", 1.0]),
     "activation": ("the name of one in keras.activations", ["no_such_activation", 3, ["relu"]]),
     "initializer": ("the name of one in keras.initializers", ["no_such_initializer", 3, ["zeros"], None]),
@@ -87,6 +91,7 @@ OPTIONAL = {
     "num_key_value_heads",
     "sequence_length",
     "attention_dropout",
+    "layer_scale",
 }
 
 
@@ -175,6 +180,36 @@ def test_a_size_and_a_slot_that_contradict_each_other_are_refused(block):
         block(8, attention=MultiHeadSelfAttention(4, dropout=0.1), attention_dropout=0.2)
     with pytest.raises(ValueError, match=r"attention_dropout=0.2, and attention with dropout=None"):
         block(8, attention=keras.layers.Dense(4), attention_dropout=0.2)
+
+
+class Unnamed(keras.layers.Layer):
+    def __init__(self, size):
+        super().__init__()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"parallel": True},
+            "`normalize_first` must be True where `parallel` is.* normalize_first=False, parallel=True",
+        ),
+        (
+            {"norm": keras.layers.RMSNormalization(name="rms"), "layer_norm_epsilon": 1e-6},
+            "`layer_norm_epsilon` must be left at 1e-05 beside `norm`.* layer_norm_epsilon=1e-06 and norm=rms",
+        ),
+        (
+            {"norm": keras.layers.RMSNormalization(name="rms", trainable=False)},
+            "`norm` must be trainable.* norm=rms with trainable=False",
+        ),
+        ({"norm": Unnamed(3)}, "`norm` must hold a layer that can be copied.* Received: norm of class Unnamed"),
+    ],
+)
+def test_norms_that_contradict_another_argument_are_refused(block, given, said):
+    with pytest.raises(ValueError, match=said):
+        block(8, 4, **given)
 
 
 @pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])

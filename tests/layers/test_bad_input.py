@@ -53,6 +53,7 @@ FLOAT_LAYERS = {
     Dropout: (lambda: Dropout(0.5), False, False),
     DropPath: (lambda: DropPath(0.5), False, False),
     FeedForward: (lambda: FeedForward(16), False, True),
+    layers.LayerScale: (layers.LayerScale, False, True),
     LearnedPositionEncoding: (lambda: LearnedPositionEncoding(6), True, True),
     MaskedMeanPooling: (MaskedMeanPooling, False, False),
     MultiHeadSelfAttention: (lambda: MultiHeadSelfAttention(HEADS), True, True),
@@ -206,26 +207,6 @@ def test_a_context_that_does_not_fit_is_refused(layer, make):
 def test_cross_attention_needs_a_context_from_its_first_call_on(make):
     with pytest.raises(ValueError, match="`context` must be given .* Received: context=None"):
         MultiHeadCrossAttention(HEADS)(make(SHAPE))
-
-
-@WAYS
-def test_a_block_built_without_a_context_takes_none_later(make):
-    block = TransformerDecoder(16, HEADS)
-    block(make(SHAPE))
-    with pytest.raises(
-        ValueError, match=r"`context` must be given in the first call.* Received: context of shape \(2, 4, 6\)"
-    ):
-        block(make(SHAPE), make((2, 4, 6)))
-
-
-@WAYS
-@pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder], ids=lambda block: block.__name__)
-def test_a_block_asks_its_attention_for_nothing_that_it_cannot_do(block, make):
-    for argument in ({"attention_mask": make((5, 5), dtype="bool")}, {"return_attention_scores": True}):
-        layer = block(16, attention=keras.layers.Dense(WIDTH))
-        (name,) = argument
-        with pytest.raises(ValueError, match=f"`{name}` must be among the arguments .* Received: {name} for Dense"):
-            layer(make(SHAPE), **argument)
 
 
 def drawn(*shape):

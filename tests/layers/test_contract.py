@@ -1,5 +1,6 @@
 """What every public layer keeps: config, saving, symbolic calls, compilation, precision, masks. A row a layer, at least."""
 
+import functools
 import inspect
 import json
 
@@ -10,7 +11,7 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.layers import cache_protocol
 
-from .contract_rows import BATCH, CONTEXT, HEADS, LENGTH, find, reloaded, stir
+from .contract_rows import BATCH, CONTEXT, HEADS, LENGTH, find, reloaded, stir, with_context
 from .contract_table import ROWS
 from .execution import COMPILES, POLICIES, AttachMask, SeenMask, array, arrays, compiled, tensor
 
@@ -76,8 +77,8 @@ def test_copies_of_tied_logits_read_the_table_of_their_own_model(tmp_path):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_symbolic_outputs_are_those_of_a_call(row, policy):
     layer = row.built(dtype=policy)
-    outputs = layer(*row.values())
-    symbolic = layer(*row.symbols(BATCH, dynamic=False, graph=False))
+    outputs = row.call(layer, *row.values())
+    symbolic = row.call(layer, *row.symbols(BATCH, dynamic=False, graph=False))
     assert tuple(symbolic.shape) == tuple(outputs.shape) == (BATCH, *row.outputs)
     assert symbolic.dtype == keras.backend.standardize_dtype(outputs.dtype)
     assert tuple(layer.compute_output_shape(*row.shapes())) == symbolic.shape
@@ -95,8 +96,8 @@ def test_batch_and_time_may_be_unknown(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.variant not in ("slots", "grouped")], ids=str)
 @pytest.mark.skipif(not COMPILES, reason="this backend has no compiler here")
 def test_compiled_outputs_are_the_eager_ones(row):
-    layer, inputs = row.built(), row.values()
-    np.testing.assert_allclose(array(compiled(layer)(*inputs)), array(layer(*inputs)), atol=1e-5)
+    call, inputs = functools.partial(row.call, row.built()), row.values()
+    np.testing.assert_allclose(array(compiled(call)(*inputs)), array(call(*inputs)), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +110,14 @@ def test_half_precision_is_finite_and_reaches_every_sublayer(row, policy):
     policies = {path: part.dtype_policy.name for path, part in graph.parts(layer)}
     assert policies == dict.fromkeys(policies, policy)
     for training in (False, True):
-        outputs = layer(*inputs, **({"training": training} if cache_protocol.takes(layer, "training") else {}))
+        outputs = row.call(
+            layer, *inputs, **({"training": training} if cache_protocol.takes(layer, "training") else {})
+        )
         assert keras.backend.standardize_dtype(outputs.dtype) == layer.compute_dtype
         assert np.all(np.isfinite(array(outputs)))
     wide = row.built()
     wide.set_weights([array(weight) for weight in layer.weights])
-    np.testing.assert_allclose(array(layer(*inputs)), array(wide(*inputs)), atol=0.1, rtol=0.05)
+    np.testing.assert_allclose(array(row.call(layer, *inputs)), array(row.call(wide, *inputs)), atol=0.1, rtol=0.05)
 
 
 @rows_over_time
@@ -122,7 +125,7 @@ def test_outputs_carry_the_mask_where_they_keep_the_time(row):
     real = np.arange(row.inputs[0][1][0]) < np.array([[5], [3], [0], [1]])
     seen = SeenMask()
     first, *others = row.values()
-    seen(row.built()(AttachMask()(first, tensor(real)), *others))
+    seen(row.call(row.built(), AttachMask()(first, tensor(real)), *others))
     if row.carries_mask:
         np.testing.assert_array_equal(array(seen.mask), real)
     else:
@@ -142,19 +145,19 @@ def test_counts_of_variables_are_exact(row):
 def test_scores_come_from_a_symbolic_call_too(row, tmp_path):
     inputs = row.symbols()
     layer = row.make(name="layer")
-    outputs, scores = layer(*inputs, return_attention_scores=True)
+    outputs, scores = row.call(layer, *inputs, return_attention_scores=True)
     model = keras.Model(inputs, [outputs, scores])
     stir(model)
     values = row.values()
     found = keras.tree.flatten(arrays(model(values)))
-    eager = layer(*values, return_attention_scores=True)
+    eager = row.call(layer, *values, return_attention_scores=True)
     copy = reloaded(model, tmp_path)(values)
     for other in (eager, copy):
         for ours, theirs in zip(found, keras.tree.flatten(arrays(other)), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     first = found[1]
     heads = find(layer, row.attentions[0]).num_heads
-    keys = CONTEXT if row.layer is layers.MultiHeadCrossAttention else LENGTH
+    keys = CONTEXT if row.call is with_context or row.layer is layers.MultiHeadCrossAttention else LENGTH
     assert first.shape == (BATCH, heads, LENGTH, keys)
     np.testing.assert_allclose(first.sum(-1), 1.0, atol=1e-5)
     if len(row.attentions) == 2:

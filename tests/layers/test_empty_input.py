@@ -1,5 +1,6 @@
 """No rows and no positions: every layer gives outputs that are as empty as its inputs, eagerly and compiled."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -32,7 +33,7 @@ def inputs(row, batch, length):
 
 @every_case
 def test_empty_inputs_give_empty_outputs(row, batch, length):
-    outputs = row.built()(*inputs(row, batch, length))
+    outputs = row.call(row.built(), *inputs(row, batch, length))
     assert tuple(outputs.shape) == (batch, *row.outputs_for(length))
     assert not array(outputs).any()  # a mean over no positions is zero; all others have no numbers
 
@@ -40,12 +41,12 @@ def test_empty_inputs_give_empty_outputs(row, batch, length):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.seeds], ids=str)
 @pytest.mark.parametrize(("batch", "length"), LENGTHS)
 def test_empty_inputs_give_empty_outputs_in_training(row, batch, length):
-    assert not array(row.built()(*inputs(row, batch, length), training=True)).size
+    assert not array(row.call(row.built(), *inputs(row, batch, length), training=True)).size
 
 
 @every_case
 def test_empty_inputs_give_empty_outputs_when_compiled(row, batch, length):
-    outputs = compiled(row.built())(*inputs(row, batch, length))
+    outputs = compiled(functools.partial(row.call, row.built()))(*inputs(row, batch, length))
     assert tuple(outputs.shape)[0] == batch
     assert not array(outputs).any()
 
@@ -57,7 +58,7 @@ def test_empty_inputs_give_empty_outputs_when_compiled(row, batch, length):
 )
 def test_empty_inputs_may_have_an_empty_mask(row, batch, length):
     mask = ops.ones((batch, length, *row.inputs[0][1][1:-1]), dtype="bool")
-    assert not array(row.built()(*inputs(row, batch, length), mask=mask)).any()
+    assert not array(row.call(row.built(), *inputs(row, batch, length), mask=mask)).any()
 
 
 @pytest.mark.parametrize("mask", [None, (2, 0)])

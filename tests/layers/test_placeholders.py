@@ -30,7 +30,10 @@ class Subclassed(keras.Model):
         self.parts = [row.make() for row in ROWS]
 
     def call(self, inputs):
-        return [part(*inputs[str(number)]) for number, part in enumerate(self.parts)]
+        return [
+            row.call(part, *inputs[str(number)])
+            for number, (row, part) in enumerate(zip(ROWS, self.parts, strict=True))
+        ]
 
 
 @keras.saving.register_keras_serializable(package="keras_tx_tests")

@@ -30,20 +30,26 @@ def operands(kind):
     return {name: tensor(each, "bool" if "mask" in name else "float32") for name, each in inputs.items()}
 
 
-@pytest.mark.parametrize("kind", ["TransformerEncoder", "TransformerDecoder"])
-def test_outputs_gradients_and_seeds_are_the_same(kind):
+# A norm that does one thing in training and another outside of it, and changes state.
+PARTS = {"norm": keras.layers.BatchNormalization(), "normalize_branch": True, "layer_scale": 0.5}
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("TransformerEncoder", PARTS), ("TransformerDecoder", {})])
+def test_outputs_gradients_and_seeds_are_the_same(kind, parts):
     found = []
     for recompute in (False, True):
-        made, given = block(kind, recompute), operands(kind)
-        variables = made.trainable_variables
+        made, given = block(kind, recompute, **parts), operands(kind)
+        bias = keras.Variable(np.linspace(-1, 1, LENGTH**2).reshape(LENGTH, LENGTH).astype("float32"))
+        variables = [*made.trainable_variables, bias]
 
-        def loss(made=made, given=given):
-            return weighted_sum(ops.sin(made(**given, training=True)))
+        def loss(made=made, given=given, bias=bias):
+            bias = ops.convert_to_tensor(bias)
+            return weighted_sum(ops.sin(made(**given, attention_bias=bias, training=True)))
 
         first = gradients(loss, variables)()
         with keras.StatelessScope():
             outputs = array(made(**given, training=True))
-        state = [array(each) for each in made.variables if each.dtype in ("int32", "int64", "uint32")]
+        state = [array(each) for each in made.non_trainable_variables]
         found.append([*first, outputs, *state])
     assert len(found[0]) == len(found[1])
     for expected, got in zip(*found, strict=True):

@@ -1,0 +1,136 @@
+"""What the blocks have in common: their arguments, and what surrounds a sublayer in its branch."""
+
+import functools
+
+import keras
+
+from .. import arguments
+from ..ops import mask_values, padding
+from . import attention_slot, config, recomputation, slot_arguments, slots
+from .branch import Branch
+from .composite import Composite
+from .drop_path import DropPath
+from .dropout import Dropout
+from .feed_forward import FeedForward
+from .layer_scale import LayerScale
+from .multi_head_self_attention import MultiHeadSelfAttention
+from .normalization import Norms
+
+_MASKS = "attention_mask", "context_mask", "context_attention_mask"
+
+
+class ResidualBlock(Composite):
+    """Stands before `keras.Layer` among the bases of a block, which is a list of branches.
+
+    The parts of a branch are attributes of the block that begin with its name: `attention_norm`, of what the branch reads or of
+    the sum; `attention_branch_norm`, of what it gives; `attention_layer_scale`, its gain; `attention_drops`. What a branch does
+    without is `None`.
+    """
+
+    drop_path = 0.0
+
+    def _set_branches(self, dropout, parallel, layer_scale, recompute):
+        """Keeps the arguments that say how branches are added."""
+        self.dropout = arguments.rate("dropout", dropout)
+        self.parallel = arguments.flag("parallel", parallel)
+        self.layer_scale = arguments.finite_float("layer_scale", layer_scale, optional=True)
+        self.recompute = arguments.flag("recompute", recompute)
+
+    def _set_norms(self, norm, normalize_first, normalize_branch, layer_norm_epsilon):
+        """Keeps the arguments that say what is normalized, and how."""
+        self.normalize_first = arguments.flag("normalize_first", normalize_first)
+        self.normalize_branch = arguments.flag("normalize_branch", normalize_branch)
+        if self.parallel and not normalize_first:
+            raise ValueError(
+                "`normalize_first` must be True where `parallel` is: the branches read the same normalized inputs. Received: "
+                "normalize_first=False, parallel=True."
+            )
+        self._norms = Norms(norm, layer_norm_epsilon)
+        self.layer_norm_epsilon = self._norms.epsilon
+
+    def _set_initializers(self, kernel_initializer, bias_initializer):
+        """Keeps the arguments of the layers that the block makes itself."""
+        self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
+
+    def _set_attention(self, attention, num_heads, attention_dropout, causal):
+        """Keeps the attention that was given, or makes one."""
+        given, self.num_heads = slot_arguments.slot_or_size("attention", attention, "num_heads", num_heads)
+        attention_slot.check("attention", given, may_have_context=not causal)
+        self.attention_dropout = slot_arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
+        self._has_own_attention = given is None
+        self.attention = given or self._make_attention(MultiHeadSelfAttention, "attention", causal=causal)
+
+    def _set_feed_forward(self, feed_forward, intermediate_dim, activation):
+        """Keeps the feed-forward network that was given, or makes one."""
+        given, self.intermediate_dim = slot_arguments.slot_or_size(
+            "feed_forward", feed_forward, "intermediate_dim", intermediate_dim
+        )
+        self.activation = config.activation("activation", activation)
+        self._has_own_feed_forward = given is None
+        self.feed_forward = given or FeedForward(
+            self.intermediate_dim, self.activation, name="feed_forward", **self._options()
+        )
+
+    @property
+    def norm(self):
+        """The config of the layer that the block's norms are copies of, or `None` for layer normalization."""
+        return self._norms.config()
+
+    def _options(self):
+        initializers = {"kernel_initializer": self.kernel_initializer, "bias_initializer": self.bias_initializer}
+        return {**initializers, "dtype": self.dtype_policy}
+
+    def _make_attention(self, layer, name, **kwargs):
+        heads = arguments.positive_int("num_heads", self.num_heads)
+        rate = self.dropout if self.attention_dropout is None else self.attention_dropout
+        return layer(heads, dropout=rate, name=name, **kwargs, **self._options())
+
+    def _surround(self, name):
+        """Makes the parts of a branch: side by side, all branches read what the norm of the first gives."""
+        shares_norm = self.parallel and name != "attention"
+        has_norm = self.normalize_first or not self.normalize_branch
+        policy = {"dtype": self.dtype_policy}
+        parts = {
+            "norm": self._norms.make(f"{name}_norm", **policy) if has_norm and not shares_norm else None,
+            "branch_norm": self._norms.make(f"{name}_branch_norm", **policy) if self.normalize_branch else None,
+            "layer_scale": None,
+            "drops": [Dropout(self.dropout, name=f"{name}_dropout", **policy)],
+        }
+        if self.layer_scale is not None:
+            parts["layer_scale"] = LayerScale(self.layer_scale, name=f"{name}_layer_scale", **policy)
+        if self.drop_path:
+            parts["drops"].append(DropPath(self.drop_path, name=f"{name}_drop_path", **policy))
+        for part, layer in parts.items():
+            setattr(self, f"{name}_{part}", layer)
+
+    def _parts(self, name):
+        return (getattr(self, f"{name}_{part}") for part in ("norm", "branch_norm", "layer_scale", "drops"))
+
+    def _build_parts(self, name, inputs_shape):
+        *layers, drops = self._parts(name)
+        for layer in (*layers, *drops):
+            slots.build(layer, keras.KerasTensor(inputs_shape, self.compute_dtype))
+
+    def _branch(self, name, sublayer):
+        norm, branch_norm, layer_scale, (dropout, *drop_path) = self._parts(name)
+        steps = (dropout, branch_norm, layer_scale, *drop_path)
+        first, last = (norm, None) if self.normalize_first else (None, norm)
+        return Branch(name, sublayer, first, steps, last)
+
+    def _attention_branch(self, name, arguments):
+        attend = functools.partial(attention_slot.call_attention, getattr(self, name), **arguments)
+        return self._branch(name, attend)
+
+    def _feed_forward_branch(self, training):
+        return self._branch("feed_forward", lambda x: (self.feed_forward(x, training=training), ()))
+
+    def _run(self, tensors, keeps_all, **how):
+        """Calls `_apply` with tensors by name; they alone are kept for the backward pass where the block computes again."""
+        masks = {name: mask_values.as_booleans(name, tensors[name]) for name in _MASKS}
+        tensors = {**tensors, **masks}
+        if not self.recompute or keeps_all:
+            return self._apply(**tensors, **how)
+        if tensors["context"] is not None:  # what carries the mask here need not be what the attention gets
+            tensors["context_mask"] = padding.given_or_implicit(tensors["context_mask"], tensors["context"])
+        return recomputation.recomputed(self, functools.partial(self._apply, **how), tensors)
