@@ -1,10 +1,9 @@
 """Decoding for any functional model made of layers with a cache."""
 
-from .beam import Beam
 from .check import check_decodable
 from .generate import generate
 from .programs import trace_report
-from .sampling import Greedy, Sample, Sampler, draw
+from .samplers import Beam, Greedy, Sample, Sampler, draw
 from .session import Session
 from .step import init_caches, step
 from .stream import stream

@@ -5,15 +5,14 @@ from keras import ops
 
 from .. import arguments
 from . import loop
-from .beam import Beam
 from .check import check_decodable
-from .generate import program_of
 from .inputs import longest_input, longest_sequence
 from .logits import logits_step
 from .outputs import decoded_model
-from .request_checks import check_lengths, check_pad, check_prompts, check_seed, check_stops, round_up
-from .sampling import Greedy
+from .request import Request, cache_size, check_lengths, check_pad, check_prompts, check_seed
+from .samplers import Greedy
 from .step import decoded_input, init_caches
+from .stops import check_stops, single_stops
 from .trials import ignores_padding
 
 _LONGEST_TEXT = 512  # where no table says how many tokens of a text may be read
@@ -58,8 +57,8 @@ def text_endpoint(
         max_prompt_length = _LONGEST_TEXT if table is None else table - max_new_tokens
     max_prompt_length = _check_length("max_prompt_length", max_prompt_length, max_new_tokens)
     max_new_tokens = check_lengths(max_prompt_length, max_new_tokens, table)
-    _, _, capacity = round_up(1, max_prompt_length, max_new_tokens, loop.CHUNK)
-    run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, loop.CHUNK)
+    capacity = cache_size(max_prompt_length, max_new_tokens, loop.CHUNK)
+    run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, loop.CHUNK)
 
     def serve(texts):
         ids = tf.cast(tokens_of(tf, tokenizer.tokenize, texts), tf.int32)[:, -max_prompt_length:]
@@ -129,21 +128,19 @@ def answer_endpoint(
             "`max_prompt_length` must not exceed the model's position table. Received: "
             f"max_prompt_length={max_prompt_length}, sequence_length={table}."
         )
-    chunk = 1 if len(prompt) == 1 else loop.CHUNK
-    _, chunks, capacity = round_up(1, len(prompt), max_new_tokens, chunk)
-    run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk)
-    start = np.zeros((1, capacity), "int32")
-    start[0, chunks * chunk - len(prompt) : chunks * chunk] = prompt
+    chunk = loop.chunk_of(len(prompt))
+    start = Request.of([prompt], cache_size(len(prompt), max_new_tokens, chunk), chunk)
+    run = _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, chunk)
 
     def serve(texts):
         ids = tf.cast(tokens_of(tf, tokenizer.tokenize, texts), tf.int32)[:, :max_prompt_length]
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         dense = ids.to_tensor(pad_id)
         dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)]], constant_values=pad_id)
-        prompts = tf.repeat(start, tf.shape(lengths)[0], axis=0)
+        prompts = tf.repeat(start.prompt, tf.shape(lengths)[0], axis=0)
         # A text without tokens has nothing to be answered from: its row is done before it starts.
         counts = tf.where(lengths > 0, len(prompt), 0)
-        return target_tokenizer.detokenize(run(prompts, counts, chunks, {text_input: dense}))
+        return target_tokenizer.detokenize(run(prompts, counts, start.chunks, {text_input: dense}))
 
     return serve
 
@@ -154,30 +151,29 @@ def _check_length(name, length, max_new_tokens):
     return arguments.integer(name, length, least=1, hint=hint)
 
 
-def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, capacity, chunk):
+def _runner(tf, model, sampler, stop_ids, seed, max_new_tokens, chunk):
     """Returns the function (prompt, lengths, chunks, context) -> ragged new ids, without what stopped them."""
     sampler = Greedy() if sampler is None else sampler
-    if isinstance(sampler, Beam) and sampler.num_return > 1:
+    if sampler.num_return > 1:
         raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
-    if isinstance(sampler, Beam):
-        sampler.check_limit(max_new_tokens)
+    sampler.check_limit(max_new_tokens)
     stops, seed = check_stops(stop_ids), check_seed(seed)
-    single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
     # As `generate` compiles it. A tokenizer may need AutoGraph, so the rest has it.
-    program = tf.autograph.experimental.do_not_convert(program_of(sampler, capacity, chunk))
+    program = tf.autograph.experimental.do_not_convert(loop.generate)
     settings = {name: np.float32(value) for name, value in sampler.settings().items()}
     max_new_tokens = int(max_new_tokens)  # no slice of TensorFlow takes numpy's
 
     def run(prompt, lengths, chunks, context):
         limit = tf.constant(max_new_tokens, tf.int32)
-        tokens, _, failed = program(model, prompt, lengths, chunks, limit, stops, seed, settings, context)
+        request = Request(prompt, lengths, chunks, limit, stops, seed, settings, context)
+        tokens, _, failed = program(model, request, sampler, chunk)
         numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
         with tf.control_dependencies([numbers]):
             new = tokens[:, 0, :max_new_tokens]
         kept = (
             (new != loop.PADDING)
             & (lengths[:, None] > 0)
-            & ~tf.reduce_any(new[..., None] == tf.constant(single, tf.int32), axis=-1)
+            & ~tf.reduce_any(new[..., None] == tf.constant(single_stops(stops), tf.int32), axis=-1)
         )
         return tf.ragged.boolean_mask(new, kept)
 

@@ -1,18 +1,20 @@
 """Generation for any functional model whose layers keep the cache protocol: ids in, ids out."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
-from . import beam, loop, programs
-from .beam import Beam
+from . import loop, programs
 from .check import check_decodable
 from .context import check_context, check_names, more_rows
 from .inputs import longest_sequence
 from .outputs import decoded_model
-from .request_checks import check_lengths, check_pad, check_prompts, check_seed, check_stops, cut_batch, round_up
-from .rows import as_lists
-from .sampling import Greedy, Sampler
-from .step import decoded_input, init_caches
+from .request import Request, cache_size, check_lengths, check_pad, check_prompts, check_seed
+from .rows import as_lists, next_multiple
+from .samplers import Greedy, Sampler
+from .step import decoded_input
+from .stops import check_stops, single_stops
 from .text import ids_of, text_of
 
 
@@ -90,10 +92,9 @@ def generate(
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, Sampler):
         raise ValueError(f"`sampler` must be Greedy, Sample, Beam or another Sampler. Received: sampler={sampler!r}.")
-    if return_scores and not isinstance(sampler, Beam):
+    if return_scores and not sampler.gives_scores:
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
-    num_return = sampler.num_return if isinstance(sampler, Beam) else 1
-    pad_id, prompts = check_pad(pad_id), as_lists(prompts)
+    num_return, pad_id, prompts = sampler.num_return, check_pad(pad_id), as_lists(prompts)
     if isinstance(prompts, (str, bytes)) or not hasattr(prompts, "__iter__") or getattr(prompts, "ndim", 1) == 0:
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
@@ -101,8 +102,7 @@ def generate(
     prompts = check_prompts(prompts, model, decoded_input(model, context), may_be_empty=tokenizer is not None)
     lengths = np.array([len(row) for row in prompts], "int32")
     max_new_tokens = check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context))
-    if isinstance(sampler, Beam):
-        sampler.check_limit(max_new_tokens)
+    sampler.check_limit(max_new_tokens)
     stops = check_stops(stop_ids)
     seed = check_seed(seed)
     context = check_context(model, context, len(prompts), pad_id)
@@ -126,82 +126,32 @@ def generate(
 
 def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context):
     """Returns the new tokens (B, R, max_new_tokens), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
-    chunk = 1 if lengths.max() == 1 else loop.CHUNK
-    batch, chunks, capacity = round_up(len(prompts), lengths.max(), max_new_tokens, chunk)
-    context = more_rows(context, batch)
-    settings = sampler.settings()
-    key = {"batch": batch, "cache": capacity, "sampler": type(sampler), "rules": tuple(sorted(settings))}
-    key |= sampler.static() | {"stops": stops.shape}
-    key |= {"chunk": chunk} if chunk == 1 else {}
-    key |= {name: array.shape for name, array in sorted(context.items())}
-    tokens, scores, failed = programs.run(
-        model,
-        "generate",
-        tuple(key.items()),
-        program_of(sampler, capacity, chunk),
-        cut_batch(prompts, batch, capacity, chunks * chunk),
-        np.pad(lengths, (0, batch - len(prompts))),
-        np.int32(chunks),
-        np.int32(max_new_tokens),
-        stops,
-        seed,
-        {name: np.float32(value) for name, value in settings.items()},
-        context,
+    # A batch of 1, or a multiple of 4.
+    rows, chunk = 1 if len(prompts) == 1 else next_multiple(len(prompts), 4), loop.chunk_of(lengths.max())
+    request = Request.of(
+        prompts,
+        cache_size(lengths.max(), max_new_tokens, chunk),
+        chunk,
+        rows,
+        limit=np.int32(max_new_tokens),
+        stops=stops,
+        seed=seed,
+        settings={name: np.float32(value) for name, value in sampler.settings().items()},
+        conditioning=more_rows(context, rows),
     )
+    key = request.key(sampler) + ((("chunk", 1),) if chunk == 1 else ())
+    program = functools.partial(_program, sampler, chunk)
+    tokens, scores, failed = programs.run(model, "generate", key, program, request)
     if bool(ops.convert_to_numpy(failed)):
         raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
-    num_return = sampler.num_return if isinstance(sampler, Beam) else 1
-    new = ops.convert_to_numpy(tokens)[: len(prompts), :num_return, :max_new_tokens]
-    scores = ops.convert_to_numpy(scores)[: len(prompts), :num_return]
+    new = ops.convert_to_numpy(tokens)[: len(prompts), : sampler.num_return, :max_new_tokens]
+    scores = ops.convert_to_numpy(scores)[: len(prompts), : sampler.num_return]
     begun = (lengths > 0)[:, None]
-    return np.where(begun[..., None], new, loop.PADDING), np.where(begun & (scores > beam.NONE / 2), scores, -np.inf)
+    return np.where(begun[..., None], new, loop.PADDING), np.where(begun, scores, -np.inf)
 
 
-def program_of(sampler, capacity, chunk):
-    """Returns the function (model, prompt, ...) -> (tokens (B, W, N), scores (B, W), failed) of a sampler, W 1 but for beams."""
-    if isinstance(sampler, Beam):
-        return _beam_program(sampler.width, capacity, chunk)
-    return _sampling_program(sampler, capacity, chunk)
-
-
-def _sampling_program(sampler, capacity, chunk):
-    def program(model, prompt, lengths, chunks, limit, stops, seed, settings, context):
-        prompt, lengths, chunks, limit, stops, seed = _int32(prompt, lengths, chunks, limit, stops, seed)
-        settings, context = _tensors(settings), _tensors(context)
-        batch = ops.shape(prompt)[0]
-        caches = init_caches(model, batch, capacity, context)
-        if sampler.needs_seen():
-            seen = loop.seen_tokens(prompt, lengths, chunks, model.output_shape[-1], chunk)
-        else:
-            seen = ops.zeros((batch, 0), "bool")
-        logits, caches = loop.prefill(model, caches, prompt, lengths, chunks, chunk)
-        state = loop.begin(logits, caches, capacity, stops.shape[1], lengths, seen)
-        state = loop.advance(model, caches, state, sampler, settings, limit, stops, seed)
-        return state.tokens[:, None], ops.zeros((batch, 1), "float32"), state.failed
-
-    return program
-
-
-def _beam_program(width, capacity, chunk):
-    def program(model, prompt, lengths, chunks, limit, stops, seed, settings, context):
-        prompt, lengths, chunks, limit, stops = _int32(prompt, lengths, chunks, limit, stops)
-        settings, context = _tensors(settings), _tensors(context)
-        empty = init_caches(model, ops.shape(prompt)[0], capacity, context)
-        logits, caches = loop.prefill(model, empty, prompt, lengths, chunks, chunk)
-        shared = [old is new for old, new in zip(loop.flat(empty), loop.flat(caches), strict=True)]
-        state = beam.begin(logits, caches, width, capacity, stops.shape[1], lengths)
-        state = beam.search(model, caches, state, width, shared, settings, limit, stops)
-        return state.finished_tokens, state.finished_scores, state.failed
-
-    return program
-
-
-def _int32(*values):
-    return tuple(ops.convert_to_tensor(value, dtype="int32") for value in values)
-
-
-def _tensors(values):
-    return {name: ops.convert_to_tensor(value) for name, value in values.items()}
+def _program(sampler, chunk, model, request):
+    return loop.generate(model, request, sampler, chunk)
 
 
 def _rows(prompts, new, max_new_tokens, pad_id):
@@ -217,8 +167,7 @@ def _rows(prompts, new, max_new_tokens, pad_id):
 def _text(prompt, new, stops, tokenizer):
     """Returns the string of a prompt and its new tokens; a single token that stopped them is left out."""
     new = new[new != loop.PADDING]
-    single = stops[(stops[:, :-1] == -2).all(axis=1), -1]
-    if len(new) and new[-1] in single:
+    if len(new) and new[-1] in single_stops(stops):
         new = new[:-1]
     ids = np.concatenate([prompt, new])
     return text_of(ids, tokenizer) if len(ids) else ""  # some tokenizers spell no empty list

@@ -1,4 +1,4 @@
-"""Rows of unequal length, in whatever form they come."""
+"""Rows of unequal length: in whatever form they come, and the few sizes that they are rounded up to."""
 
 
 def as_lists(value):
@@ -6,3 +6,8 @@ def as_lists(value):
     if callable(getattr(value, "to_list", None)):
         return value.to_list()
     return list(value.unbind()) if getattr(value, "is_nested", False) else value
+
+
+def next_multiple(number, step):
+    """Returns the least multiple of a step that is at least `number` and at least one step."""
+    return max(1, -(-int(number) // step)) * step

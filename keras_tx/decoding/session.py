@@ -9,7 +9,7 @@ from . import loop
 from .check import check_decodable
 from .inputs import longest_sequence
 from .outputs import decoded_model
-from .request_checks import round_up
+from .request import cache_size
 from .step import init_caches
 
 
@@ -86,7 +86,7 @@ class Session:
                 f"max_length={max_length}, sequence_length={table}."
             )
         # Each turn's prompt is rounded up to whole chunks: room for as many as fit in a cache of twice the length.
-        _, _, self.capacity = round_up(1, self.max_length, self.max_length, loop.CHUNK)
+        self.capacity = cache_size(self.max_length, self.max_length, loop.CHUNK)
         self.reset()
 
     @property

@@ -1,16 +1,18 @@
 """Streaming: tokens or text as they are made, and a cache that lives on between turns."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
 from .. import arguments
 from . import loop, programs
-from .beam import Beam
 from .inputs import input_tensors
-from .request_checks import check_lengths, check_prompts, check_seed, check_stops, cut_batch
-from .sampling import Greedy, Sampler
+from .request import Request, check_lengths, check_prompts, check_seed
+from .samplers import Greedy, Sampler
 from .session import Session
 from .step import init_caches
+from .stops import check_stops
 from .text import ids_of, text_pieces
 
 
@@ -50,7 +52,7 @@ def stream(
         raise ValueError(f"`output` must be None for a session, which has its own. Received: output={output!r}.")
     session = model if isinstance(model, Session) else Session(model, output=output)
     sampler = Greedy() if sampler is None else sampler
-    if not isinstance(sampler, Sampler) or isinstance(sampler, Beam):
+    if not isinstance(sampler, Sampler) or not sampler.streams:
         raise ValueError(
             f"`sampler` must be Greedy, Sample or another Sampler to stream, no Beam. Received: sampler={sampler!r}."
         )
@@ -60,8 +62,10 @@ def stream(
     (prompt,) = check_prompts([prompt], session.model, *input_tensors(session.model))
     max_new_tokens = check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)
-    stops, seed = check_stops(stop_ids), check_seed(seed)
-    ids = _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_step)
+    fields = {"stops": check_stops(stop_ids), "seed": check_seed(seed)}
+    fields["settings"] = {name: np.float32(value) for name, value in sampler.settings().items()}
+    request = Request.of([prompt], session.capacity, loop.CHUNK, **fields)
+    ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step)
     return ids if tokenizer is None else text_pieces(ids, tokenizer)
 
 
@@ -74,8 +78,7 @@ def _check_room(session, length, max_new_tokens):
         )
 
 
-def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_step):
-    model, settings = session.model, sampler.settings()
+def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
     _check_room(session, len(prompt), max_new_tokens)  # again: another turn may have come in between
     session.turn = turn = object()
     before = session.turns
@@ -84,18 +87,9 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
     logits, read = _read(session, before, prompt.tolist())
     if max_new_tokens == 0:
         session.turns = read
-    structure = read.caches
-    state = loop.begin(
-        logits,
-        read.caches,
-        session.capacity,
-        stops.shape[1],
-        ops.convert_to_tensor(np.array([len(prompt)], "int32")),
-        ops.convert_to_tensor(read.seen if sampler.needs_seen() else read.seen[:, :0]),
-    )
-    key = (("cache", session.capacity), ("sampler", type(sampler)), ("rules", tuple(sorted(settings))))
-    key += (*sampler.static().items(), ("stops", stops.shape))
-    settings = {name: np.float32(value) for name, value in settings.items()}
+    seen = ops.convert_to_tensor(read.seen if sampler.needs_seen() else read.seen[:, :0])
+    state = sampler.begin(logits, loop.flat(read.caches), seen, request.as_tensors(), ())
+    key, program = request.key(sampler), functools.partial(_advance, sampler, type(state))
     made, ended = 0, max_new_tokens == 0
     while not ended:
         if session.turn is not turn:
@@ -103,16 +97,15 @@ def _pieces(session, prompt, max_new_tokens, sampler, stops, seed, tokens_per_st
                 "`model`, a session, must finish or drop one stream before it begins the next. Received: a stream that goes "
                 "on after another began, or after `Session.reset`."
             )
-        limit = np.int32(min(made + tokens_per_step, max_new_tokens))
-        state = programs.run(model, "advance", key, _advance(sampler), tuple(state), settings, limit, stops, seed)
-        state = loop.State(*state)
+        request = request._replace(limit=np.int32(min(made + tokens_per_step, max_new_tokens)))
+        state = type(state)(*programs.run(session.model, "advance", key, program, tuple(state), request))
         if bool(ops.convert_to_numpy(state.failed)):
-            raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
+            raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {session.model.name}.")
         count = int(ops.convert_to_numpy(state.count))
         new = ops.convert_to_numpy(state.tokens)[0, :count].tolist()
         ended = count == max_new_tokens or bool(ops.convert_to_numpy(state.done)[0])
         if ended:
-            session.turns = read.followed_by(new, loop.like(structure, state.caches), count)
+            session.turns = read.followed_by(new, loop.like(read.caches, state.caches), count)
         yield new[made:]
         made = count
 
@@ -123,31 +116,20 @@ def _slots(ids):
 
 def _read(session, turns, ids):
     """Returns the logits after the last of these ids, and the turns that they follow with them."""
-    end = _slots(ids)
-    row = cut_batch([ids], 1, session.capacity, end)
-    arguments = (row, np.array([len(ids)], "int32"), np.int32(end // loop.CHUNK))
-    logits, leaves = programs.run(
-        session.model, "append", (("cache", session.capacity),), _append, loop.flat(turns.caches), *arguments
-    )
-    return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), end)
+    key, request = (("cache", session.capacity),), Request.of([ids], session.capacity, loop.CHUNK)
+    logits, leaves = programs.run(session.model, "append", key, _append, loop.flat(turns.caches), request)
+    return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), _slots(ids))
 
 
-def _append(model, leaves, prompt, length, chunks):
+def _append(model, leaves, request):
     caches = loop.like(init_caches_like(model), leaves)
-    prompt, length, chunks = (ops.convert_to_tensor(x, dtype="int32") for x in (prompt, length, chunks))
-    logits, caches = loop.prefill(model, caches, prompt, length, chunks)
+    logits, caches = loop.prefill(model, caches, request.as_tensors())
     return logits, loop.flat(caches)
 
 
-def _advance(sampler):
-    def program(model, state, settings, limit, stops, seed):
-        limit, stops, seed = (ops.convert_to_tensor(x, dtype="int32") for x in (limit, stops, seed))
-        settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
-        structure = init_caches_like(model)
-        state = loop.State(*state)
-        return tuple(loop.advance(model, structure, state, sampler, settings, limit, stops, seed))
-
-    return program
+def _advance(sampler, make_state, model, state, request):
+    step = loop.Step(model, init_caches_like(model))
+    return tuple(loop.advance(sampler, make_state(*state), step, request.as_tensors()))
 
 
 def init_caches_like(model):

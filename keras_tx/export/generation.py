@@ -11,7 +11,7 @@ def export(tf, model, path, tokenizer, target_tokenizer, options):
     """
     from ..decoding import endpoints
     from ..decoding.outputs import decoded_model
-    from ..decoding.request_checks import check_lengths
+    from ..decoding.request import check_lengths
 
     for each in (tokenizer, target_tokenizer):
         if each is None or not callable(getattr(each, "detokenize", None)):

@@ -1,5 +1,6 @@
 """Samplers of one's own: taken where ours are, and compiled for what they are."""
 
+import collections
 import dataclasses
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_tx.decoding import Sampler, generate, stream, trace_report
+from keras_tx.decoding.samplers import TokenState
 
 
 def make_ranked():
@@ -35,6 +37,28 @@ def make_ranked():
 Ranked = make_ranked()
 
 
+Alternating = collections.namedtuple("Alternating", ("turn", *TokenState._fields))
+
+
+@dataclasses.dataclass(frozen=True)
+class InTurns(Sampler):
+    """Takes the likeliest token and the second in turns, and keeps in its state whose turn it is."""
+
+    def begin(self, *arguments):
+        state = super().begin(*arguments)
+        return Alternating(ops.zeros_like(state.done, "int32"), *state)
+
+    def advance(self, state, step, request):
+        ranked = ops.top_k(state.logits, 2)[1]
+        chosen = ops.take_along_axis(ranked, state.turn[:, None], axis=1)
+        taken = ops.arange(state.logits.shape[-1])[None] == chosen
+        new = super().advance(state._replace(logits=ops.where(taken, state.logits, -1e30)), step, request)
+        return new._replace(turn=1 - state.turn)
+
+    def choose(self, logits, settings, seen, seed):
+        return ops.argmax(logits, axis=-1)
+
+
 def by_hand(model, prompt, count, rank, bonus):
     ids = list(prompt)
     for _ in range(count):
@@ -55,6 +79,16 @@ def test_it_chooses_and_other_fields_give_other_tokens(own, rank, bonus):
 def test_it_streams(own):
     pieces = list(stream(own, [3, 4, 5], 4, sampler=Ranked(1), tokens_per_step=2))
     assert [3, 4, 5] + pieces[0] + pieces[1] == by_hand(own, [3, 4, 5], 4, 1, 0.0)
+
+
+def test_one_with_a_state_of_its_own_generates_and_streams(own):
+    expected = [3, 4, 5]
+    for rank in (0, 1, 0, 1):
+        expected = by_hand(own, expected, 1, rank, 0.0)
+    tokens = generate(own, [[6, 7], [3, 4, 5]], 4, sampler=InTurns())
+    assert tokens[1].tolist() == expected
+    pieces = list(stream(own, [3, 4, 5], 4, sampler=InTurns(), tokens_per_step=2))
+    assert [3, 4, 5, *pieces[0], *pieces[1]] == expected
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="nothing is compiled")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.decoding import Beam, Greedy, Sample, programs, sampling
+from keras_tx.decoding import Beam, Greedy, Sample, programs
+from keras_tx.decoding.samplers import rules
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]], "float32"))
 
@@ -18,7 +19,7 @@ def kept(logits):
 
 
 def test_top_k_keeps_the_largest():
-    assert kept(sampling.top_k(LOGITS, 2)) == [[True, True, False, False], [False, False, True, True]]
+    assert kept(rules.top_k(LOGITS, 2)) == [[True, True, False, False], [False, False, True, True]]
 
 
 @pytest.mark.parametrize(
@@ -31,27 +32,27 @@ def test_top_k_keeps_the_largest():
     ],
 )
 def test_top_p_keeps_the_fewest_that_reach_it(p, expected):
-    assert kept(sampling.top_p(LOGITS, p)) == expected
+    assert kept(rules.top_p(LOGITS, p)) == expected
 
 
 def test_min_p_keeps_what_is_likely_beside_the_likeliest():
-    assert kept(sampling.min_p(LOGITS, 0.4)) == [[True, True, False, False], [False, True, True, True]]
+    assert kept(rules.min_p(LOGITS, 0.4)) == [[True, True, False, False], [False, True, True, True]]
 
 
 def test_repetition_penalty_lowers_what_was_seen():
     logits = np.array([[2.0, -2.0, 1.0]], "float32")
     seen = np.array([[True, True, False]])
-    assert ops.convert_to_numpy(sampling.repetition_penalty(logits, seen, 2.0)).tolist() == [[1.0, -4.0, 1.0]]
+    assert ops.convert_to_numpy(rules.repetition_penalty(logits, seen, 2.0)).tolist() == [[1.0, -4.0, 1.0]]
 
 
 def test_temperature_divides():
-    assert ops.convert_to_numpy(sampling.temperature(np.array([[2.0, 4.0]], "float32"), 2.0)).tolist() == [[1.0, 2.0]]
+    assert ops.convert_to_numpy(rules.temperature(np.array([[2.0, 4.0]], "float32"), 2.0)).tolist() == [[1.0, 2.0]]
 
 
 def test_draws_have_the_frequencies_of_the_distribution():
     rows = 40_000
     logits = ops.convert_to_tensor(np.repeat(LOGITS[:1], rows, axis=0))
-    drawn = ops.convert_to_numpy(sampling.draw(logits, np.array([7, 3], "int32")))
+    drawn = ops.convert_to_numpy(rules.draw(logits, np.array([7, 3], "int32")))
     counts = np.bincount(drawn, minlength=4)
     expected = rows * np.exp(LOGITS[0])
     assert ((counts - expected) ** 2 / expected).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
@@ -59,7 +60,7 @@ def test_draws_have_the_frequencies_of_the_distribution():
 
 def test_excluded_tokens_are_never_drawn():
     logits = ops.convert_to_tensor(np.repeat(LOGITS[:1], 5_000, axis=0))
-    drawn = ops.convert_to_numpy(sampling.draw(sampling.top_k(logits, 2), np.array([1, 1], "int32")))
+    drawn = ops.convert_to_numpy(rules.draw(rules.top_k(logits, 2), np.array([1, 1], "int32")))
     assert set(drawn.tolist()) == {0, 1}
 
 
@@ -118,15 +119,15 @@ class TestNumbersThatFloat32DoesNotHold:
 
     def test_all_tokens_are_kept_where_their_sum_rounds(self):
         logits = np.random.default_rng(0).standard_normal((3, 50_000)).astype("float32")
-        assert np.all(kept(sampling.top_p(logits, 1.0)))
+        assert np.all(kept(rules.top_p(logits, 1.0)))
 
     def test_a_token_that_was_excluded_is_not_drawn_at_the_end_of_the_generators_range(self, monkeypatch):
         # The largest of the 2**24 numbers, and half a step, round to 1.
         monkeypatch.setattr(
-            sampling.random_bits, "top_bits", lambda shape, seed, bits: ops.cast([[2**24 - 1, 2**23, 0]], "uint32")
+            rules.random_bits, "top_bits", lambda shape, seed, bits: ops.cast([[2**24 - 1, 2**23, 0]], "uint32")
         )
         logits = ops.convert_to_tensor(np.array([[-1e9, 0.0, -1.0]], "float32"))
-        assert ops.convert_to_numpy(sampling.draw(logits, [1, 2])).tolist() == [1]
+        assert ops.convert_to_numpy(rules.draw(logits, [1, 2])).tolist() == [1]
 
 
 SAMPLERS = [

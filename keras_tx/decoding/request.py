@@ -1,6 +1,6 @@
 """What generation is given, checked, and rounded up to the few sizes that programs are compiled for."""
 
-import operator
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -8,7 +8,6 @@ from keras import ops
 from .. import arguments
 from .inputs import reserves_zero, vocabulary_size
 
-_STOP_ROWS, _STOP_LENGTH = 8, 8  # up to these sizes, stop sequences share a program
 _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
 
@@ -57,54 +56,61 @@ def check_seed(seed):
     return np.uint32(arguments.integer("seed", seed) % 2**32).astype("int32")
 
 
-def check_stops(stop_ids):
-    """Returns stop sequences as int32 (K, M), aligned right, as `loop.stopped` takes them."""
-    if stop_ids is None:
-        sequences = []
-    else:
-        entries = stop_ids.tolist() if hasattr(stop_ids, "tolist") else stop_ids
-        entries = list(entries) if isinstance(entries, (list, tuple, set, range)) else [entries]
-        sequences = [list(entry) if isinstance(entry, (list, tuple, np.ndarray)) else [entry] for entry in entries]
-    for sequence in sequences:
-        if not sequence or not all(_is_id(i) for i in sequence):
-            raise ValueError(
-                f"`stop_ids` must hold token ids, or non-empty lists of them. Received: stop_ids={stop_ids!r}."
-            )
-    rows = _multiple(len(sequences), _STOP_ROWS)
-    length = _multiple(max((len(sequence) for sequence in sequences), default=1), _STOP_LENGTH)
-    stops = np.full((rows, length), -3, "int32")
-    for row, sequence in zip(stops, sequences, strict=False):
-        row[:] = -2
-        row[-len(sequence) :] = sequence
-    return stops
-
-
 def check_pad(pad_id):
     """Returns the padding id; raises `ValueError` unless it is an integer of 32 bits."""
     return arguments.integer("pad_id", pad_id, least=-(2**31), most=2**31 - 1)
 
 
-def _is_id(value):
-    return arguments.is_integer(value) and 0 <= value < 2**31
+class Request(NamedTuple):
+    """What one call of generation asks of a model, rounded up to a few sizes: a pytree, all of it tensors of a program.
+
+    Attributes:
+        prompt: int32 (B, S), S the size of the caches: each row's tokens at the end of the first `chunks` chunks.
+        lengths: int32 (B,), how many tokens each row's prompt has.
+        chunks: int32 scalar, how many chunks of the prompt go through the model, one after the other.
+        limit: int32 scalar, the most new tokens of a row.
+        stops: int32 (K, M), stop sequences as from `check_stops`.
+        seed: int32 scalar.
+        settings: dict of float32 scalars, the sampler's numbers.
+        conditioning: dict from the name of each other input to what the model is given there, (B, ...).
+    """
+
+    prompt: Any
+    lengths: Any
+    chunks: Any
+    limit: Any = 0
+    stops: Any = ()
+    seed: Any = 0
+    settings: Any = {}
+    conditioning: Any = {}
+
+    @classmethod
+    def of(cls, prompts, capacity, chunk, rows=1, **fields):
+        """Returns the request for prompts, arrays of ids (T,), and as many empty ones as fill `rows` up."""
+        lengths = np.array([len(prompt) for prompt in prompts] + [0] * (rows - len(prompts)), "int32")
+        chunks = -(-int(lengths.max()) // chunk)
+        array = np.zeros((rows, capacity), "int32")
+        for row, prompt in zip(array, prompts, strict=False):
+            row[chunks * chunk - len(prompt) : chunks * chunk] = prompt
+        return cls(array, lengths, np.int32(chunks), **fields)
+
+    def key(self, sampler):
+        """Returns what a program for this request and sampler depends on beside the values in it: pairs of name and value."""
+        sizes = {"batch": len(self.prompt), "cache": self.prompt.shape[1], "sampler": type(sampler)}
+        sizes |= {"rules": tuple(sorted(self.settings)), **sampler.static(), "stops": self.stops.shape}
+        return (*sizes.items(), *((name, array.shape) for name, array in sorted(self.conditioning.items())))
+
+    def as_tensors(self):
+        """Returns the request with tensors in place of arrays and numbers."""
+        integers = (ops.convert_to_tensor(value, dtype="int32") for value in self[:-2])
+        dicts = ({name: ops.convert_to_tensor(value) for name, value in values.items()} for values in self[-2:])
+        return Request(*integers, *dicts)
 
 
-def round_up(batch, longest_prompt, max_new_tokens, chunk):
-    """Returns the batch size (1, or a multiple of 4), the chunks of the prompt, and the cache size (a power of two)."""
-    chunks = -(-int(longest_prompt) // chunk)
+def cache_size(longest_prompt, max_new_tokens, chunk):
+    """Returns how many tokens the caches hold, padding included: a power of two."""
     # Where all start from one token, a program for each power of two pays: most of a large cache would stay empty.
-    capacity = _SMALLEST_CACHE_AFTER_ONE if chunk == 1 else _SMALLEST_CACHE
-    while capacity < chunks * chunk + max_new_tokens:
-        capacity *= 2
-    return (1 if batch == 1 else _multiple(batch, 4)), chunks, capacity
-
-
-def cut_batch(prompts, batch, capacity, end):
-    """Returns the prompts as int32 (batch, capacity), each row's last token in column `end - 1`."""
-    array = np.zeros((batch, capacity), "int32")
-    for row, prompt in zip(array, prompts, strict=False):
-        row[end - len(prompt) : end] = prompt
-    return array
-
-
-def _multiple(number, step):
-    return max(1, -(-operator.index(number) // step)) * step
+    size = _SMALLEST_CACHE_AFTER_ONE if chunk == 1 else _SMALLEST_CACHE
+    while size < -(-int(longest_prompt) // chunk) * chunk + max_new_tokens:
+        size *= 2
+    return size

@@ -7,13 +7,41 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .. import arguments
-from .logits import logits_step
-from .loop import PADDING, flat, like, stopped
-from .sampling import Sampler
+from ... import arguments
+from ..loop import PADDING
+from ..stops import stopped
+from .sampler import Sampler
 
 NONE = -1e30
 _LARGEST_DIVISOR = 1e30  # a score divided by more may be 0 in float32, and equal to any other
+
+
+class BeamState(NamedTuple):
+    """All that one step of the search hands to the next. A pytree. W is the width, rows are B W for the model.
+
+    Attributes:
+        caches: list of tensors, flat.
+        logits: float32 (B W, V).
+        scores: float32 (B, W), log P of the unfinished sequences.
+        tokens: int32 (B, W, N), what they generated.
+        recent_tokens: int32 (B, W, M), their last tokens.
+        finished_scores: float32 (B, W), penalized, descending; `NONE` where there is none.
+        finished_tokens: int32 (B, W, N), `PADDING` beyond their end.
+        count: int32 scalar.
+        done: boolean (B,).
+        failed: boolean scalar, whether a logit was NaN.
+    """
+
+    caches: Any
+    logits: Any
+    scores: Any
+    tokens: Any
+    recent_tokens: Any
+    finished_scores: Any
+    finished_tokens: Any
+    count: Any
+    done: Any
+    failed: Any
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -45,6 +73,8 @@ class Beam(Sampler):
         Wu et al. 2016, "Google's Neural Machine Translation System", section 7 (equation 14, without the coverage
         term).
     """
+
+    streams, gives_scores = False, True
 
     width: int = 4
     length_penalty: float = 0.0
@@ -80,79 +110,34 @@ class Beam(Sampler):
         """Returns the numbers that a compiled search takes as tensors."""
         return {"length_penalty": self.length_penalty, "length_offset": self.length_offset}
 
+    def begin(self, logits, caches, seen, request, shared):
+        """Returns the `BeamState` before the first token, every row's caches repeated `width` times."""
+        batch, width = ops.shape(logits)[0], self.width
+        only_first = ops.where(ops.arange(width) == 0, 0.0, NONE)
+        tokens = ops.full((batch, width, request.prompt.shape[1]), PADDING, dtype="int32")
+        return BeamState(
+            caches=[_by_row(leaf, batch, lambda x: ops.repeat(x, width, axis=0)) for leaf in caches],
+            logits=ops.repeat(logits, width, axis=0),
+            scores=ops.broadcast_to(ops.cast(only_first, "float32")[None], (batch, width)),
+            tokens=tokens,
+            recent_tokens=ops.full((batch, width, request.stops.shape[1]), -1, dtype="int32"),
+            finished_scores=ops.full((batch, width), NONE, dtype="float32"),
+            finished_tokens=tokens,
+            count=ops.zeros((), "int32"),
+            done=request.lengths == 0,
+            failed=ops.zeros((), "bool"),
+        )
 
-class BeamState(NamedTuple):
-    """All that one step of the search hands to the next. A pytree. W is the width, rows are B W for the model.
+    def advance(self, state, step, request):
+        """Returns the `BeamState` after one more token of each sequence."""
+        width, vocabulary_size = self.width, state.logits.shape[-1]
+        # A sequence can end in as many ways as there are stops, and `width` must be left that go on.
+        num_candidates = min(width * (1 + request.stops.shape[0]), width * vocabulary_size)
 
-    Attributes:
-        caches: list of tensors, flat.
-        logits: float32 (B W, V).
-        scores: float32 (B, W), log P of the unfinished sequences.
-        tokens: int32 (B, W, N), what they generated.
-        tail: int32 (B, W, M), their last tokens.
-        finished_scores: float32 (B, W), penalized, descending; `NONE` where there is none.
-        finished_tokens: int32 (B, W, N), `PADDING` beyond their end.
-        count: int32 scalar.
-        done: boolean (B,).
-        failed: boolean scalar, whether a logit was NaN.
-    """
+        def penalty(length):
+            offset = request.settings["length_offset"]
+            return ((offset + ops.cast(length, "float32")) / (offset + 1.0)) ** request.settings["length_penalty"]
 
-    caches: Any
-    logits: Any
-    scores: Any
-    tokens: Any
-    tail: Any
-    finished_scores: Any
-    finished_tokens: Any
-    count: Any
-    done: Any
-    failed: Any
-
-
-def begin(logits, caches, width, capacity, tail_length, lengths):
-    """Returns the state before the first token, every row's caches repeated `width` times."""
-    batch = ops.shape(logits)[0]
-    only_first = ops.where(ops.arange(width) == 0, 0.0, NONE)
-    return BeamState(
-        caches=[_by_row(leaf, batch, lambda x: ops.repeat(x, width, axis=0)) for leaf in flat(caches)],
-        logits=ops.repeat(logits, width, axis=0),
-        scores=ops.broadcast_to(ops.cast(only_first, "float32")[None], (batch, width)),
-        tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
-        tail=ops.full((batch, width, tail_length), -1, dtype="int32"),
-        finished_scores=ops.full((batch, width), NONE, dtype="float32"),
-        finished_tokens=ops.full((batch, width, capacity), PADDING, dtype="int32"),
-        count=ops.zeros((), "int32"),
-        done=lengths == 0,
-        failed=ops.zeros((), "bool"),
-    )
-
-
-def search(model, caches, state, width, shared, settings, limit, stops):
-    """Runs the search until every row is done or `limit` tokens were generated.
-
-    Args:
-        model: functional `keras.Model`.
-        caches: the structure of the caches.
-        state: `BeamState`.
-        width: int, W.
-        shared: list of bools, which tensors of the caches no step changes: all sequences of a row have the same.
-        settings: dict with the float scalars "length_penalty" and "length_offset".
-        limit: int32 scalar.
-        stops: int32 (K, M), see `loop.stopped`.
-
-    Returns:
-        The new `BeamState`.
-    """
-    vocabulary_size = model.output_shape[-1]
-    # A sequence can end in as many ways as there are stops, and `width` must be left that go on.
-    num_candidates = min(width * (1 + stops.shape[0]), width * vocabulary_size)
-
-    def penalty(length):
-        offset = settings["length_offset"]
-        return ((offset + ops.cast(length, "float32")) / (offset + 1.0)) ** settings["length_penalty"]
-
-    def body(*values):
-        state = BeamState(*values)
         failed = ops.any(
             ops.logical_and(ops.logical_not(ops.repeat(state.done, width)), ops.any(ops.isnan(state.logits), -1))
         )
@@ -161,11 +146,12 @@ def search(model, caches, state, width, shared, settings, limit, stops):
         scores, places = ops.top_k(totals, num_candidates)  # (B, C)
         parents = ops.cast(places // vocabulary_size, "int32")
         chosen = ops.cast(places % vocabulary_size, "int32")
-        tail = ops.concatenate([_pick(state.tail, parents)[..., 1:], chosen[..., None]], axis=-1)
+        recent = ops.concatenate([_pick(state.recent_tokens, parents)[..., 1:], chosen[..., None]], axis=-1)
         tokens = _write(_pick(state.tokens, parents), chosen, state.count)
         length = state.count + 1
-        ends = ops.reshape(stopped(ops.reshape(tail, (-1, stops.shape[1])), stops), ops.shape(scores))
-        is_last = length >= limit
+        ends = stopped(ops.reshape(recent, (-1, request.stops.shape[1])), request.stops)
+        ends = ops.reshape(ends, ops.shape(scores))
+        is_last = length >= request.limit
 
         likely = ops.logical_and(scores > NONE / 2, ops.arange(num_candidates) < width)
         can_finish = ops.logical_and(ops.logical_or(ends, is_last), likely)
@@ -181,20 +167,20 @@ def search(model, caches, state, width, shared, settings, limit, stops):
         rows = ops.reshape(rows, (-1,))
         reordered = [
             leaf if same else _by_row(leaf, batch * width, lambda x: ops.take(x, rows, axis=0))
-            for leaf, same in zip(state.caches, shared, strict=True)
+            for leaf, same in zip(state.caches, step.shared, strict=True)
         ]
-        next_ids = ops.reshape(_pick(chosen, alive), (-1, 1))
+        next_ids = ops.reshape(_pick(chosen, alive), (-1,))
         going = ops.broadcast_to(ops.logical_not(state.done)[:, None], (batch, width))
-        logits, new = logits_step(model, next_ids, like(caches, reordered), ops.reshape(going, (-1, 1)), last=True)
+        logits, caches = step(next_ids, reordered, ops.reshape(going, (-1,)))
 
         # Log probabilities only fall, and the largest divisor still to come raises them most.
-        bound = ops.max(alive_scores, axis=1) / penalty(limit)
+        bound = ops.max(alive_scores, axis=1) / penalty(request.limit)
         return BeamState(
-            caches=flat(new),
+            caches=caches,
             logits=logits,
             scores=alive_scores,
             tokens=_pick(tokens, alive),
-            tail=_pick(tail, alive),
+            recent_tokens=_pick(recent, alive),
             finished_scores=finished_scores,
             finished_tokens=finished_tokens,
             count=length,
@@ -202,11 +188,9 @@ def search(model, caches, state, width, shared, settings, limit, stops):
             failed=failed,
         )
 
-    def unfinished(*values):
-        state = BeamState(*values)
-        return ops.logical_and(state.count < limit, ops.logical_not(ops.logical_or(ops.all(state.done), state.failed)))
-
-    return BeamState(*ops.while_loop(unfinished, body, tuple(state)))
+    def result(self, state):
+        """Returns the finished tokens (B, W, N), best first, and their scores (B, W), -inf where there is no sequence."""
+        return state.finished_tokens, ops.where(state.finished_scores > NONE / 2, state.finished_scores, -float("inf"))
 
 
 def _by_row(leaf, rows, function):
