@@ -10,9 +10,8 @@ from .check import check_decodable
 from .context import check_context, check_names, more_rows
 from .inputs import longest_sequence
 from .outputs import decoded_model
-from .request import Request, cache_size, check_lengths, check_pad, check_prompts, check_seed
+from .request import Request, cache_size, check_lengths, check_pad, check_prompts, check_sampler, check_seed
 from .rows import as_lists, next_multiple
-from .samplers import Greedy, Sampler
 from .step import decoded_input
 from .stops import check_stops, single_stops
 from .text import ids_of, text_of
@@ -89,9 +88,7 @@ def generate(
     """
     model, context = decoded_model(model, output), check_names(context)
     decoded_input(model, context)
-    sampler = Greedy() if sampler is None else sampler
-    if not isinstance(sampler, Sampler):
-        raise ValueError(f"`sampler` must be Greedy, Sample, Beam or another Sampler. Received: sampler={sampler!r}.")
+    sampler = check_sampler(sampler)
     if return_scores and not sampler.gives_scores:
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return, pad_id, prompts = sampler.num_return, check_pad(pad_id), as_lists(prompts)

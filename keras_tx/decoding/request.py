@@ -7,6 +7,7 @@ from keras import ops
 
 from .. import arguments
 from .inputs import reserves_zero, vocabulary_size
+from .samplers import Greedy, Sampler
 
 _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
@@ -49,6 +50,14 @@ def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
             f"max_new_tokens={max_new_tokens}, a prompt of {longest_prompt} tokens, sequence_length={longest_sequence}."
         )
     return max_new_tokens
+
+
+def check_sampler(sampler):
+    """Returns the sampler, `Greedy()` for `None`; raises `ValueError` for what is none."""
+    sampler = Greedy() if sampler is None else sampler
+    if not isinstance(sampler, Sampler):
+        raise ValueError(f"`sampler` must be Greedy, Sample, Beam or another Sampler. Received: sampler={sampler!r}.")
+    return sampler
 
 
 def check_seed(seed):

@@ -4,13 +4,48 @@ import os
 import shutil
 import tempfile
 
+import keras
+
+
+def tensorflow():
+    """Returns the module tensorflow; raises an error unless it is there and is the backend."""
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError("A SavedModel needs TensorFlow: pip install 'keras-tx[tensorflow]'") from error
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "The backend must be TensorFlow for a SavedModel: save the model with model.save(), load that file in a process with "
+            f"KERAS_BACKEND=tensorflow and export it there. Received: backend {keras.backend.backend()}."
+        )
+    return tf
+
+
+def compiled(tf, model, activation, jit_compile):
+    """Returns the function from a model's inputs, one after the other, to its outputs with an activation."""
+    activation = keras.activations.get(activation)
+
+    def run(*inputs):
+        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        return activation(outputs) if activation is not keras.activations.linear else outputs
+
+    return tf.function(run, jit_compile=jit_compile)
+
+
+def export(tf, model, serve, signature, path, tokenizers=()):
+    """Writes a SavedModel with one endpoint, `serve`; returns the path."""
+    module = tracking_module(tf, model, tokenizers)
+    module.serve = tf.function(serve, input_signature=signature)
+    save_whole(tf, module, {"serve": module.serve}, path)
+    return path
+
 
 def tracking_module(tf, model, tokenizers):
     """Returns a module that keeps what the endpoints use: SavedModel knows no Keras variable and no tokenizer."""
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
     # Without these the tokenizers' tables would be saved as "untracked resource".
-    module.tokenizer_parts = [list(vars(each).values()) for each in tokenizers if each is not None]
+    module.tokenizer_parts = [list(vars(each).values()) for each in tokenizers]
     return module
 
 

@@ -1,17 +1,63 @@
-"""Image files, as bytes, made the pixels that a model takes, by TensorFlow's own operations."""
+"""SavedModels of images: the bytes of files are made the pixels that a model takes, by TensorFlow's own operations."""
+
+import os
+from collections.abc import Callable
+
+import keras
 
 from .. import arguments
+from . import folder
 
 _CHANNELS = (1, 3)
 
 
-def check(model, image_size, tokenizer=None, generate=None):
+def export_images(
+    model: keras.Model,
+    path: str | os.PathLike,
+    image_size: tuple[int, int],
+    activation: str | Callable | None = None,
+    jit_compile: bool = False,
+) -> str | os.PathLike:
+    """Writes a SavedModel whose endpoint `serve` maps the bytes of image files, strings (B,), to the model's outputs.
+
+    `serve` is also the signature "serving_default". JPEG and PNG files are decoded to the model's channels, resized to one size
+    whatever their own (bilinear with antialiasing; the proportions are not kept), and given to the model as pixels from
+    0 to 255. So a model that takes other numbers must begin with a `keras.layers.Rescaling`. Greys are those of ITU-R
+    BT.601, of a CMYK file as well; of 16 bits a channel the upper 8 are read, and of a moving PNG the first picture.
+    Transparency is dropped, as is what a file says of the camera's orientation. A file that is cut off or cannot be
+    decoded is an `InvalidArgumentError` when served; one that is neither JPEG nor PNG is named by its place in the
+    batch. Files do not enter XLA: they are decoded outside the compiled function.
+
+    Args:
+        model: `keras.Model` of images (B, Y, X, C), C 1 or 3.
+        path: folder to write. One that exists is replaced, when the new one is whole.
+        image_size: (rows, columns), the size that images are given to the model in.
+        activation: name of, or function from, `keras.activations` applied to the outputs, or `None`.
+        jit_compile: bool, whether the model inside is compiled by XLA when served, once for each batch size.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the backend is not TensorFlow, or `image_size` is not that of the model's images.
+        ImportError: if TensorFlow is missing, with the command that installs it.
+
+    Example:
+
+    ```python
+    digits = keras_tx.applications.ViT(7, 1, 2, 8, 16, image_size=28, input_shape=(28, 28, 1), num_classes=10)
+    if keras.backend.backend() == "tensorflow":
+        path = keras_tx.export.export_images(digits, folder + "/digits", image_size=(28, 28))
+    ```
+    """
+    tf, image_size = folder.tensorflow(), _check_size(model, image_size)
+    compiled, decode = folder.compiled(tf, model, activation, jit_compile), decoder(tf, image_size, model.inputs[0])
+    signature = [tf.TensorSpec((None,), tf.string, name="files")]
+    return folder.export(tf, model, lambda files: compiled(decode(files)), signature, path)
+
+
+def _check_size(model, image_size):
     """Returns (rows, columns) as ints; raises `ValueError` unless the model takes images of this size from files."""
-    if tokenizer is not None or generate is not None:
-        raise ValueError(
-            "`image_size` belongs to a model of images, without `tokenizer` and `generate`. Received: "
-            f"image_size={image_size!r}, tokenizer={tokenizer!r}, generate={generate!r}."
-        )
     is_size = isinstance(image_size, (list, tuple)) and len(image_size) == 2
     if not is_size or not all(_is_count(size) for size in image_size):
         raise ValueError(

@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_tx import layers
 from keras_tx.decoding import Beam, Sample, check_decodable, generate, init_caches
-from keras_tx.decoding.endpoints import cache_endpoints
 from keras_tx.decoding.logits import logits_step
+from keras_tx.export.endpoints import cache_endpoints
 
 SIZE = 11
 

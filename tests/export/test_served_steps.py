@@ -15,7 +15,9 @@ pytest.importorskip("keras_hub")
 import keras_hub
 import tensorflow as tf
 
-from keras_tx.decoding.endpoints import cache_endpoints
+from keras_tx.export.endpoints import cache_endpoints
+
+from ..decoding.conftest import shaken
 
 TABLE, NEW = 16, 4
 SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
@@ -28,8 +30,8 @@ def letters():
 
 
 @pytest.fixture(scope="module")
-def model(shake):
-    return shake(GPT(256, TABLE, **SIZE))
+def model():
+    return shaken(GPT(256, TABLE, **SIZE))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import text_tokens
 from keras_tx import decoding, export
 from keras_tx.applications import GPT, Translator
 
+from ..decoding.conftest import shaken
+
 pytest.importorskip("keras_hub")
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="a SavedModel is written by TensorFlow alone"
@@ -22,10 +24,10 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def model(shake, tokenizer):
+def model(tokenizer):
     keras.utils.set_random_seed(2)
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
-    return shake(Translator(tokenizer.vocabulary_size(), **size), seed=2, scale=1.0)
+    return shaken(Translator(tokenizer.vocabulary_size(), **size), seed=2, scale=1.0)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,7 @@ def test_options_that_do_not_fit_are_named(model, tokenizer, tmp_path, changed, 
 
 
 def test_a_text_input_must_be_named(model, tokenizer, tmp_path):
-    with pytest.raises(
-        ValueError, match="its model must have one input, or `generate` name its `text_input`.*2 inputs"
-    ):
+    with pytest.raises(ValueError, match="its model must have one input, or a `text_input` be named.*2 inputs"):
         export.export_saved_model(model, tmp_path / "saved", tokenizer, generate={"max_new_tokens": 2})
 
 
