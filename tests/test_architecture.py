@@ -50,7 +50,7 @@ PRIVATE_KERAS = {
     "keras_tx/ops/concrete.py",
     "keras_tx/ops/padding.py",
     "keras_tx/layers/recomputation.py",
-    *(f"keras_tx/graph/{name}.py" for name in ("walk", "inputs", "sublayers", "deferred")),
+    *(f"keras_tx/graph/{name}.py" for name in ("walk", "sublayers", "deferred")),
     "keras_tx/backup/fit_call.py",
 }
 PRIVATE_NAMES = re.compile(

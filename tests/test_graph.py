@@ -202,7 +202,7 @@ def test_a_model_runs_in_two_walks_one_for_each_part_of_its_inputs():
     def go_on(operation, path, args, kwargs, there):
         if not kept.get(path):
             return graph.MISSING
-        args, kwargs = graph.fill_in(args, kwargs, kept[path])
+        args, kwargs = graph.complete_arguments(args, kwargs, kept[path])
         return operation(*args, **kwargs)
 
     first = graph.walk(model, graph.pack_inputs(model, {"source": x["source"]}), note, call_partial=keep)

@@ -1,21 +1,15 @@
 """Whether a model can be decoded step by step: what cannot is refused by name, never decoded wrongly."""
 
-import weakref
-
 import keras
 import numpy as np
 from keras import ops
 
-from ..graph import MISSING, fill_in, pack_inputs, walk
+from ..graph import MISSING, complete_arguments, pack_inputs, walk
 from ..layers import cache_protocol
-from .inputs import vocabulary_size
-from .logits import Head, heads, logits_step, remember
-from .outputs import decoded_model
-from .programs import fingerprint
-from .step import call, decoded_input, init_caches
-from .trials import LENGTH, probe_context, probe_ids, relative_error, tolerance
-
-_checked = weakref.WeakKeyDictionary()
+from .decoder import Decoder
+from .head import Head, heads
+from .step import call, empty_caches, logits_step
+from .trials import LENGTH, probe_conditioning, probe_ids, relative_error, tolerance
 
 
 def check_decodable(model, given=(), output=None) -> None:
@@ -35,21 +29,22 @@ def check_decodable(model, given=(), output=None) -> None:
         ValueError: naming the layer that mixes positions or looks ahead, or that ends the model with anything but logits or
             probabilities; or if the model has no layer with a cache, or several outputs of which `output` names none.
     """
-    model = decoded_model(model, output)
-    given = tuple(sorted(given))
-    known = _checked.setdefault(model, {})
-    if known.get(given) == fingerprint(model):
+    check(Decoder.of(model, output, given))
+
+
+def check(decoder):
+    """Does what `check_decodable` does for a `Decoder`, which learns how logits are had of its model."""
+    if decoder.is_checked:
         return
-    name, context = decoded_input(model, given), probe_context(model, given)
-    caches = init_caches(model, 1, LENGTH, context)
-    ids = probe_ids(model, name, given)
-    full = _check_layers(model, context, name, ids)
+    model, conditioning, ids = decoder.model, probe_conditioning(decoder), probe_ids(decoder)
+    caches = empty_caches(decoder, 1, LENGTH, conditioning)
+    full = _check_layers(decoder, conditioning, ids)
     if isinstance(full, (list, tuple, dict)) or len(full.shape) != 3:
         raise ValueError(
             "`model` must map token ids (B, T) to logits (B, T, V) to be decoded. Received: "
             f"{model.name} with output {getattr(full, 'shape', type(full).__name__)}."
         )
-    size, allowed = vocabulary_size(model, name), tolerance(full)
+    size, allowed = decoder.inputs[decoder.ids].vocabulary_size, tolerance(full)
     if size is not None and full.shape[-1] > size:
         raise ValueError(
             "`model` must have no more outputs than its embedding has rows to be decoded. Received: "
@@ -57,7 +52,7 @@ def check_decodable(model, given=(), output=None) -> None:
         )
     full = ops.convert_to_numpy(ops.cast(full, "float32"))
     for head in heads(model, full, allowed):
-        error = relative_error(_in_steps(model, ids, caches, head), full)
+        error = relative_error(_in_steps(decoder, ids, caches, head), full)
         if error <= allowed:
             break
     if error > allowed:
@@ -66,29 +61,28 @@ def check_decodable(model, given=(), output=None) -> None:
             f"{model.name}, whose cached steps differ from its full pass by {error:.2g} of the outputs' size. An operation "
             "outside the layers may mix positions."
         )
-    remember(model, head)
-    if not np.isnan(full).any():  # of which nothing can be seen
-        known[given] = fingerprint(model)
+    decoder.head = head
+    decoder.is_checked = not np.isnan(full).any()  # of which nothing can be seen
 
 
-def _in_steps(model, ids, caches, head):
+def _in_steps(decoder, ids, caches, head):
     """Returns the model's outputs as numpy: of a prompt at once, and of two tokens one after the other."""
     pieces, prompt = [], max(ids.shape[1] - 2, 1)
     for piece in (ids[:, :prompt], *(ids[:, i : i + 1] for i in range(prompt, ids.shape[1]))):
-        logits, caches = logits_step(model, piece, caches, head=head)
+        logits, caches = logits_step(decoder, piece, caches, head=head)
         pieces.append(ops.convert_to_numpy(logits if head == Head() else ops.softmax(logits)))
     return np.concatenate(pieces, axis=1)
 
 
-def _check_layers(model, context, name, ids):
-    """Returns the model's outputs, each layer that decodes checked; what comes from the context is left as it is."""
-    kept = {}
+def _check_layers(decoder, conditioning, ids):
+    """Returns the model's outputs, each layer that decodes checked; what comes from the other inputs is left as it is."""
+    model, kept = decoder.model, {}
 
     def keep(operation, path, args, kwargs, there):
         kept[path] = there
         return MISSING
 
-    walk(model, pack_inputs(model, context), call, call_partial=keep)
+    walk(model, pack_inputs(model, conditioning), call, call_partial=keep)
 
     def check(layer, path, args, kwargs):
         return _check_layer(layer, path, args, kwargs, {})
@@ -98,20 +92,22 @@ def _check_layers(model, context, name, ids):
             return MISSING
         if isinstance(operation, keras.Layer):
             return _check_layer(operation, path, args, kwargs, kept[path])
-        args, kwargs = fill_in(args, kwargs, kept[path])
+        args, kwargs = complete_arguments(args, kwargs, kept[path])
         return operation(*args, **kwargs)
 
-    return walk(model, pack_inputs(model, {name: ids}), check, call_partial=check_partial)
+    return walk(model, pack_inputs(model, {decoder.ids: ids}), check, call_partial=check_partial)
 
 
 def _check_layer(layer, path, args, kwargs, there):
     def call_part(part=None):
-        cut = (args, kwargs) if part is None else (_cut(args, part), _cut(kwargs, part))
-        filled, named = fill_in(*cut, there)
-        return layer(*filled, **named)
+        def cut(value):
+            return value[:, part] if part is not None and _is_sequence(value) else value
+
+        positional, named = complete_arguments(*keras.tree.map_structure(cut, (args, kwargs)), there)
+        return layer(*positional, **named)
 
     outputs = call_part()
-    if cache_protocol.is_stepper(layer):
+    if cache_protocol.is_cached_layer(layer):
         if _differs(outputs, call_part(slice(0, 1)), slice(0, 1)):
             raise ValueError(
                 "`model` must not look ahead to be decoded. Received: "
@@ -127,14 +123,6 @@ def _check_layer(layer, path, args, kwargs, there):
 
 def _is_sequence(value):
     return hasattr(value, "shape") and len(value.shape) >= 2 and value.shape[0] == 1
-
-
-def _cut(arguments, part):
-    if isinstance(arguments, dict):
-        return {name: _cut(value, part) for name, value in arguments.items()}
-    if isinstance(arguments, (list, tuple)):
-        return type(arguments)(_cut(value, part) for value in arguments)
-    return arguments[:, part] if _is_sequence(arguments) else arguments
 
 
 def _differs(whole, partial, part):

@@ -6,13 +6,11 @@ import numpy as np
 from keras import ops
 
 from . import loop, programs
-from .check import check_decodable
-from .context import check_context, check_names, more_rows
-from .inputs import longest_sequence
-from .outputs import decoded_model
-from .request import Request, cache_size, check_lengths, check_pad, check_prompts, check_sampler, check_seed
-from .rows import as_lists, next_multiple
-from .step import decoded_input
+from .check import check
+from .conditioning import check_conditioning, check_names
+from .decoder import Decoder
+from .request import Request, as_lists, check_lengths, check_pad, check_prompts, check_seed
+from .samplers import check_sampler
 from .stops import check_stops, single_stops
 from .text import ids_of, text_of
 
@@ -86,8 +84,8 @@ def generate(
     tokens = keras_tx.decoding.generate(model, [[3, 4], [5, 6, 7]], max_new_tokens=4)  # (2, 7)
     ```
     """
-    model, context = decoded_model(model, output), check_names(context)
-    decoded_input(model, context)
+    context = check_names(context)
+    decoder = Decoder.of(model, output, context)
     sampler = check_sampler(sampler)
     if return_scores and not sampler.gives_scores:
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
@@ -96,19 +94,20 @@ def generate(
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
     if tokenizer is not None:
         prompts = [ids_of(text, tokenizer) for text in prompts]
-    prompts = check_prompts(prompts, model, decoded_input(model, context), may_be_empty=tokenizer is not None)
+    prompts = check_prompts(prompts, decoder.inputs[decoder.ids], may_be_empty=tokenizer is not None)
     lengths = np.array([len(row) for row in prompts], "int32")
-    max_new_tokens = check_lengths(int(lengths.max(initial=0)), max_new_tokens, longest_sequence(model, context))
+    max_new_tokens = check_lengths(int(lengths.max(initial=0)), max_new_tokens, decoder.longest_sequence)
     sampler.check_limit(max_new_tokens)
-    stops = check_stops(stop_ids)
-    seed = check_seed(seed)
-    context = check_context(model, context, len(prompts), pad_id)
+    stops, seed = check_stops(stop_ids), check_seed(seed)
+    conditioning = check_conditioning(decoder, context, len(prompts), pad_id)
     if not lengths.any() or max_new_tokens == 0:
         new = np.zeros((len(prompts), num_return, 0), "int32")
         scores = np.repeat(np.where(lengths > 0, 0.0, -np.inf).astype("float32")[:, None], num_return, axis=1)
     else:
-        check_decodable(model, context)
-        new, scores = _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context)
+        check(decoder)
+        request, chunk = Request.rounded(prompts, max_new_tokens, stops, seed, sampler, conditioning)
+        new, scores = _run(decoder, request, sampler, chunk)
+        new, scores = new[: len(prompts), :, :max_new_tokens], scores[: len(prompts)]
     if tokenizer is None:
         rows = _rows(prompts, new, max_new_tokens, pad_id)
         rows = rows if num_return > 1 else rows[:, 0]
@@ -121,34 +120,16 @@ def generate(
     return (rows, scores) if return_scores else rows
 
 
-def _run(model, sampler, prompts, lengths, max_new_tokens, stops, seed, context):
-    """Returns the new tokens (B, R, max_new_tokens), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
-    # A batch of 1, or a multiple of 4.
-    rows, chunk = 1 if len(prompts) == 1 else next_multiple(len(prompts), 4), loop.chunk_of(lengths.max())
-    request = Request.of(
-        prompts,
-        cache_size(lengths.max(), max_new_tokens, chunk),
-        chunk,
-        rows,
-        limit=np.int32(max_new_tokens),
-        stops=stops,
-        seed=seed,
-        settings={name: np.float32(value) for name, value in sampler.settings().items()},
-        conditioning=more_rows(context, rows),
-    )
+def _run(decoder, request, sampler, chunk):
+    """Returns the new tokens (B, R, N), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
     key = request.key(sampler) + ((("chunk", 1),) if chunk == 1 else ())
-    program = functools.partial(_program, sampler, chunk)
-    tokens, scores, failed = programs.run(model, "generate", key, program, request)
+    program = functools.partial(loop.generate, sampler=sampler, chunk=chunk)
+    tokens, scores, failed = programs.run(decoder, "generate", key, program, request)
     if bool(ops.convert_to_numpy(failed)):
-        raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {model.name}.")
-    new = ops.convert_to_numpy(tokens)[: len(prompts), : sampler.num_return, :max_new_tokens]
-    scores = ops.convert_to_numpy(scores)[: len(prompts), : sampler.num_return]
-    begun = (lengths > 0)[:, None]
+        raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {decoder.model.name}.")
+    begun = (request.lengths > 0)[:, None]
+    new, scores = (ops.convert_to_numpy(each)[:, : sampler.num_return] for each in (tokens, scores))
     return np.where(begun[..., None], new, loop.PADDING), np.where(begun, scores, -np.inf)
-
-
-def _program(sampler, chunk, model, request):
-    return loop.generate(model, request, sampler, chunk)
 
 
 def _rows(prompts, new, max_new_tokens, pad_id):

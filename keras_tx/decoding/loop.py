@@ -2,16 +2,9 @@
 
 from keras import ops
 
-from .logits import logits_step
-from .step import init_caches
+from .step import empty_caches, logits_step
 
-CHUNK = 32  # tokens of a longer prompt that go through the model at once
 PADDING = -1  # stands in the tokens after a row has stopped
-
-
-def chunk_of(longest_prompt):
-    """Returns how many tokens of prompts no longer than this go through the model at once."""
-    return 1 if longest_prompt == 1 else CHUNK
 
 
 def flat(caches):
@@ -39,59 +32,36 @@ def like(structure, leaves):
 
 
 class Step:
-    """The function by which a sampler runs the model on the tokens it has chosen, see `Sampler.advance`.
+    """The function by which a sampler runs the model on the tokens it has chosen, see `Sampler.advance`."""
 
-    Args:
-        model: functional `keras.Model`.
-        caches: their structure, as from `init_caches`.
-        shared: list of bools, which of the caches' tensors no step changes.
-    """
-
-    def __init__(self, model, caches, shared=()):
-        self.model, self.caches, self.shared = model, caches, shared
+    def __init__(self, decoder, caches, shared=()):
+        self.decoder, self.caches, self.shared = decoder, caches, shared
 
     def __call__(self, ids, caches, real):
-        logits, new = logits_step(self.model, ids[:, None], like(self.caches, caches), real[:, None], last=True)
+        logits, new = logits_step(self.decoder, ids[:, None], like(self.caches, caches), real[:, None], last=True)
         return logits, flat(new)
 
 
-def generate(model, request, sampler, chunk):
-    """Generates for a whole request.
-
-    Args:
-        model: functional `keras.Model`.
-        request: `Request`.
-        sampler: `Sampler`.
-        chunk: int, how many tokens of the prompt go through the model at once.
-
-    Returns:
-        What `sampler.result` returns, and whether a logit was NaN, a boolean scalar.
-    """
+def generate(decoder, request, sampler, chunk):
+    """Generates for a whole request: returns what `sampler.result` does, and whether a logit was NaN, a boolean scalar."""
     request = request.as_tensors()
     batch, capacity = ops.shape(request.prompt)[0], request.prompt.shape[1]
-    empty = init_caches(model, batch, capacity, request.conditioning)
+    empty = empty_caches(decoder, batch, capacity, request.conditioning)
     seen = ops.zeros((batch, 0), "bool")
     if sampler.needs_seen():
-        seen = seen_tokens(request, model.output_shape[-1], chunk)
-    logits, caches = prefill(model, empty, request, chunk)
+        seen = seen_tokens(request, decoder.model.output_shape[-1], chunk)
+    logits, caches = prefill(decoder, empty, request, chunk)
     shared = [old is new for old, new in zip(flat(empty), flat(caches), strict=True)]
     state = sampler.begin(logits, flat(caches), seen, request, shared)
-    state = advance(sampler, state, Step(model, caches, shared), request)
+    state = advance(sampler, state, Step(decoder, caches, shared), request)
     return *sampler.result(state), state.failed
 
 
-def prefill(model, caches, request, chunk=CHUNK):
-    """Runs the prompts through the model, chunk after chunk.
+def prefill(decoder, caches, request, chunk):
+    """Runs the prompts through the model, `chunk` tokens of each at once; rows of length 0 are left out.
 
-    Args:
-        model: functional `keras.Model`.
-        caches: dict as from `init_caches`.
-        request: `Request` of tensors; rows of length 0 are left out.
-        chunk: int, how many tokens go through the model at once.
-
-    Returns:
-        The logits after the last token, float32 (B, V), and the caches, in which those tensors that no step changes are
-        the ones that came in.
+    Returns the logits after the last token, float32 (B, V), and the caches, in which those tensors that no step changes are
+    the ones that came in.
     """
     columns = ops.arange(chunk, dtype="int32")
     end = request.chunks * chunk
@@ -102,11 +72,11 @@ def prefill(model, caches, request, chunk=CHUNK):
         first = index * chunk
         ids = ops.take(request.prompt, first + columns, axis=1)
         mask = (first + columns)[None, :] >= (end - request.lengths)[:, None]
-        logits, new = logits_step(model, ids, like(caches, leaves), mask, last=True)
+        logits, new = logits_step(decoder, ids, like(caches, leaves), mask, last=True)
         unchanged[:] = [old is each for old, each in zip(leaves, flat(new), strict=True)]
         return index + 1, logits, flat(new)
 
-    logits = ops.zeros((ops.shape(request.prompt)[0], model.output_shape[-1]), "float32")
+    logits = ops.zeros((ops.shape(request.prompt)[0], decoder.model.output_shape[-1]), "float32")
     start = (ops.zeros((), "int32"), logits, before)
     _, logits, leaves = ops.while_loop(lambda index, *rest: index < request.chunks, body, start)
     leaves = [old if same else new for old, new, same in zip(before, leaves, unchanged, strict=True)]

@@ -1,31 +1,29 @@
 """Compiled programs, one for each model and set of shapes, and the count of how often each was compiled."""
 
 import collections
-import weakref
+import functools
 
 import keras
 
-_programs = weakref.WeakKeyDictionary()
 _traces = collections.Counter()
 
 
-def run(model, name, key, function, *arguments):
-    """Runs `function(model, *arguments)` compiled: by XLA on TensorFlow and JAX, as it is on torch.
+def run(decoder, name, key, function, *arguments):
+    """Runs `function(decoder, *arguments)` compiled: by XLA on TensorFlow and JAX, as it is on torch.
 
     Args:
-        model: `keras.Model`, whose variables are the only state that the function may read.
+        decoder: `Decoder`; the variables of its model are the only state that the function may read.
         name: str, what the program does, for the report.
         key: hashable: all that the function depends on beside its arguments' values. Another key is another program.
-        function: function of the model and the arguments, made of `keras.ops`.
+        function: function of the decoder and the arguments, made of `keras.ops`.
         *arguments: pytrees of tensors or arrays.
 
     Returns:
         What the function returns.
     """
-    programs = _programs.setdefault(model, {})
-    place = (name, key, fingerprint(model))
+    programs, place = decoder.programs, (name, key, fingerprint(decoder.model))
     if place not in programs:
-        programs[place] = _compile(weakref.ref(model), f"{model.name}: {name}", key, function)
+        programs[place] = _compile(decoder, f"{decoder.model.name}: {name}", key, function)
     return programs[place](*arguments)
 
 
@@ -50,36 +48,32 @@ def trace_report() -> dict[str, int]:
     return dict(_traces)
 
 
-def _compile(model_reference, label, key, function):
+def _compile(decoder, label, key, function):
     line = label + ", " + ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in key)
 
     def traced(*arguments):
         _traces[line] += 1
-        return function(model_reference(), *arguments)
+        return function(decoder, *arguments)
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.function(traced, jit_compile=True, autograph=False)
     if keras.backend.backend() == "jax":
-        return _compile_jax(model_reference, traced)
-    return _uncompiled(model_reference, function)
+        return _compile_jax(decoder, traced)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(functools.partial(function, decoder))
+    return functools.partial(function, decoder)
 
 
-def _compile_jax(model_reference, traced):
+def _compile_jax(decoder, traced):
     import jax
 
     @jax.jit
     def compiled(values, *arguments):
-        with keras.StatelessScope(state_mapping=zip(model_reference().variables, values, strict=True)):
+        with keras.StatelessScope(state_mapping=zip(decoder.model.variables, values, strict=True)):
             return traced(*arguments)
 
-    return lambda *arguments: compiled([variable.value for variable in model_reference().variables], *arguments)
-
-
-def _uncompiled(model_reference, function):
-    if keras.backend.backend() != "torch":
-        return lambda *arguments: function(model_reference(), *arguments)
-    import torch
-
-    return torch.no_grad()(lambda *arguments: function(model_reference(), *arguments))
+    return lambda *arguments: compiled([variable.value for variable in decoder.model.variables], *arguments)

@@ -6,18 +6,14 @@ import numpy as np
 from keras import ops
 
 from .. import arguments
-from .inputs import reserves_zero, vocabulary_size
-from .samplers import Greedy, Sampler
 
+CHUNK = 32  # tokens of a longer prompt that go through the model at once
 _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
 
-def check_prompts(prompts, model, name, may_be_empty=False):
-    """Returns the prompts as a list of int32 arrays; raises `ValueError` for ids that are not integers, and for an empty prompt
-    unless it may be.
-    """
-    size, reserved = vocabulary_size(model, name), reserves_zero(model, name)
-    checked = []
+def check_prompts(prompts, known, may_be_empty=False):
+    """Returns the prompts as int32 arrays; raises `ValueError` for ids that their `Input` has not, and for an empty prompt."""
+    size, checked = known.vocabulary_size, []
     for index, row in enumerate(prompts):
         ids = np.asarray(ops.convert_to_numpy(row) if ops.is_tensor(row) else row)
         if ids.shape == (0,) and may_be_empty:
@@ -32,7 +28,7 @@ def check_prompts(prompts, model, name, may_be_empty=False):
                 "`prompts` must hold token ids in [0, vocabulary_size). Received: ids from "
                 f"{ids.min()} to {ids.max()} in row {index}, with vocabulary_size={size}."
             )
-        if reserved and (ids == 0).any():
+        if known.reserves_zero and (ids == 0).any():
             raise ValueError(
                 "`prompts` must hold no padding, id 0 in a model with mask_zero=True: give rows of unequal length as lists. "
                 f"Received: 0 in row {index}."
@@ -50,14 +46,6 @@ def check_lengths(longest_prompt, max_new_tokens, longest_sequence):
             f"max_new_tokens={max_new_tokens}, a prompt of {longest_prompt} tokens, sequence_length={longest_sequence}."
         )
     return max_new_tokens
-
-
-def check_sampler(sampler):
-    """Returns the sampler, `Greedy()` for `None`; raises `ValueError` for what is none."""
-    sampler = Greedy() if sampler is None else sampler
-    if not isinstance(sampler, Sampler):
-        raise ValueError(f"`sampler` must be Greedy, Sample, Beam or another Sampler. Received: sampler={sampler!r}.")
-    return sampler
 
 
 def check_seed(seed):
@@ -94,7 +82,19 @@ class Request(NamedTuple):
     conditioning: Any = {}
 
     @classmethod
-    def of(cls, prompts, capacity, chunk, rows=1, **fields):
+    def rounded(cls, prompts, max_new_tokens, stops, seed, sampler, conditioning):
+        """Returns the request of a whole batch of prompts, and how many of their tokens go through the model at once."""
+        longest = max(len(prompt) for prompt in prompts)
+        rows, chunk = 1 if len(prompts) == 1 else next_multiple(len(prompts), 4), chunk_of(longest)
+        fields = {"limit": np.int32(max_new_tokens), "stops": stops, "seed": seed, "settings": settings_of(sampler)}
+        fields["conditioning"] = {
+            name: np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
+            for name, array in conditioning.items()
+        }
+        return cls.of(prompts, cache_size(longest, max_new_tokens, chunk), chunk, rows, **fields), chunk
+
+    @classmethod
+    def of(cls, prompts, capacity, chunk=CHUNK, rows=1, **fields):
         """Returns the request for prompts, arrays of ids (T,), and as many empty ones as fill `rows` up."""
         lengths = np.array([len(prompt) for prompt in prompts] + [0] * (rows - len(prompts)), "int32")
         chunks = -(-int(lengths.max()) // chunk)
@@ -105,15 +105,26 @@ class Request(NamedTuple):
 
     def key(self, sampler):
         """Returns what a program for this request and sampler depends on beside the values in it: pairs of name and value."""
-        sizes = {"batch": len(self.prompt), "cache": self.prompt.shape[1], "sampler": type(sampler)}
-        sizes |= {"rules": tuple(sorted(self.settings)), **sampler.static(), "stops": self.stops.shape}
-        return (*sizes.items(), *((name, array.shape) for name, array in sorted(self.conditioning.items())))
+        batch, cache = self.prompt.shape
+        sizes = ("batch", batch), ("cache", cache), ("sampler", type(sampler)), ("rules", tuple(sorted(self.settings)))
+        conditioning = ((name, array.shape) for name, array in sorted(self.conditioning.items()))
+        return (*sizes, *sampler.static().items(), ("stops", self.stops.shape), *conditioning)
 
     def as_tensors(self):
         """Returns the request with tensors in place of arrays and numbers."""
         integers = (ops.convert_to_tensor(value, dtype="int32") for value in self[:-2])
         dicts = ({name: ops.convert_to_tensor(value) for name, value in values.items()} for values in self[-2:])
         return Request(*integers, *dicts)
+
+
+def settings_of(sampler):
+    """Returns a sampler's numbers as float32, by name."""
+    return {name: np.float32(value) for name, value in sampler.settings().items()}
+
+
+def chunk_of(longest_prompt):
+    """Returns how many tokens of prompts no longer than this go through the model at once."""
+    return 1 if longest_prompt == 1 else CHUNK
 
 
 def cache_size(longest_prompt, max_new_tokens, chunk):
@@ -123,3 +134,15 @@ def cache_size(longest_prompt, max_new_tokens, chunk):
     while size < -(-int(longest_prompt) // chunk) * chunk + max_new_tokens:
         size *= 2
     return size
+
+
+def as_lists(value):
+    """Returns a ragged tensor, or anything else that has a `to_list`, as a list; any other value comes back as it is."""
+    if callable(getattr(value, "to_list", None)):
+        return value.to_list()
+    return list(value.unbind()) if getattr(value, "is_nested", False) else value
+
+
+def next_multiple(number, step):
+    """Returns the least multiple of a step that is at least `number` and at least one step."""
+    return max(1, -(-int(number) // step)) * step

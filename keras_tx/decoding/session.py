@@ -5,12 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import arguments
-from . import loop
-from .check import check_decodable
-from .inputs import longest_sequence
-from .outputs import decoded_model
-from .request import cache_size
-from .step import init_caches
+from .check import check
+from .decoder import Decoder, built
+from .request import CHUNK, cache_size
+from .step import empty_caches
 
 
 class Turns(NamedTuple):
@@ -69,15 +67,14 @@ class Session:
     """
 
     def __init__(self, model, max_length=None, output=None):
-        model = decoded_model(model, output)
-        if len(model.inputs) != 1:
+        if len(built(model).inputs) != 1:
             raise ValueError(
                 "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
                 f"Received: {model.name} with {len(model.inputs)} inputs."
             )
-        check_decodable(model)
-        self.model = model
-        table = longest_sequence(model)
+        self.decoder = Decoder.of(model, output)
+        check(self.decoder)
+        self.model, table = self.decoder.model, self.decoder.longest_sequence
         self.max_length = max_length if max_length is not None else (table or 1024)
         self.max_length = arguments.positive_int("max_length", self.max_length)
         if table is not None and self.max_length > table:
@@ -86,7 +83,7 @@ class Session:
                 f"max_length={max_length}, sequence_length={table}."
             )
         # Each turn's prompt is rounded up to whole chunks: room for as many as fit in a cache of twice the length.
-        self.capacity = cache_size(self.max_length, self.max_length, loop.CHUNK)
+        self.capacity = cache_size(self.max_length, self.max_length, CHUNK)
         self.reset()
 
     @property
@@ -111,4 +108,4 @@ class Session:
     def no_turns(self):
         """Returns what is known before the first turn."""
         seen = np.zeros((1, self.model.output_shape[-1]), "bool")
-        return Turns((), seen, init_caches(self.model, 1, self.capacity), 0)
+        return Turns((), seen, empty_caches(self.decoder, 1, self.capacity, {}), 0)

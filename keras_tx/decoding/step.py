@@ -1,46 +1,17 @@
 """One step of cached decoding, by a walk over any functional model whose layers keep the cache protocol."""
 
 import inspect
-import weakref
 
 import keras
 from keras import ops
 
-from ..graph import MISSING, fill_in, input_names, layer_inputs, pack_inputs, walk
+from ..graph import MISSING, complete_arguments, input_names, pack_inputs, walk
 from ..layers import cache_protocol
 from ..ops import masks, padding
-from .outputs import walked_model
+from .decoder import Decoder
+from .head import Head, call_without
 
 _DECODED = "decoded: "  # an empty entry of this name tells which of several inputs the caches are for
-_layer_inputs = weakref.WeakKeyDictionary()
-
-
-def inputs_of_layers(model):
-    """Returns what `graph.layer_inputs` does: dict from path to a pair of layer and names of inputs."""
-    if model not in _layer_inputs:
-        _layer_inputs[model] = layer_inputs(model)
-    return _layer_inputs[model]
-
-
-def steppers(model, given=()):
-    """Returns the layers that decode: those with a cache that depend on more than the inputs named in `given`, by path."""
-    return {
-        path: layer
-        for path, (layer, names) in inputs_of_layers(model).items()
-        if cache_protocol.is_stepper(layer) and not names <= set(given)
-    }
-
-
-def decoded_input(model, given=()):
-    """Returns the name of the one input that is not given; raises `ValueError` if there is another number of them."""
-    names = input_names(model)
-    left = [name for name in names if name not in given]
-    if len(left) != 1 or set(given) - set(names):
-        raise ValueError(
-            "`context` must hold every input of the model but one, the token ids that are decoded. Received: "
-            f"{model.name} with inputs {names}, context of {sorted(given)}."
-        )
-    return left[0]
 
 
 def init_caches(model, batch_size, max_length, context=None, output=None) -> dict:
@@ -75,26 +46,8 @@ def init_caches(model, batch_size, max_length, context=None, output=None) -> dic
     outputs, caches = keras_tx.decoding.step(model, np.array([[6]]), caches)  # one more token
     ```
     """
-    context, model = context or {}, walked_model(model, output)
-    name = decoded_input(model, context)
-    if not steppers(model, context):
-        raise ValueError(
-            "`model` must have layers with a cache to be decoded, such as TransformerDecoder or "
-            "MultiHeadSelfAttention(causal=True), and TokenAndPositionEmbedding or SinusoidalPositionEncoding for "
-            f"positions. Received: {model.name} with layers {[layer.name for layer in model.layers]}."
-        )
-    caches = {_DECODED + name: None} if context else {}
-
-    def call_partial(operation, path, args, kwargs, there):
-        if _is_stepper(operation):
-            arguments = _context_arguments(operation, path, args, kwargs, f"where {name!r} is decoded")
-            caches[path] = operation.init_cache(batch_size, max_length, **arguments)
-        elif there:
-            caches[path] = {place: _by_row(tensor, batch_size, path) for place, tensor in there.items()}
-        return MISSING
-
-    walk(model, pack_inputs(model, context), call, call_partial=call_partial)
-    return caches
+    context = context or {}
+    return empty_caches(Decoder.of(model, output, context, whole=True), batch_size, max_length, context)
 
 
 def step(model, inputs, caches, mask=None, output=None) -> tuple:
@@ -117,7 +70,49 @@ def step(model, inputs, caches, mask=None, output=None) -> tuple:
     Raises:
         ValueError: if `output` names none of the outputs.
     """
-    return run_step(walked_model(model, output), inputs, caches, mask)
+    ids = next((key.removeprefix(_DECODED) for key in caches if key.startswith(_DECODED)), None)
+    if ids is None:
+        return run_step(Decoder.of(model, output, whole=True).model, inputs, caches, mask)
+    decoder = Decoder.of(model, output, [name for name in input_names(model) if name != ids], whole=True)
+    return run_step(decoder.model, pack_inputs(decoder.model, {ids: inputs}), caches, mask)
+
+
+def empty_caches(decoder, batch_size, max_length, conditioning):
+    """Does what `init_caches` does for a `Decoder`, whose other inputs are `conditioning`, a dict of tensors."""
+    model, name = decoder.model, decoder.ids
+    if not decoder.cached_layers:
+        raise ValueError(
+            "`model` must have layers with a cache to be decoded, such as TransformerDecoder or "
+            "MultiHeadSelfAttention(causal=True), and TokenAndPositionEmbedding or SinusoidalPositionEncoding for "
+            f"positions. Received: {model.name} with layers {[layer.name for layer in model.layers]}."
+        )
+    caches = {_DECODED + name: None} if conditioning else {}
+
+    def call_partial(operation, path, args, kwargs, there):
+        if _is_cached_layer(operation):
+            arguments = _context_arguments(operation, path, args, kwargs, f"where {name!r} is decoded")
+            caches[path] = operation.init_cache(batch_size, max_length, **arguments)
+        elif there:
+            caches[path] = {place: _by_row(tensor, batch_size, path) for place, tensor in there.items()}
+        return MISSING
+
+    walk(model, pack_inputs(model, conditioning), call, call_partial=call_partial)
+    return caches
+
+
+def logits_step(decoder, ids, caches, mask=None, head=None, last=False):
+    """Runs a model on the next ids as `step` does, and returns its logits and the new caches.
+
+    Where the model ends in a softmax these are the logits before it, and log probabilities where they cannot be had. A
+    probability of 0 becomes -inf.
+
+    `head` is a `Head`, or `None` for the decoder's own; with `last`, the logits (B, V) of the last position alone come back.
+    """
+    head, model = head or decoder.head or Head(), decoder.model
+    own_call = call if head.softmax is None else call_without(head)
+    outputs, caches = run_step(model, pack_inputs(model, {decoder.ids: ids}), caches, mask, own_call)
+    outputs = ops.cast(outputs[:, -1] if last else outputs, "float32")
+    return ops.log(outputs) if head.log else outputs, caches
 
 
 def call(operation, path, args, kwargs):
@@ -126,7 +121,7 @@ def call(operation, path, args, kwargs):
 
 
 def run_step(model, inputs, caches, mask=None, call=call):
-    """Does what `step` does for a functional model, and calls what has no cache through a function of the caller's."""
+    """Does what `step` does for inputs in the model's structure; what has no cache is called through the caller's function."""
     new_caches = dict(caches)
 
     def call_layer(layer, path, args, kwargs):
@@ -146,19 +141,17 @@ def run_step(model, inputs, caches, mask=None, call=call):
     def call_partial(operation, path, args, kwargs, there):
         if path not in caches:
             return MISSING  # depends on the context alone
-        if not _is_stepper(operation):
-            args, kwargs = fill_in(args, kwargs, caches[path])
+        if not _is_cached_layer(operation):
+            args, kwargs = complete_arguments(args, kwargs, caches[path])
             return call(operation, path, args, kwargs)
         args = [None if value is MISSING else value for value in args]
         return call_layer(operation, path, args, {key: x for key, x in kwargs.items() if x is not MISSING})
 
-    name = next((key.removeprefix(_DECODED) for key in caches if key.startswith(_DECODED)), None)
-    inputs = inputs if name is None else pack_inputs(model, {name: inputs})
     return walk(model, inputs, call_layer, call_partial=call_partial, call_operation=call), new_caches
 
 
-def _is_stepper(operation):
-    return isinstance(operation, keras.Layer) and cache_protocol.is_stepper(operation)
+def _is_cached_layer(operation):
+    return isinstance(operation, keras.Layer) and cache_protocol.is_cached_layer(operation)
 
 
 def _context_arguments(layer, path, args, kwargs, where):

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from .. import arguments
-from .rows import next_multiple
+from .request import next_multiple
 
 _ROWS, _LENGTH = 8, 8  # up to these sizes, stop sequences share a program
 ANY_TOKEN, NO_TOKEN = -2, -3  # what stands in the array beside ids: what fits every token, and what fits none
@@ -38,15 +38,7 @@ def single_stops(stops):
 
 
 def stopped(recent_tokens, stops):
-    """Returns which rows end with a stop sequence.
-
-    Args:
-        recent_tokens: int32 (B, M), the last generated tokens of each row, -1 before the first.
-        stops: int32 (K, M), as from `check_stops`.
-
-    Returns:
-        A boolean (B,).
-    """
+    """Returns which rows end with a stop sequence, boolean (B,): `recent_tokens` (B, M) are the last generated ones of each."""
     fits = ops.logical_or(stops[None] == ANY_TOKEN, stops[None] == recent_tokens[:, None])  # (B, K, M)
     return ops.any(ops.all(fits, axis=-1), axis=-1)
 

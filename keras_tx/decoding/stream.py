@@ -7,11 +7,10 @@ from keras import ops
 
 from .. import arguments
 from . import loop, programs
-from .inputs import input_tensors
-from .request import Request, check_lengths, check_prompts, check_seed
-from .samplers import Greedy, Sampler
+from .request import CHUNK, Request, check_lengths, check_prompts, check_seed, settings_of
+from .samplers import check_sampler
 from .session import Session
-from .step import init_caches
+from .step import empty_caches
 from .stops import check_stops
 from .text import ids_of, text_pieces
 
@@ -51,20 +50,15 @@ def stream(
     if output is not None and isinstance(model, Session):
         raise ValueError(f"`output` must be None for a session, which has its own. Received: output={output!r}.")
     session = model if isinstance(model, Session) else Session(model, output=output)
-    sampler = Greedy() if sampler is None else sampler
-    if not isinstance(sampler, Sampler) or not sampler.streams:
-        raise ValueError(
-            f"`sampler` must be Greedy, Sample or another Sampler to stream, no Beam. Received: sampler={sampler!r}."
-        )
+    sampler = check_sampler(sampler, streams=True)
     tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
         prompt = ids_of(prompt, tokenizer)
-    (prompt,) = check_prompts([prompt], session.model, *input_tensors(session.model))
+    (prompt,) = check_prompts([prompt], *session.decoder.inputs.values())
     max_new_tokens = check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)
-    fields = {"stops": check_stops(stop_ids), "seed": check_seed(seed)}
-    fields["settings"] = {name: np.float32(value) for name, value in sampler.settings().items()}
-    request = Request.of([prompt], session.capacity, loop.CHUNK, **fields)
+    fields = {"stops": check_stops(stop_ids), "seed": check_seed(seed), "settings": settings_of(sampler)}
+    request = Request.of([prompt], session.capacity, **fields)
     ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step)
     return ids if tokenizer is None else text_pieces(ids, tokenizer)
 
@@ -82,7 +76,7 @@ def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
     _check_room(session, len(prompt), max_new_tokens)  # again: another turn may have come in between
     session.turn = turn = object()
     before = session.turns
-    if before.slots + _slots(prompt) + max_new_tokens > session.capacity:
+    if before.slots + request.chunks * CHUNK + max_new_tokens > session.capacity:
         _, before = _read(session, session.no_turns(), before.ids)
     logits, read = _read(session, before, prompt.tolist())
     if max_new_tokens == 0:
@@ -98,7 +92,7 @@ def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
                 "on after another began, or after `Session.reset`."
             )
         request = request._replace(limit=np.int32(min(made + tokens_per_step, max_new_tokens)))
-        state = type(state)(*programs.run(session.model, "advance", key, program, tuple(state), request))
+        state = type(state)(*programs.run(session.decoder, "advance", key, program, tuple(state), request))
         if bool(ops.convert_to_numpy(state.failed)):
             raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {session.model.name}.")
         count = int(ops.convert_to_numpy(state.count))
@@ -110,28 +104,19 @@ def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
         made = count
 
 
-def _slots(ids):
-    return -(-len(ids) // loop.CHUNK) * loop.CHUNK
-
-
 def _read(session, turns, ids):
     """Returns the logits after the last of these ids, and the turns that they follow with them."""
-    key, request = (("cache", session.capacity),), Request.of([ids], session.capacity, loop.CHUNK)
-    logits, leaves = programs.run(session.model, "append", key, _append, loop.flat(turns.caches), request)
-    return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), _slots(ids))
+    key, request = (("cache", session.capacity),), Request.of([ids], session.capacity)
+    logits, leaves = programs.run(session.decoder, "append", key, _append, loop.flat(turns.caches), request)
+    return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), int(request.chunks) * CHUNK)
 
 
-def _append(model, leaves, request):
-    caches = loop.like(init_caches_like(model), leaves)
-    logits, caches = loop.prefill(model, caches, request.as_tensors())
+def _append(decoder, leaves, request):
+    caches = loop.like(empty_caches(decoder, 1, 1, {}), leaves)
+    logits, caches = loop.prefill(decoder, caches, request.as_tensors(), CHUNK)
     return logits, loop.flat(caches)
 
 
-def _advance(sampler, make_state, model, state, request):
-    step = loop.Step(model, init_caches_like(model))
+def _advance(sampler, make_state, decoder, state, request):
+    step = loop.Step(decoder, empty_caches(decoder, 1, 1, {}))
     return tuple(loop.advance(sampler, make_state(*state), step, request.as_tensors()))
-
-
-def init_caches_like(model):
-    """Returns the structure of a model's caches, with the smallest tensors in it."""
-    return init_caches(model, 1, 1)

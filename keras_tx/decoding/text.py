@@ -4,15 +4,7 @@ import numpy as np
 
 
 def ids_of(text, tokenizer):
-    """Returns the token ids of a string as an int32 array.
-
-    Args:
-        text: str.
-        tokenizer: object with `tokenize`, such as keras-hub's tokenizers; padding that it adds is cut off.
-
-    Raises:
-        ValueError: if the text is no string, or the tokenizer has no `tokenize` and `detokenize`.
-    """
+    """Returns the token ids of a string as an int32 array; raises `ValueError` for what is none, and for another tokenizer."""
     if not isinstance(text, str):
         raise ValueError(f"`prompts` must be strings where a tokenizer is given. Received: {text!r}.")
     for name in ("tokenize", "detokenize"):

@@ -5,15 +5,12 @@ import os
 import keras
 
 from .. import arguments
-from ..decoding import loop
-from ..decoding.check import check_decodable
-from ..decoding.inputs import longest_input, longest_sequence
-from ..decoding.outputs import decoded_model
-from ..decoding.request import Request, cache_size, check_lengths, check_pad, check_prompts, check_sampler, check_seed
-from ..decoding.samplers import Sampler
-from ..decoding.step import decoded_input
+from ..decoding.check import check
+from ..decoding.decoder import Decoder
+from ..decoding.request import CHUNK, Request, cache_size, check_lengths, check_pad, check_prompts, check_seed, chunk_of
+from ..decoding.samplers import Sampler, check_sampler
 from ..decoding.stops import check_stops
-from ..decoding.trials import ignores_padding
+from ..decoding.trials import ignores
 from . import endpoints, folder, tokenizers
 
 _LONGEST_TEXT = 512  # where no table says how many tokens of a text may be read
@@ -89,12 +86,11 @@ def export_generator(
     target_tokenizer = target_tokenizer or tokenizer
     _check_spelling(tokenizer, target_tokenizer)
     tokenizers.check_tokenizer(tf, tokenizer, model, text_input)
-    whole, model, given = model, decoded_model(model, output), () if text_input is None else (text_input,)
-    name = decoded_input(model, given)
+    decoder = Decoder.of(model, output, () if text_input is None else (text_input,))
     if target_tokenizer is not tokenizer:
-        tokenizers.check_speller(model, target_tokenizer, name)
-    check_decodable(model, given)
-    table = longest_sequence(model, given)
+        tokenizers.check_speller(decoder, target_tokenizer)
+    check(decoder)
+    table = decoder.longest_sequence
     max_new_tokens = int(check_lengths(0, max_new_tokens, None))
     sampler = check_sampler(sampler)
     if sampler.num_return > 1:
@@ -107,15 +103,15 @@ def export_generator(
     if text_input is None:
         length = _length(max_prompt_length, _LONGEST_TEXT if table is None else table - max_new_tokens, max_new_tokens)
         check_lengths(length, max_new_tokens, table)
-        run = endpoints.runner(tf, model, *fields, loop.CHUNK)
+        run = endpoints.runner(tf, decoder, *fields, CHUNK)
         serve = endpoints.continue_texts(tf, run, tokenizer, length, max_new_tokens)
         held = max_prompt_length or table or _LONGEST_TEXT
     else:
-        if not ignores_padding(model, given, check_pad(pad_id)):
+        if not ignores(decoder, check_pad(pad_id)):
             raise ValueError(f"`pad_id` must be padding that the model ignores. Received: pad_id={pad_id}.")
-        (prompt,) = check_prompts([prompt], model, name)
+        (prompt,) = check_prompts([prompt], decoder.inputs[decoder.ids])
         check_lengths(len(prompt), max_new_tokens, table)
-        text_table, chunk, held = longest_input(model, text_input), loop.chunk_of(len(prompt)), len(prompt)
+        text_table, chunk, held = decoder.inputs[text_input].longest, chunk_of(len(prompt)), len(prompt)
         length = _length(max_prompt_length, text_table or _LONGEST_TEXT, max_new_tokens)
         if text_table is not None and length > text_table:
             raise ValueError(
@@ -123,11 +119,11 @@ def export_generator(
                 f"max_prompt_length={length}, sequence_length={text_table}."
             )
         start = Request.of([prompt], cache_size(len(prompt), max_new_tokens, chunk), chunk)
-        run = endpoints.runner(tf, model, *fields, chunk)
+        run = endpoints.runner(tf, decoder, *fields, chunk)
         serve = endpoints.answer_texts(tf, run, tokenizer, target_tokenizer, length, text_input, start, pad_id)
         signature.append(tf.TensorSpec((None, None), tf.int32, name="context_ids"))
-    module = folder.tracking_module(tf, whole, [tokenizer, target_tokenizer])
-    prefill, step, caches = endpoints.cache_endpoints(model, held + max_new_tokens, given)
+    module = folder.tracking_module(tf, model, [tokenizer, target_tokenizer])
+    prefill, step, caches = endpoints.cache_endpoints(decoder, held + max_new_tokens)
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
     module.prefill = tf.function(prefill, input_signature=signature, autograph=False)
     module.step = tf.function(step, autograph=False)

@@ -59,7 +59,7 @@ def export_images(
 def _check_size(model, image_size):
     """Returns (rows, columns) as ints; raises `ValueError` unless the model takes images of this size from files."""
     is_size = isinstance(image_size, (list, tuple)) and len(image_size) == 2
-    if not is_size or not all(_is_count(size) for size in image_size):
+    if not is_size or not all(arguments.is_integer(size) and size > 0 for size in image_size):
         raise ValueError(
             f"`image_size` must be (rows, columns), two positive integers. Received: image_size={image_size!r}."
         )
@@ -73,17 +73,9 @@ def _check_size(model, image_size):
     return tuple(int(size) for size in image_size)
 
 
-def _is_count(value):
-    return arguments.is_integer(value) and value > 0
-
-
 def decoder(tf, image_size, target):
-    """Returns the function from the bytes of JPEG and PNG files (B,) to pixels (B, rows, columns, C) from 0 to 255.
-
-    Args:
-        tf: the module tensorflow.
-        image_size: (rows, columns).
-        target: the model's input, whose channels and dtype the pixels get.
+    """Returns the function from the bytes of JPEG and PNG files (B,) to pixels (B, rows, columns, C) from 0 to 255, of the
+    channels and the dtype of the model's input `target`.
     """
     channels, dtype = target.shape[-1], tf.as_dtype(target.dtype)
 
@@ -104,7 +96,9 @@ def decoder(tf, image_size, target):
 
         if channels == 1:
             # libjpeg makes no grey of a CMYK file's four channels, but colours.
-            is_cmyk = tf.logical_not(is_png) & (tf.cond(is_png, lambda: 0, lambda: _jpeg_channels(tf, contents)) == 4)
+            is_cmyk = tf.logical_not(is_png) & (
+                tf.cond(is_png, lambda: 0, lambda: tf.io.extract_jpeg_shape(contents)[2]) == 4
+            )
             pixels = tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(of_channels(3)), lambda: of_channels(1))
         else:
             pixels = of_channels(channels)
@@ -117,7 +111,3 @@ def decoder(tf, image_size, target):
         return tf.cast(tf.round(pixels) if dtype.is_integer else pixels, dtype)
 
     return decode
-
-
-def _jpeg_channels(tf, contents):
-    return tf.io.extract_jpeg_shape(contents)[2]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from ..decoding.inputs import longest_input
+from ..decoding.inputs import inputs_of
 from . import folder, tokenizers
 
 
@@ -59,12 +59,13 @@ def export_model(
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
         return folder.export(tf, model, lambda *inputs: compiled(*inputs), signature, path)
     tokenizers.check_tokenizer(tf, tokenizer, model)
-    (tensor,) = model.inputs
-    length, longest = sequence_length or tensor.shape[1], longest_input(model, tensor.name)
+    (tensor,), (known,) = model.inputs, inputs_of(model).values()
+    length = sequence_length or tensor.shape[1]
 
     def serve(texts):
-        ids = tokenizers.tokens_of(tf, tokenizer, texts)
-        ids = ids if longest is None else ids[:, :longest]
-        return compiled(tokenizers.dense_ids(tf, ids, length, tensor.dtype))
+        ids = tokenizers.tokens_of(tf, tokenizer, texts)[:, : known.longest]
+        if isinstance(ids, tf.RaggedTensor):
+            ids = ids.to_tensor(0, shape=(None, length))
+        return compiled(tf.cast(ids[:, :length], tensor.dtype))
 
     return folder.export(tf, model, serve, [tf.TensorSpec((None,), tf.string, name="texts")], path, [tokenizer])

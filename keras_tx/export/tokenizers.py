@@ -1,6 +1,6 @@
 """Tokenizers that are served with a model: whether they fit it, and how they are called."""
 
-from ..decoding.inputs import vocabulary_size
+from ..decoding.inputs import inputs_of
 from ..decoding.text import text_of
 
 
@@ -10,15 +10,6 @@ def tokens_of(tf, tokenize, texts):
     One more text goes in, whose row is dropped: some tokenizers fail where no text of the batch has a token.
     """
     return tokenize(tf.concat([texts, ["a"]], axis=0))[:-1]
-
-
-def dense_ids(tf, ids, length, dtype):
-    """Returns ragged or dense ids as dense ones (B, length), cut or padded with 0; `None` for the longest of the batch."""
-    if isinstance(ids, tf.RaggedTensor):
-        ids = ids.to_tensor(0, shape=(None, length))
-    elif length is not None:
-        ids = ids[:, :length]
-    return tf.cast(ids, dtype)
 
 
 def check_tokenizer(tf, tokenizer, model, text_input=None):
@@ -44,31 +35,17 @@ def check_tokenizer(tf, tokenizer, model, text_input=None):
             f"`tokenizer` must give integer ids. Received: tokenizer={tokenizer!r}, which gives "
             f"{getattr(ids, 'dtype', type(ids))}."
         )
-    rows = vocabulary_size(model, text_input)
-    size = getattr(tokenizer, "vocabulary_size", None)
-    if rows is not None and callable(size) and size() > rows:
-        raise ValueError(
-            "`tokenizer` must have no more tokens than the model's embedding has rows. Received: vocabulary of "
-            f"{size()} tokens, embedding of {rows} rows."
-        )
+    inputs = inputs_of(model)
+    known = next(iter(inputs.values())) if text_input is None else inputs.get(text_input)
+    rows = known and known.vocabulary_size
+    _check_size("`tokenizer` must have no more tokens than the model's embedding has rows", tokenizer, rows)
 
 
-def check_speller(model, tokenizer, name):
-    """Raises `ValueError` if the tokenizer has tokens that the model never gives, or cannot spell one that it may give.
-
-    Args:
-        model: functional `keras.Model` of one output.
-        tokenizer: keras-hub tokenizer.
-        name: str, the name of the input of the ids that are decoded.
-    """
-    rows = vocabulary_size(model, name)
-    size = getattr(tokenizer, "vocabulary_size", None)
-    if rows is not None and callable(size) and size() > rows:
-        raise ValueError(
-            "`target_tokenizer` must have no more tokens than the model's target vocabulary. Received: vocabulary of "
-            f"{size()} tokens, embedding of {rows} rows."
-        )
-    last = model.output_shape[-1] - 1
+def check_speller(decoder, tokenizer):
+    """Raises `ValueError` if the tokenizer has tokens that the model never gives, or cannot spell one that it may give."""
+    rule = "`target_tokenizer` must have no more tokens than the model's target vocabulary"
+    _check_size(rule, tokenizer, decoder.inputs[decoder.ids].vocabulary_size)
+    last = decoder.model.output_shape[-1] - 1
     try:
         text_of([last], tokenizer)  # in no graph: a tokenizer may keep what its first call makes
     except Exception as error:  # whatever its author chose to raise
@@ -76,3 +53,9 @@ def check_speller(model, tokenizer, name):
             "`target_tokenizer` must spell each token of the model's target vocabulary. Received: "
             f"target_tokenizer={tokenizer!r}, which fails for id {last}: {error}"
         ) from error
+
+
+def _check_size(rule, tokenizer, rows):
+    size = getattr(tokenizer, "vocabulary_size", None)
+    if rows is not None and callable(size) and size() > rows:
+        raise ValueError(f"{rule}. Received: vocabulary of {size()} tokens, embedding of {rows} rows.")

@@ -6,17 +6,16 @@ With `ops/padding.py` and `layers/recomputation.py`, the only user of Keras' pri
 
 from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin
 from .deferred import fill, without_values
-from .inputs import MISSING, Origin, functional_of, input_names, pack_inputs
 from .sublayers import direct_parts, find_layer, parts, parts_by_attribute
-from .walk import fill_in, walk
+from .walk import MISSING, Origin, complete_arguments, functional_of, input_names, pack_inputs, walk
 
 __all__ = [
     "MISSING",
     "Origin",
     "call_origins",
+    "complete_arguments",
     "direct_parts",
     "fill",
-    "fill_in",
     "find_layer",
     "functional_of",
     "input_names",

@@ -2,8 +2,7 @@
 
 import keras
 
-from .inputs import Origin, input_names, pack_inputs
-from .walk import run
+from .walk import Origin, input_names, pack_inputs, run
 
 
 def layer_calls(model) -> dict[str, keras.Layer]:

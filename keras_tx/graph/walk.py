@@ -1,11 +1,34 @@
-"""Running a functional model on inputs, with every layer called through a function of the caller's."""
+"""A functional model run on inputs with every layer called through a function of the caller's; its inputs, by name."""
 
 import inspect
 
 import keras
 
 from ..private_keras import get_keras_mask, set_keras_mask
-from .inputs import MISSING, STANDS, functional_of, no_graph
+
+
+class Missing:
+    """What stands in a walk for a tensor that is not there."""
+
+    def __repr__(self):
+        return "MISSING"
+
+
+class Origin:
+    """What stands for a tensor where a walk asks what made it.
+
+    Attributes:
+        operation: the layer or the operation that made it, `None` for an input of the model.
+        path: str, its path as in `walk`, or the input's name.
+        args, kwargs: the arguments of that call, origins in place of tensors.
+    """
+
+    def __init__(self, operation, path, args=(), kwargs=None):
+        self.operation, self.path, self.args, self.kwargs = operation, path, args, kwargs or {}
+
+
+MISSING = Missing()
+STANDS = (Missing, Origin, frozenset)
 
 
 def walk(model, inputs, call_layer, training=False, call_partial=None, call_operation=None):
@@ -27,7 +50,7 @@ def walk(model, inputs, call_layer, training=False, call_partial=None, call_oper
         training: bool, handed to the layers that take it.
         call_partial: function `(layer or operation, path, args, kwargs, there) -> outputs`, where an input is `MISSING`.
             `MISSING` stands in its arguments too; `there` holds the tensors among them that are no constants of the
-            graph, by their place (see `fill_in`). It may return `MISSING`.
+            graph, by their place (see `complete_arguments`). It may return `MISSING`.
         call_operation: function `(operation, path, args, kwargs) -> outputs` that calls an operation of `keras.ops`, or `None` to
             have it called as it is.
 
@@ -72,7 +95,7 @@ def walk(model, inputs, call_layer, training=False, call_partial=None, call_oper
     return run(model, inputs, call)
 
 
-def fill_in(args, kwargs, there):
+def complete_arguments(args, kwargs, there):
     """Returns the arguments of a partial call with tensors in their places, which `walk` gave for it with other inputs."""
     flat = [there.get(f"{place:03}", leaf) for place, leaf in enumerate(keras.tree.flatten((args, kwargs)))]
     return keras.tree.pack_sequence_as((args, kwargs), flat)
@@ -171,3 +194,42 @@ def _standardized(functional, inputs):
         each if isinstance(each, STANDS) else keras.ops.convert_to_tensor(each, dtype=tensor.dtype)
         for each, tensor in zip(flat, functional.inputs, strict=True)
     ]
+
+
+def input_names(model) -> list[str]:
+    """Lists the names of a functional model's inputs: the keys where they are a dict, else the names of the tensors."""
+    functional = functional_of(model)
+    if functional is None:
+        raise no_graph(model)
+    if isinstance(functional.input, dict):
+        return list(functional.input)
+    return [tensor.name for tensor in functional.inputs]
+
+
+def pack_inputs(model, values):
+    """Returns values, a dict from `input_names`, in the structure of a functional model's inputs; `MISSING` where none is."""
+    functional = functional_of(model)
+    if isinstance(functional.input, dict):
+        return {name: values.get(name, MISSING) for name in functional.input}
+    flat = [values.get(tensor.name, MISSING) for tensor in functional.inputs]
+    return keras.tree.pack_sequence_as(functional.input, flat)
+
+
+def no_graph(model):
+    """Returns the error for a model without a graph, which says what the model is."""
+    if isinstance(model, keras.Sequential):
+        return ValueError(
+            "`model` must be built to be walked: give the Sequential a keras.Input first, or call it once. Received: "
+            f"{model.name} of class {type(model).__name__}, which is not built."
+        )
+    return ValueError(
+        "`model` must be a functional model or a built Sequential: a subclassed model has no graph to walk. Received: "
+        f"{getattr(model, 'name', model)} of class {type(model).__name__}."
+    )
+
+
+def functional_of(model):
+    """Returns the `Functional` behind a model, or `None` if there is none."""
+    if isinstance(model, keras.Sequential):
+        return model._functional
+    return model if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth") else None

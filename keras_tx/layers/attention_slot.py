@@ -66,7 +66,7 @@ def check_context(slot, attention, context_shape):
 
 def check_cached(slot, attention, block):
     """Raises `ValueError` unless the attention in a block's slot has a cache."""
-    if not cache_protocol.is_stepper(attention):
+    if not cache_protocol.is_cached_layer(attention):
         raise ValueError(
             f"`{slot}` must have a cache (`init_cache`, and `cache` among the arguments of its call) for its block to be decoded "
             f"step by step, as the block's own has. Received: {slot} of class {type(attention).__name__} in {block.name}."

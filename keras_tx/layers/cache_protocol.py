@@ -1,6 +1,6 @@
 """The protocol by which decoding reaches a layer: any layer that keeps it can be stepped, whatever its class.
 
-A stepper has `init_cache(batch_size, max_length, context=None)` and accepts `call(..., cache=c) -> (outputs,
+A cached layer has `init_cache(batch_size, max_length, context=None)` and accepts `call(..., cache=c) -> (outputs,
 new_cache)`. A cache is a value (a pytree of tensors); the layer keeps nothing.
 """
 
@@ -13,7 +13,7 @@ from ..ops import attention, sizes, token_ids
 from ..ops.attention.kv_cache import KVCache
 
 
-def is_stepper(layer):
+def is_cached_layer(layer):
     """Returns whether a layer has a cache: `init_cache`, and `cache` among the arguments of its `call`."""
     return callable(getattr(layer, "init_cache", None)) and takes(layer, "cache")
 

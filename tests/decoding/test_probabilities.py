@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_tx import layers
 from keras_tx.decoding import Beam, Sample, check_decodable, generate, init_caches
-from keras_tx.decoding.logits import logits_step
+from keras_tx.decoding.decoder import Decoder
+from keras_tx.decoding.step import logits_step
 from keras_tx.export.endpoints import cache_endpoints
 
 SIZE = 11
@@ -94,7 +95,7 @@ def test_each_way_to_end_in_a_softmax_gives_the_logits_before_it(trunk, ending):
     model = ENDINGS[ending](trunk)
     check_decodable(model)
     mask = np.ones((1, 3), bool)
-    logits, _ = logits_step(model, ids, init_caches(model, 1, 8), ops.convert_to_tensor(mask))
+    logits, _ = logits_step(Decoder.of(model), ids, init_caches(model, 1, 8), ops.convert_to_tensor(mask))
     found = ops.convert_to_numpy(ops.log_softmax(logits))
     np.testing.assert_allclose(found, ops.convert_to_numpy(expected), atol=1e-4)
 
@@ -120,7 +121,7 @@ def test_probabilities_that_float16_rounds_to_nothing_are_told_apart(trunk, end)
     model = keras.Model(ids, ops.softmax(half) if end == "operation" else half)
     assert ops.convert_to_numpy(model(np.array([[1]]))).min() == 0
     check_decodable(model)
-    logits, _ = logits_step(model, np.array([[1]]), init_caches(model, 1, 8))
+    logits, _ = logits_step(Decoder.of(model), np.array([[1]]), init_caches(model, 1, 8))
     np.testing.assert_allclose(ops.convert_to_numpy(logits)[0, 0], -3.0 * np.arange(SIZE), rtol=1e-3)
 
 
@@ -197,6 +198,6 @@ def test_served_logits_are_logits(trunk):
     served = []
     for model in (ENDINGS["dense"](trunk), ended(trunk, lambda x: x)):
         check_decodable(model)
-        prefill, _, _ = cache_endpoints(model, 8)
+        prefill, _, _ = cache_endpoints(Decoder.of(model), 8)
         served.append(ops.log_softmax(prefill(np.array([[3, 4]]), np.ones((1, 2), bool))["logits"]))
     np.testing.assert_allclose(*served, atol=1e-4)

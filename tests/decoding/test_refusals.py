@@ -70,7 +70,7 @@ def test_an_operation_that_mixes_positions_is_found_by_comparing():
         generate(model, [[1, 2]], 2)
 
 
-def test_a_model_without_steppers_is_told_which_layers_would_give_it_one():
+def test_a_model_without_cached_layers_is_told_which_layers_would_give_it_one():
     ids = keras.Input((None,), dtype="int32")
     model = keras.Model(ids, keras.layers.Dense(4)(keras.layers.Embedding(4, 4)(ids)))
     with pytest.raises(ValueError, match="must have layers with a cache.*TransformerDecoder"):

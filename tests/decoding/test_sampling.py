@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_tx.decoding import Beam, Greedy, Sample, programs
+from keras_tx.decoding.decoder import Decoder
 from keras_tx.decoding.samplers import rules
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]], "float32"))
@@ -71,7 +72,7 @@ def test_a_k_beyond_the_vocabulary_keeps_all():
     assert ids.shape == (2,)
 
 
-MODEL = keras.Sequential(name="none")
+MODEL = keras.Sequential([keras.Input((4,)), keras.layers.Identity()])
 
 
 def chosen(sampler, logits, count=50):
@@ -79,14 +80,14 @@ def chosen(sampler, logits, count=50):
     settings = {name: np.float32(value) for name, value in sampler.settings().items()}
     key = (("sampler", type(sampler).__name__), ("rules", tuple(settings)), ("top_k", getattr(sampler, "top_k", None)))
 
-    def choose(model, logits, settings, seed):
+    def choose(decoder, logits, settings, seed):
         settings = {name: ops.convert_to_tensor(value) for name, value in settings.items()}
         rows = ops.repeat(ops.convert_to_tensor(logits)[None], count, axis=0)
         seen = ops.repeat(ops.convert_to_tensor([[True, False, True, False]]), count, axis=0)
         return sampler.choose(rows, settings, seen, seed)
 
     arguments = (np.array(logits, "float32"), settings, np.array([1, 2], "int32"))
-    return set(ops.convert_to_numpy(programs.run(MODEL, "choose", key, choose, *arguments)).tolist())
+    return set(ops.convert_to_numpy(programs.run(Decoder.of(MODEL), "choose", key, choose, *arguments)).tolist())
 
 
 class TestNumbersThatFloat32DoesNotHold:

@@ -123,11 +123,11 @@ class TestATurnIsTakenUpWholeOrNotAtAll:
                 joined(stream(session, [1], 1))
             told = session.ids
 
-        def failing(model, name, *rest):
+        def failing(decoder, name, *rest):
             calls.append(name)
             if len(calls) > place % 4:
                 raise error
-            return run(model, name, *rest)
+            return run(decoder, name, *rest)
 
         monkeypatch.setattr(self.STREAM.programs, "run", failing)
         with pytest.raises(error):

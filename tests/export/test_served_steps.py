@@ -15,6 +15,7 @@ pytest.importorskip("keras_hub")
 import keras_hub
 import tensorflow as tf
 
+from keras_tx.decoding.decoder import Decoder
 from keras_tx.export.endpoints import cache_endpoints
 
 from ..decoding.conftest import shaken
@@ -121,8 +122,8 @@ def test_texts_are_those_that_generate_gives_and_empty_ones_stay_empty(served, m
     assert [text.decode("utf-8", "replace") for text in same.numpy()] == texts
 
 
-def cache_lengths(model, max_length, given=()):
-    _, _, specs = cache_endpoints(model, max_length, given)
+def cache_lengths(model, max_length):
+    _, _, specs = cache_endpoints(Decoder.of(model), max_length)
     return {tuple(spec.shape)[1] for spec in specs.values() if len(spec.shape) == 3}
 
 
@@ -142,7 +143,7 @@ def test_a_text_that_is_longer_than_its_table_is_refused():
     x = layers.TokenAndPositionEmbedding(20, 7, 8)(target)
     x = layers.TransformerDecoder(16, 2)(x, context=context)
     model = keras.Model({"source_ids": source, "target_ids": target}, keras.layers.Dense(20)(x))
-    prefill, step, specs = cache_endpoints(model, 40, ("source_ids",))
+    prefill, step, specs = cache_endpoints(Decoder.of(model, conditioning=("source_ids",)), 40)
     assert {tuple(spec.shape)[1] for spec in specs.values() if len(spec.shape) == 3} == {7, None}  # its own, the text's
     # Any length, as a SavedModel is traced; one of another kind, the caches, comes from the first call.
     any_length = tf.TensorSpec((None, None), tf.int32)

@@ -90,7 +90,7 @@ class Stepper:
 
 @every_stepper
 def test_layers_with_a_cache_keep_the_protocol(name):
-    assert cache_protocol.is_stepper(build(name).layer)
+    assert cache_protocol.is_cached_layer(build(name).layer)
 
 
 @every_stepper

@@ -6,4 +6,17 @@ from .rules import draw
 from .sample import Sample
 from .sampler import Sampler, TokenState
 
-__all__ = ["Beam", "Greedy", "Sample", "Sampler", "TokenState", "draw"]
+__all__ = ["Beam", "Greedy", "Sample", "Sampler", "TokenState", "check_sampler", "draw"]
+
+
+def check_sampler(sampler, streams=False):
+    """Returns the sampler, `Greedy()` for `None`; raises `ValueError` for what is none, or does not stream where it must."""
+    sampler = Greedy() if sampler is None else sampler
+    if not isinstance(sampler, Sampler) or streams and not sampler.streams:
+        known = (
+            "Greedy, Sample or another Sampler to stream, no Beam"
+            if streams
+            else "Greedy, Sample, Beam or another Sampler"
+        )
+        raise ValueError(f"`sampler` must be {known}. Received: sampler={sampler!r}.")
+    return sampler

@@ -1,14 +1,11 @@
 """What a model's outputs are: logits, or probabilities of which the logarithms are taken. What is neither is refused."""
 
-import weakref
 from typing import NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
 from ..graph import output_origin
-from .step import call, run_step
 
 
 class Head(NamedTuple):
@@ -23,49 +20,33 @@ class Head(NamedTuple):
     log: bool = False
 
 
-_heads = weakref.WeakKeyDictionary()
-_KEEP = (
-    keras.layers.ActivityRegularization,
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.Permute,
-    keras.layers.Reshape,
-)  # layers, and operations by name, that hand each number on
-_KEEP_NAMES = {"Cast", "ExpandDims", "GetItem", "Identity", "Moveaxis", "Reshape", "Squeeze", "StopGradient"}
-_KEEP_NAMES |= {"Swapaxes", "Transpose"}
-_WITH_ACTIVATION = (
-    keras.layers.Activation,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-)
-_ACTIVATION_LAYERS = (
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-    keras.layers.UnitNormalization,
-)
+def _layers(names):
+    return tuple(getattr(keras.layers, name) for name in names.split())
+
+
+# Layers, and operations by name, that hand each number on.
+_KEEP = _layers("ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise Identity Permute Reshape")
+_KEEP_NAMES = {
+    "Cast",
+    "ExpandDims",
+    "GetItem",
+    "Identity",
+    "Moveaxis",
+    "Reshape",
+    "Squeeze",
+    "StopGradient",
+    "Swapaxes",
+}
+_KEEP_NAMES |= {"Transpose"}
+_WITH_ACTIVATION = _layers("Activation Conv1D Conv2D Dense EinsumDense")
+_ACTIVATION_LAYERS = _layers("ELU LeakyReLU PReLU ReLU Softmax UnitNormalization")
 
 
 def heads(model, outputs, tolerance):
-    """Returns how logits may be had of a model, the likeliest way first.
+    """Returns a list of `Head`s, how logits may be had of a model of one output, the likeliest way first.
 
-    Args:
-        model: functional `keras.Model` of one output.
-        outputs: numpy array (B, T, V), the model's outputs for some ids.
-        tolerance: float, how far from 1 the sums of probabilities may be.
-
-    Returns:
-        List of `Head`s.
-
-    Raises:
-        ValueError: if the outputs are neither logits nor probabilities, naming the layer that makes them.
+    Raises `ValueError` if its outputs for some ids, a numpy array (B, T, V), are neither logits nor probabilities (whose sums
+    are 1 within the tolerance), naming the layer that makes them.
     """
     origin = output_origin(model)
     while origin.operation is not None and _keeps_values(origin.operation):
@@ -85,40 +66,17 @@ def heads(model, outputs, tolerance):
     return [Head(softmax=origin.path), *whole] if activation == "softmax" and _has_logits(origin) else whole
 
 
-def remember(model, head):
-    """Keeps how logits are had of a model, for `logits_step`."""
-    _heads[model] = head
-
-
-def logits_step(model, ids, caches, mask=None, head=None, last=False):
-    """Runs a model on the next ids as `step` does, and returns its logits and the new caches.
-
-    Where the model ends in a softmax these are the logits before it, and log probabilities where they cannot be had. A
-    probability of 0 becomes -inf.
-
-    Args:
-        model: functional `keras.Model` that passed `check_decodable`.
-        ids: int32 (B, T).
-        caches: dict as from `init_caches`.
-        mask: boolean (B, T), which of the ids are real, or `None`.
-        head: `Head`, or `None` for the one that is remembered.
-        last: bool, whether the logits of the last position alone are returned.
-
-    Returns:
-        float32 logits (B, T, V), or (B, V) of the last position, and the new caches.
-    """
-    head = _heads.get(model, Head()) if head is None else head
+def call_without(head):
+    """Returns the function that calls a layer or an operation as the model does, but for the softmax that a `Head` leaves out."""
 
     def call_without_softmax(operation, path, args, kwargs):
         if path != head.softmax:
-            return call(operation, path, args, kwargs)
+            return operation(*args, **kwargs)
         if isinstance(operation, _WITH_ACTIVATION) and not isinstance(operation, keras.layers.Activation):
             return _without_activation(operation)(*args, **kwargs)
         return args[0] if args else next(iter(kwargs.values()))
 
-    outputs, caches = run_step(model, ids, caches, mask, call if head.softmax is None else call_without_softmax)
-    outputs = ops.cast(outputs[:, -1] if last else outputs, "float32")
-    return ops.log(outputs) if head.log else outputs, caches
+    return call_without_softmax
 
 
 def _keeps_values(operation):

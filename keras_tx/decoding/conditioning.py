@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from ..graph import pack_inputs
-from .inputs import holds_tokens, input_tensors, longest_input, padding_of, vocabulary_size
-from .rows import as_lists
-from .trials import ignores_filling, ignores_padding
+from .request import as_lists, next_multiple
+from .trials import ignores
 
 _LENGTHS = 32  # lengths are rounded up to multiples of this
 
@@ -26,63 +25,44 @@ def check_names(context):
     return context
 
 
-def check_context(model, context, num_rows, pad_id):
+def check_conditioning(decoder, context, num_rows, pad_id):
     """Returns the context as numpy arrays, unequal rows padded, and all lengths rounded up where padding changes nothing.
 
-    Rows of an input of fixed length that are shorter are filled up, where the model ignores what fills them.
-
-    Args:
-        model: functional `keras.Model`.
-        context: dict from the name of an input to an array (B, ...), or, for ids and masks, to a list of B lists or a
-            ragged tensor.
-        num_rows: int, B.
-        pad_id: int, the id of padding.
-
-    Returns:
-        Dict from name to array.
-
-    Raises:
-        ValueError: for rows that are empty, or of unequal length though the model does not ignore padding;
-            ids that are not integers or outside the vocabulary; masks of other values than 0 and 1; more tokens than the table;
-            another shape; another number of rows; and inputs of unequal length that the model puts together.
+    Rows of an input of fixed length that are shorter are padded to it, where the model ignores that padding. The context is
+    as in `generate`, for as many prompts as there are rows; what does not fit is a `ValueError` that names the input.
     """
     if not context:
         return {}
-    free = ignores_padding(model, tuple(context), pad_id)
-    fills = functools.cache(lambda: ignores_filling(model, tuple(context), pad_id))
+    free, fixable = (functools.partial(ignores, decoder, pad_id, fixed) for fixed in (False, True))
     arrays, limits = {}, {}
     for name, value in context.items():
-        tensor, limits[name] = input_tensors(model)[name], longest_input(model, name)
-        size, padding, value = vocabulary_size(model, name), padding_of(model, name, pad_id), as_lists(value)
-        fixed = tensor.shape[1] if holds_tokens(model, name) else None
+        known, value = decoder.inputs[name], as_lists(value)
+        tensor, size, limits[name] = known.tensor, known.vocabulary_size, known.longest
+        padding, fixed = known.padding(pad_id), known.fixed_length if known.holds_tokens else None
         if isinstance(value, (list, tuple)) and len(tensor.shape) == 2 and "float" not in tensor.dtype:
-            value = _as_array(name, value, padding, free if fixed is None else fills, size)
+            value = _as_array(name, value, padding, free if fixed is None else fixable, size)
         value = _from_lists(name, value) if isinstance(value, (list, tuple)) else ops.convert_to_numpy(value)
         if fixed is not None and value.ndim == 2 and value.shape[1] < fixed:
-            value = _filled(name, value, fixed, padding, fills)
-        arrays[name] = _check_array(name, value, tensor, num_rows, size)
-        _check_length(name, arrays[name], limits[name])
-    grow = [name for name in arrays if arrays[name].ndim > 1 and input_tensors(model)[name].shape[1] is None]
+            value = _as_long(name, value, fixed, padding, fixable)
+        arrays[name] = value = _check_array(name, value, tensor, num_rows, size)
+        if limits[name] is not None and value.ndim > 1 and value.shape[1] > limits[name]:
+            raise ValueError(
+                "`context` must not be longer than the model's position table. Received: "
+                f"{value.shape[1]} tokens of {name!r}, sequence_length={limits[name]}."
+            )
+    grow = [name for name in arrays if arrays[name].ndim > 1 and decoder.inputs[name].fixed_length is None]
     lengths = {name: arrays[name].shape[1] for name in grow}
-    _check_together(model, arrays, lengths, limits)
-    for name, length in lengths.items() if free else ():
+    _check_together(decoder, arrays, lengths, limits)
+    for name, length in lengths.items() if free() else ():
         # Inputs of one length may belong together: they get one length again, that which all their tables hold.
         tables = [limits[other] for other in grow if lengths[other] == length and limits[other] is not None]
-        padded = min([-(-length // _LENGTHS) * _LENGTHS, *tables])
+        padded = min([next_multiple(length, _LENGTHS), *tables])
         width = [(0, 0), (0, padded - length), *[(0, 0)] * (arrays[name].ndim - 2)]
-        arrays[name] = np.pad(arrays[name], width, constant_values=padding_of(model, name, pad_id))
+        arrays[name] = np.pad(arrays[name], width, constant_values=decoder.inputs[name].padding(pad_id))
     return arrays
 
 
-def more_rows(context, num_rows):
-    """Returns the arrays with their last row repeated up to a number of rows."""
-    return {
-        name: np.concatenate([array, np.repeat(array[-1:], num_rows - len(array), axis=0)])
-        for name, array in context.items()
-    }
-
-
-def _as_array(name, value, padding, free, vocabulary_size):
+def _as_array(name, value, padding, ignored, vocabulary_size):
     rows = [np.asarray(row) for row in value]
     for index, row in enumerate(rows):
         if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "biu":
@@ -92,14 +72,13 @@ def _as_array(name, value, padding, free, vocabulary_size):
             )
         _check_range(name, row, vocabulary_size, "int32")
     lengths = [len(row) for row in rows] or [1]
-    if min(lengths) < max(lengths) and not (free() if callable(free) else free):
+    if min(lengths) < max(lengths) and not ignored():
         raise ValueError(
             "`context` must have rows of one length, or `pad_id` be padding that the model ignores. Received: rows of "
             f"{min(lengths)} to {max(lengths)} tokens of {name!r}, pad_id={padding}."
         )
-    array = np.full(
-        (len(rows), max(lengths)), padding, "bool" if rows and all(row.dtype == bool for row in rows) else "int64"
-    )
+    dtype = "bool" if rows and all(row.dtype == bool for row in rows) else "int64"
+    array = np.full((len(rows), max(lengths)), padding, dtype)
     for place, row in zip(array, rows, strict=True):
         place[: len(row)] = row
     return array
@@ -115,9 +94,9 @@ def _from_lists(name, value):
         ) from error
 
 
-def _filled(name, array, length, padding, fills):
+def _as_long(name, array, length, padding, ignored):
     """Returns rows (B, S) with padding up to the length that the input has."""
-    if not fills():
+    if not ignored():
         raise ValueError(
             "`context` must have rows of the length that its input has, or `pad_id` be padding that the model ignores. "
             f"Received: {array.shape[1]} tokens of {name!r}, which takes {length}, pad_id={padding}."
@@ -128,7 +107,9 @@ def _filled(name, array, length, padding, fills):
 def _check_array(name, array, tensor, num_rows, vocabulary_size):
     kinds = "iu" if "int" in tensor.dtype else "biuf"
     if vocabulary_size is not None and "float" in tensor.dtype and array.dtype.kind == "f":
-        array = _whole(name, array)
+        if not np.array_equal(array, np.trunc(array)):
+            raise ValueError(f"`context` must hold whole numbers, token ids, for {name!r}. Received: fractions.")
+        array = array.astype("int64")
     sizes = zip(array.shape[1:], tensor.shape[1:], strict=False)
     if (
         array.dtype.kind not in kinds
@@ -153,13 +134,6 @@ def _check_array(name, array, tensor, num_rows, vocabulary_size):
     return array.astype(tensor.dtype)
 
 
-def _whole(name, array):
-    """Returns ids that came as floats as integers; raises `ValueError` for fractions."""
-    if not np.array_equal(array, np.trunc(array)):
-        raise ValueError(f"`context` must hold whole numbers, token ids, for {name!r}. Received: fractions.")
-    return array.astype("int64")
-
-
 def _check_range(name, array, vocabulary_size, dtype):
     if not array.size:
         return
@@ -175,15 +149,7 @@ def _check_range(name, array, vocabulary_size, dtype):
         )
 
 
-def _check_length(name, array, limit):
-    if limit is not None and array.ndim > 1 and array.shape[1] > limit:
-        raise ValueError(
-            "`context` must not be longer than the model's position table. Received: "
-            f"{array.shape[1]} tokens of {name!r}, sequence_length={limit}."
-        )
-
-
-def _check_together(model, arrays, lengths, limits):
+def _check_together(decoder, arrays, lengths, limits):
     """Raises `ValueError` where lengths differ that the model needs equal; padded up, each for itself, nothing would tell.
 
     The model is run on shapes alone. A length of 1, which might be broadcast, is tried as one like no other; that of a mask
@@ -197,13 +163,13 @@ def _check_together(model, arrays, lengths, limits):
         else length
         for name, length in lengths.items()
     }
-    error = _error_of(model, arrays, tried)
+    error = _error_of(decoder, arrays, tried)
     if error is None:
         return
     (longer, *others), short = {n for n in lengths.values() if n > 1}, [name for name in lengths if lengths[name] == 1]
-    masks = [name for name in short if input_tensors(model)[name].dtype == "bool"]
+    masks = [name for name in short if decoder.inputs[name].tensor.dtype == "bool"]
     whole = {**tried, **dict.fromkeys(masks, longer)}
-    if masks and not others and all(_error_of(model, arrays, each) is None for each in (lengths, whole)):
+    if masks and not others and all(_error_of(decoder, arrays, each) is None for each in (lengths, whole)):
         for name in masks:
             arrays[name], lengths[name] = np.repeat(arrays[name], longer, axis=1), longer
         return
@@ -213,17 +179,17 @@ def _check_together(model, arrays, lengths, limits):
     ) from error
 
 
-def _error_of(model, arrays, lengths):
+def _error_of(decoder, arrays, lengths):
     """Returns the error that the model raises for inputs of these lengths, or `None`."""
     shapes = {}
-    for name, tensor in input_tensors(model).items():
-        shape = [1 if size is None else size for size in arrays.get(name, tensor).shape]
+    for name, known in decoder.inputs.items():
+        shape = [1 if size is None else size for size in arrays.get(name, known.tensor).shape]
         shape[0] = 1
         if name in lengths:
             shape[1] = lengths[name]
-        shapes[name] = keras.KerasTensor(tuple(shape), tensor.dtype)
+        shapes[name] = keras.KerasTensor(tuple(shape), known.tensor.dtype)
     try:
-        model.compute_output_spec(pack_inputs(model, shapes))
+        decoder.model.compute_output_spec(pack_inputs(decoder.model, shapes))
     except Exception as error:  # of a layer's own, or of the backend
         return error
     return None
