@@ -52,14 +52,14 @@ def answer_texts(tf, run, tokenizer, target_tokenizer, max_text_length, text_inp
 
 
 def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk):
-    """Returns the function (prompt, lengths, chunks, context) -> ragged new ids, without what stopped them."""
+    """Returns the function (prompt, lengths, chunks, conditioning) -> ragged new ids, without what stopped them."""
     # As `generate` compiles it. A tokenizer may need AutoGraph, so the rest has it.
     program = tf.autograph.experimental.do_not_convert(loop.generate)
     settings = settings_of(sampler)
 
-    def run(prompt, lengths, chunks, context):
+    def run(prompt, lengths, chunks, conditioning):
         limit = tf.constant(max_new_tokens, tf.int32)
-        request = Request(prompt, lengths, chunks, limit, stops, seed, settings, context)
+        request = Request(prompt, lengths, chunks, limit, stops, seed, settings, conditioning)
         tokens, _, failed = program(decoder, request, sampler, chunk)
         numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
         with tf.control_dependencies([numbers]):
@@ -105,8 +105,8 @@ def cache_endpoints(decoder, max_length):
         return {"logits": logits, **dict(zip(names, loop.flat(caches), strict=True))}
 
     def prefill(token_ids, mask, *context_ids):
-        context = dict(zip(decoder.conditioning, context_ids, strict=True))
-        caches = empty_caches(decoder, ops.shape(token_ids)[0], max_length, context)
+        conditioning = dict(zip(decoder.conditioning, context_ids, strict=True))
+        caches = empty_caches(decoder, ops.shape(token_ids)[0], max_length, conditioning)
         return result(*logits_step(decoder, token_ids, caches, mask))
 
     def one_step(token_ids, **caches):

@@ -57,11 +57,11 @@ def save_whole(tf, module, signatures, path):
     signatures = {**signatures, tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: signatures["serve"]}
     path = os.path.abspath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    workshop = tempfile.mkdtemp(prefix=".saving-", dir=os.path.dirname(path))
+    staging = tempfile.mkdtemp(prefix=".saving-", dir=os.path.dirname(path))
     try:
-        tf.saved_model.save(module, os.path.join(workshop, "new"), signatures=signatures)
+        tf.saved_model.save(module, os.path.join(staging, "new"), signatures=signatures)
         if os.path.exists(path):
-            os.rename(path, os.path.join(workshop, "old"))
-        os.rename(os.path.join(workshop, "new"), path)
+            os.rename(path, os.path.join(staging, "old"))
+        os.rename(os.path.join(staging, "new"), path)
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)

@@ -42,9 +42,7 @@ def as_it_came(rows=4, columns=6, channels=3, dtype="float32"):
 @pytest.fixture
 def served(tmp_path):
     def serve(model, size, **options):
-        return tf.saved_model.load(
-            str(export.export_saved_model(model, tmp_path / "saved", image_size=size, **options))
-        )
+        return tf.saved_model.load(str(export.export_images(model, tmp_path / "saved", size, **options)))
 
     return serve
 

@@ -39,9 +39,7 @@ def model():
 def served(model, letters, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("served") / "writer")
     # With numbers of numpy, as a configuration may hold them.
-    return tf.saved_model.load(
-        export.export_saved_model(model, folder, letters, generate={"max_new_tokens": np.int64(NEW)})
-    )
+    return tf.saved_model.load(export.export_generator(model, folder, letters, np.int64(NEW)))
 
 
 class Loop:
