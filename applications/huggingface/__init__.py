@@ -3,23 +3,21 @@
 import contextlib
 
 import keras
-import numpy as np
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import adapters, bart, bert, deit, fields, gpt2, marian, structure, swin, vit
-from .config import NAME, Config
-from .recipe import Recipe
+from . import adapters, bart, bert, deit, gpt2, marian, structure, swin, vit
+from .fields import NAME, Config, Field, one_of
 
-# The `model_type` of a config.json, and the module that says how to read it.
-_RECIPES = {
+# By the `model_type` of a config.json. A model is written as the last type whose marks it has.
+RECIPES = {
     "gpt2": gpt2.RECIPE,
-    "bert": bert,
-    "marian": marian,
-    "bart": bart,
-    "vit": vit,
-    "deit": deit,
-    "swin": swin,
+    "bert": bert.RECIPE,
+    "marian": marian.RECIPE,
+    "bart": bart.RECIPE,
+    "vit": vit.RECIPE,
+    "deit": deit.RECIPE,
+    "swin": swin.RECIPE,
 }
 
 
@@ -63,30 +61,13 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
     ```
     """
     config = Config(folder)
-    recipe = config.choice("model_type", _RECIPES)
-    if isinstance(recipe, Recipe):
-        checkpoint = Checkpoint(folder, recipe.prefix)
-        arguments = recipe.arguments(fields.Config(folder), checkpoint)
-        with _dtype_policy(dtype), graph.without_values():
-            model = recipe.build(**arguments)
-        weights = structure.weights_by_path(model, recipe.root)
-        load_weights(
-            weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied), assign=graph.fill
-        )
-        filled = {id(weight) for weight in weights.values()}
-        for variable in model.variables:  # what is left: the states of random generators
-            if id(variable) not in filled:
-                graph.fill(variable)
-        return model
-    checkpoint = Checkpoint(folder, recipe.PREFIX)
+    recipe = Field("", "model_type", one_of(RECIPES)).read(config, {}, {})
+    checkpoint = Checkpoint(folder, recipe.prefix)
     arguments = recipe.arguments(config, checkpoint)
-    _check_sizes(recipe.landmarks(arguments), checkpoint)
-    _check_tied(recipe.TIED, checkpoint)
     with _dtype_policy(dtype), graph.without_values():
         model = recipe.build(**arguments)
-    weights = recipe.weights(model)
-    rules = recipe.rules(arguments) if hasattr(recipe, "rules") else recipe.RULES
-    load_weights(weights, checkpoint, rules, (*recipe.IGNORED, *recipe.TIED), assign=graph.fill)
+    weights = structure.weights_by_path(model, recipe.root)
+    load_weights(weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied), assign=graph.fill)
     filled = {id(weight) for weight in weights.values()}
     for variable in model.variables:  # what is left: the states of random generators
         if id(variable) not in filled:
@@ -136,50 +117,15 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}.")
     adapters.check_floats(model)
-    recipe = next(
-        (
-            recipe
-            for recipe in _RECIPES.values()
-            if (recipe.matches(model) if isinstance(recipe, Recipe) else recipe.recognizes(model))
-        ),
-        None,
-    )
-    if recipe is None:
+    name = next((name for name, recipe in reversed(RECIPES.items()) if recipe.matches(model)), None)
+    if name is None:
         raise ValueError(
-            f"`model` must be of a type that has a layout of Hugging Face ({', '.join(_RECIPES)}). Received: {model.name}, with "
+            f"`model` must be of a type that has a layout of Hugging Face ({', '.join(RECIPES)}). Received: {model.name}, with "
             f"layers of classes {', '.join(sorted({type(layer).__name__ for layer in model.layers}))}."
         )
-    if isinstance(recipe, Recipe):
-        config, weights, rules, others = recipe.to_huggingface(model)
-        name = next(name for name, each in _RECIPES.items() if each is recipe)
-        files = {NAME: json_bytes({"model_type": name, **config}), **others}
-        return save_weights(weights, folder, rules, files, max_shard_bytes, value=adapters.merged(model))
-    config, weights, rules = recipe.saved(model)
-    others = recipe.files(model) if hasattr(recipe, "files") else {}
-    files = {NAME: json_bytes(config), **others}
+    config, weights, rules, others = RECIPES[name].to_huggingface(model)
+    files = {NAME: json_bytes({"model_type": name, **config}), **others}
     save_weights(weights, folder, rules, files, max_shard_bytes, value=adapters.merged(model))
-
-
-def _check_sizes(landmarks, checkpoint):
-    """Compares the sizes in the config with those in the headers, before a model of these sizes is built."""
-    for name, shape in landmarks:
-        held = checkpoint.shapes.get(name)
-        if held != shape:
-            held = "is missing" if held is None else f"has shape {held}"
-            raise ValueError(
-                f"The sizes in {NAME} must be those of the tensors. Received: by the config {name!r} has shape {shape}, in "
-                f"{checkpoint.folder} it {held}."
-            )
-
-
-def _check_tied(tied, checkpoint):
-    for name, source in tied.items():
-        held = name in checkpoint.shapes and source in checkpoint.shapes  # a source that is missing is missed later
-        if held and not np.array_equal(checkpoint.read(name), checkpoint.read(source), equal_nan=True):
-            raise ValueError(
-                f"Tensors must be equal where the config says that they are tied. Received: {name!r} and {source!r} in "
-                f"{checkpoint.folder}, which differ."
-            )
 
 
 @contextlib.contextmanager

@@ -23,8 +23,3 @@ FUNCTIONS = {
     "sigmoid": keras.activations.sigmoid,
     "linear": keras.activations.linear,
 }
-
-
-def name_of(function):
-    """Returns the name under which checkpoints know an activation, or `None`."""
-    return next((name for name, known in FUNCTIONS.items() if known is function), None)

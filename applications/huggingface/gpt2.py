@@ -5,107 +5,61 @@ The tensors of linear maps are stored (inputs, outputs), and those of query, key
 
 from ...checkpoints import Rule
 from ..gpt import GPT
-from .fields import ACTIVATION, POSITIVE_FLOAT, POSITIVE_INT, RATE, Field, only
+from .fields import ACTIVATION, POSITIVE, RATE, SIZE, Field
 from .recipe import Recipe, divides
-from .tensors import norm
+from .shown import last_rate
+from .tensors import dense, norm
 
-_BLOCK = "TransformerDecoder"
-
-
-def _dense(tensor, path, pattern=None):
-    return Rule(f"{tensor}.weight", f"{path}/kernel", pattern), Rule(f"{tensor}.bias", f"{path}/bias")
+_PARTS = ("query", "key", "value")
+_BLOCK, _PATH = "h.{i}.", "decoder_{i}"
 
 
 def _constants(layers, arguments):
     # Of the published vocabulary the last token ends a text; what another one holds is not known here.
     end = 50256 if arguments["vocabulary_size"] == 50257 else None
-    return {
-        "architectures": ["GPT2LMHeadModel"],
-        "reorder_and_upcast_attn": False,
-        "bos_token_id": end,
-        "eos_token_id": end,
-    }
+    head = {"architectures": ["GPT2LMHeadModel"], "reorder_and_upcast_attn": False}
+    return {**head, "bos_token_id": end, "eos_token_id": end}
 
 
 RECIPE = Recipe(
     name="GPT-2",
     wiring="`GPT` does",
     build=GPT,
-    marks={f"{_BLOCK}.has_context": False},
+    marks={"decoder.has_context": False},
     fields=(
-        Field(
-            "vocabulary_size",
-            "vocab_size",
-            POSITIVE_INT,
-            shown="TokenAndPositionEmbedding.vocabulary_size",
-            size=("wte.weight", 0),
-        ),
-        Field(
-            "sequence_length",
-            "n_positions",
-            POSITIVE_INT,
-            shown="TokenAndPositionEmbedding.sequence_length",
-            size=("wpe.weight", 0),
-        ),
-        Field(
-            "hidden_dim",
-            "n_embd",
-            POSITIVE_INT,
-            shown="TokenAndPositionEmbedding.embedding_dim",
-            size=("wte.weight", 1),
-        ),
-        Field("num_layers", "n_layer", POSITIVE_INT, shown=_BLOCK, blocks="h.{i}."),
-        Field("num_heads", "n_head", POSITIVE_INT, shown=f"{_BLOCK}.attention.num_heads"),
-        Field(
-            "intermediate_dim",
-            "n_inner",
-            POSITIVE_INT,
-            lambda found: 4 * found["hidden_dim"],
-            shown=f"{_BLOCK}.feed_forward.intermediate_dim",
-            size=("h.{i}.mlp.c_fc.weight", 1),
-        ),
-        Field("dropout", "resid_pdrop", RATE, 0.1, shown=f"{_BLOCK}.dropout"),
-        Field("attention_dropout", "attn_pdrop", RATE, 0.1, shown=f"{_BLOCK}.attention.dropout"),
-        Field(
-            "embedding_dropout",
-            "embd_pdrop",
-            RATE,
-            0.1,
-            shown=lambda layers: sum(each.rate for each in layers.of("Dropout")),
-        ),
-        Field("activation", "activation_function", ACTIVATION, "gelu_new", shown=f"{_BLOCK}.feed_forward.activation"),
-        Field("layer_norm_epsilon", "layer_norm_epsilon", POSITIVE_FLOAT, 1e-5, shown=f"{_BLOCK}.layer_norm_epsilon"),
-        Field(None, "scale_attn_weights", only(True), True),
-        Field(None, "scale_attn_by_inverse_layer_idx", only(False), False),
-        Field(None, "add_cross_attention", only(False), False),
-        Field(None, "tie_word_embeddings", only(True), True),
+        Field("vocabulary_size", "vocab_size", SIZE, shown="tokens.vocabulary_size", axis=("wte.weight", 0)),
+        Field("sequence_length", "n_positions", SIZE, shown="tokens.sequence_length", axis=("wpe.weight", 0)),
+        Field("hidden_dim", "n_embd", SIZE, shown="tokens.embedding_dim", axis=("wte.weight", 1)),
+        Field("num_layers", "n_layer", SIZE, shown="decoder", blocks=_BLOCK),
+        Field("num_heads", "n_head", SIZE, shown="decoder.attention.num_heads"),
+        Field("intermediate_dim", "n_inner", SIZE, lambda found: 4 * found["hidden_dim"],
+              shown="decoder.feed_forward.intermediate_dim", axis=(f"{_BLOCK}mlp.c_fc.weight", 1)),
+        Field("dropout", "resid_pdrop", RATE, 0.1, shown="decoder.dropout"),
+        Field("attention_dropout", "attn_pdrop", RATE, 0.1, shown="decoder.attention.dropout"),
+        Field("embedding_dropout", "embd_pdrop", RATE, 0.1, shown=last_rate),
+        Field("activation", "activation_function", ACTIVATION, "gelu_new", shown="decoder.feed_forward.activation"),
+        Field("layer_norm_epsilon", "layer_norm_epsilon", POSITIVE, 1e-5, shown="decoder.layer_norm_epsilon"),
     ),
+    demands={
+        "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+        "tie_word_embeddings": True,
+    },
     checks=(divides("num_heads", "hidden_dim"),),
     rules=(
         Rule("wte.weight", "embedding/token_embedding/embeddings"),
         Rule("wpe.weight", "embedding/position_embedding/embeddings"),
-        *norm("h.{i}.ln_1", "decoder_{i}/attention_norm"),
-        *(
-            Rule(
-                f"h.{{i}}.attn.c_attn.{kind}",
-                [f"decoder_{{i}}/attention/{part}/{weight}" for part in ("query", "key", "value")],
-                pattern,
-            )
-            for kind, weight, pattern in (
-                ("weight", "kernel", "hidden head size -> hidden (* head size)"),
-                ("bias", "bias", "head size -> (* head size)"),
-            )
-        ),
-        *_dense(
-            "h.{i}.attn.c_proj", "decoder_{i}/attention/attention_output", "head size hidden -> (head size) hidden"
-        ),
-        *norm("h.{i}.ln_2", "decoder_{i}/feed_forward_norm"),
-        *_dense("h.{i}.mlp.c_fc", "decoder_{i}/feed_forward/intermediate"),
-        *_dense("h.{i}.mlp.c_proj", "decoder_{i}/feed_forward/output_dense"),
+        *norm(f"{_BLOCK}ln_1", f"{_PATH}/attention_norm"),
+        Rule(f"{_BLOCK}attn.c_attn.weight", [f"{_PATH}/attention/{part}/kernel" for part in _PARTS],
+             "hidden head size -> hidden (* head size)"),
+        Rule(f"{_BLOCK}attn.c_attn.bias", [f"{_PATH}/attention/{part}/bias" for part in _PARTS], "head size -> (* head size)"),
+        *dense(f"{_BLOCK}attn.c_proj", f"{_PATH}/attention/attention_output", "head size hidden -> (head size) hidden"),
+        *norm(f"{_BLOCK}ln_2", f"{_PATH}/feed_forward_norm"),
+        *dense(f"{_BLOCK}mlp.c_fc", f"{_PATH}/feed_forward/intermediate", None),
+        *dense(f"{_BLOCK}mlp.c_proj", f"{_PATH}/feed_forward/output_dense", None),
         *norm("ln_f", "final_norm"),
     ),
-    prefix="transformer.",  # of every tensor where the model was saved with its head
+    prefix="transformer.",
     ignored=("h.{i}.attn.bias", "h.{i}.attn.masked_bias"),  # the causal mask, which needs no tensor
     tied={"lm_head.weight": "wte.weight"},
     constants=_constants,
-)
+)  # fmt: skip

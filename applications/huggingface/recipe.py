@@ -8,7 +8,7 @@ import keras
 
 from ... import graph
 from . import structure, tensors
-from .fields import ACTIVATION, one_of
+from .fields import ACTIVATION, Config, Field, list_of_one, one_of, only
 from .shown import Difference, Layers
 
 
@@ -16,66 +16,54 @@ class Architecture(NamedTuple):
     """What a config may name as its architecture."""
 
     options: dict = {}  # arguments of the application
-    head: str | None = (
-        None  # a tensor of its head; None for a model without one, whose tensors have no prefix when it is written
-    )
+    head: str | None = None  # a tensor of its head; None for a model without one, whose tensors have no prefix
     rules: tuple = ()  # of the tensors that never have the prefix
-
-
-class Check(NamedTuple):
-    """What several settings must be to each other."""
-
-    rule: str  # with the arguments' names in braces: "{num_heads} must divide {hidden_dim}."
-    fits: Callable  # arguments -> bool
 
 
 class Recipe(NamedTuple):
     """The table of a model type."""
 
-    name: str  # in messages, and who wires it: "GPT-2", "`GPT` does"
-    wiring: str
+    name: str  # in messages: "GPT-2"
+    wiring: str  # and who wires it: "`GPT` does"
     build: Callable  # arguments -> model
     marks: dict  # what tells a model of this type from those of the other types: see `Layers.have`
-    fields: tuple  # of `Field`, in the order in which they are read
-    rules: tuple  # of `Rule`, with the prefix or without it
-    architectures: dict = {}  # name: `Architecture`; the first that fits is written
-    prefix: str = ""
+    fields: tuple  # of `Field`
+    rules: tuple  # of `Rule`, without the prefix
+    architectures: dict = {}  # name: `Architecture`; the first whose options a model has is written
+    prefix: str = ""  # of the names of tensors
     fixed: dict = {}  # arguments that the layout demands
-    checks: tuple = ()  # of `Check`
+    demands: dict = {}  # key of a config: the one value that is implemented, which it has where the key is not there
+    checks: tuple = ()  # pairs: "{num_heads} must divide {hidden_dim}.", arguments in braces; and arguments -> bool
     ignored: tuple = ()  # templates of tensors that need not be read
-    tied: dict = {}  # tensor: the tensor that it must be equal to, where it is there
+    tied: dict = {}  # tensor: the tensor that it must equal, where it is there
     root: str | None = None  # the name of a model inside the model whose layers count as its own
     axes: Callable | None = None  # arguments -> sizes of the axes that rules need
-    refuse: Callable = lambda layers: None  # raises `Difference` for what the arguments do not tell
-    constants: Callable = lambda layers, arguments: {}  # what a config holds beside the fields
+    constants: Callable = lambda layers, arguments: {}  # what else a config holds
     files: Callable = lambda layers, arguments: {}  # name: bytes, of the other files of a folder
 
-    def arguments(self, config, checkpoint) -> dict:
+    def arguments(self, config: Config, checkpoint) -> dict:
         """Returns the arguments of the application for a folder, whose sizes are those of its tensors; raises `ValueError`."""
-        found = {**self.fixed, **self._architecture(config, checkpoint).options}
+        shapes = checkpoint.shapes
+        for key, value in self.demands.items():
+            Field(key, key, only(value), value).read(config, shapes, {})
+        found = {**self.fixed, **self._architecture(config, shapes).options}
         given = set(found)
         for field in self.fields:
-            if field.argument not in given and field.counts(found):
-                value = field.read(config, checkpoint.shapes, found)
-                if field.argument is not None:
-                    found[field.argument] = value
+            if field.argument not in given and field.exists(found):
+                found[field.argument] = field.read(config, shapes, found)
         for rule, fits in self.checks:
             if not fits(found):
-                keys = {name: self._key(name) for _, name, *_ in string.Formatter().parse(rule) if name}
-                values = {key: config.get(key) for key in keys.values()}
-                values = {
-                    key: found[name] if values[key] is config.ABSENT else values[key] for name, key in keys.items()
-                }
-                raise config.fault(rule.format(**{name: f"`{key}`" for name, key in keys.items()}), values)
-        tensors.check_sizes(self.fields, found, config, checkpoint.shapes)
+                names = {name: self._key(name) for _, name, *_ in string.Formatter().parse(rule) if name}
+                values = {key: config.values([key]).get(key, found[name]) for name, key in names.items()}
+                raise config.fault(rule.format(**{name: f"`{key}`" for name, key in names.items()}), values)
+        tensors.check_sizes(self.fields, found, config, shapes)
         tensors.check_tied(self.tied, checkpoint)
         return found
 
     def rules_for(self, arguments, prefix=""):
-        """Returns the rules for a model of these arguments, with the prefix for names of tensors."""
-        found = [rule.prefixed(prefix) for rule in self.rules] + [
-            *next((each.rules for each in self.architectures.values() if _fits(each, arguments)), ())
-        ]
+        """Returns the rules for a model of these arguments, with the prefix that the names of tensors have."""
+        _, architecture = self._named(arguments)
+        found = [*(rule.prefixed(prefix) for rule in self.rules), *architecture.rules]
         return [rule.sized(**self.axes(arguments)) for rule in found] if self.axes else found
 
     def matches(self, model) -> bool:
@@ -87,8 +75,8 @@ class Recipe(NamedTuple):
 
         Raises `ValueError` if the model is not one that the application could have built, but for names.
         """
+        layers = Layers(model)
         try:
-            layers = Layers(model)
             found = self._shown(layers)
             with graph.without_values():
                 reference = self.build(**found)
@@ -98,51 +86,50 @@ class Recipe(NamedTuple):
                 f"`model` must be a {self.name} to be saved as one, wired as {self.wiring}. Received: {model.name} with "
                 f"{difference}."
             ) from None
-        name, architecture = next(
-            ((name, each) for name, each in self.architectures.items() if _fits(each, found)), (None, None)
-        )
-        config = {} if name is None else {"architectures": [name]}
+        name, architecture = self._named(found)
+        config = {"architectures": [name]} if name else {}
         for field in self.fields:
-            if field.counts(found):
+            if field.exists(found):
                 field.write(config, found)
-        config |= self.constants(layers, found)
-        config["dtype"] = keras.backend.standardize_dtype(next(iter(weights.values())).dtype)
-        prefix = "" if architecture is not None and architecture.head is None else self.prefix
+        if "id2label" in config:
+            config["label2id"] = {label: int(number) for number, label in config["id2label"].items()}
+        dtype = keras.backend.standardize_dtype(next(iter(weights.values())).dtype)
+        config |= {**self.demands, **self.constants(layers, found), "dtype": dtype}
+        prefix = "" if name and architecture.head is None else self.prefix
         return config, weights, self.rules_for(found, prefix), self.files(layers, found)
 
-    def _architecture(self, config, checkpoint):
-        names = (
-            config.take(("architectures",), one_of(self.architectures), None) if self.architectures else config.ABSENT
+    def _architecture(self, config, shapes):
+        """The architecture that a config names; where it names none, the first whose head is there."""
+        there = (each for each in self.architectures.values() if each.head is None or each.head in shapes)
+        names = Field(
+            "", "architectures", list_of_one(one_of(self.architectures)), lambda found: next(there, Architecture())
         )
-        if names is not config.ABSENT:
-            return self.architectures[names[0]]
-        there = (each for each in self.architectures.values() if each.head is None or each.head in checkpoint.shapes)
-        return next(there, Architecture())
+        return names.read(config, shapes, {}) if self.architectures else Architecture()
+
+    def _named(self, arguments):
+        """The architecture that a model of these arguments is, and its name."""
+        for name, architecture in self.architectures.items():
+            if all(arguments.get(option) == value for option, value in architecture.options.items()):
+                return name, architecture
+        return None, Architecture()
 
     def _key(self, argument):
         """The key by which configs call an argument."""
-        return next(field.keys[0][0] for field in self.fields if field.argument == argument)
+        return next(field.names()[0][0] for field in self.fields if field.argument == argument)
 
     def _shown(self, layers):
         """The arguments that would build a model."""
-        self.refuse(layers)
         found = dict(self.fixed)
         for field in self.fields:
-            if field.shown is None or not field.counts(found):
-                continue
-            value = layers.shown(field.shown)
-            kind = field.kind_for(found)
-            if kind is not None and kind.write and kind.fits and not kind.fits(kind.write(value)):
-                rule = "for which there is no name" if kind is ACTIVATION else f"which must be {kind.rule}"
-                raise Difference(f"{field.argument}={getattr(value, '__name__', value)!r}, {rule}")
-            found[field.argument] = value
+            if field.shown is not None and field.exists(found):
+                found[field.argument] = value = layers.shown(field.shown)
+                kind = field.kind_for(found)
+                if kind is not None and not kind.fits(kind.write(value)):
+                    rule = "for which there is no name" if kind is ACTIVATION else f"which must be {kind.rule}"
+                    raise Difference(f"{field.argument}={getattr(value, '__name__', value)!r}, {rule}")
         return found
 
 
-def divides(part: str, whole: str) -> Check:
-    """One argument must divide another."""
-    return Check(f"{{{part}}} must divide {{{whole}}}.", lambda found: found[whole] % found[part] == 0)
-
-
-def _fits(architecture, arguments):
-    return all(arguments.get(name) == value for name, value in architecture.options.items())
+def divides(part: str, whole: str) -> tuple:
+    """Returns the check that one argument divides another."""
+    return f"{{{part}}} must divide {{{whole}}}.", lambda found: found[whole] % found[part] == 0

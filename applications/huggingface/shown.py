@@ -4,6 +4,13 @@ import keras
 
 from ... import graph
 
+_SHORT = {
+    "tokens": "TokenAndPositionEmbedding",
+    "patches": "PatchEmbedding",
+    "encoder": "TransformerEncoder",
+    "decoder": "TransformerDecoder",
+}
+
 
 class Difference(Exception):
     """How a model differs from those of a type, in words."""
@@ -22,15 +29,16 @@ class Layers:
         self.all = list({id(layer): layer for layer in graph.layer_calls(model).values()}.values())
 
     def of(self, name):
-        """Lists the layers of a class, given by its name."""
+        """Lists the layers of a class, given by its name or a short one."""
         return [layer for layer in self.all if _is_a(layer, name)]
 
     def shown(self, where):
         """Returns what shows at a place.
 
         Args:
-            where: str, "Class.attribute.attribute" of the first layer of that class, "Class[-1].attribute" of the last;
-                "Class" alone for how many there are. Or a function of these layers.
+            where: str, "Class.attribute.attribute" of the first layer of that class, "Class[-1].attribute" of the last, "Class"
+                alone for how many there are ("tokens", "patches", "encoder" and "decoder" are classes of ours); or a function
+                of these layers.
 
         Raises:
             Difference: if there is no such layer, or no such attribute.
@@ -43,7 +51,7 @@ class Layers:
         if not attributes:
             return len(found)
         if not found:
-            raise Difference(f"no {name}")
+            raise Difference(f"no {_SHORT.get(name, name)}")
         layer = value = found[0 if name == place else -1]
         for attribute in attributes:
             if not hasattr(value, attribute):
@@ -52,15 +60,28 @@ class Layers:
         return value
 
     def have(self, marks):
-        """Returns whether there is, for each "Class.attribute" of a dict, a layer or a part with its value, whatever that is for
-        `...`.
-        """
+        """Returns whether for each "Class.attribute" of a dict there is a layer or a part with its value; `...` is any."""
         layers = self.all + [part for layer in self.all for _, part in graph.parts(layer)]
-        pairs = [(*mark.partition(".")[::2], value) for mark, value in marks.items()]
+        wanted = [(*mark.partition(".")[::2], value) for mark, value in marks.items()]
         return all(
             any(_is_a(layer, name) and value in (..., getattr(layer, attribute, None)) for layer in layers)
-            for name, attribute, value in pairs
+            for name, attribute, value in wanted
         )
+
+
+def present(name):
+    """Returns a function that tells whether there is a layer of a class."""
+    return lambda layers: bool(layers.of(name))
+
+
+def has_output(name):
+    """Returns a function that tells whether a model, or one inside it, has an output of a name."""
+    return lambda layers: any(isinstance(model.output, dict) and name in model.output for model in layers.models)
+
+
+def last_rate(layers):
+    """Returns the rate of the last dropout outside of blocks, 0 if there is none."""
+    return next((layer.rate for layer in reversed(layers.of("Dropout"))), 0.0)
 
 
 def padding_id(layers):
@@ -73,10 +94,5 @@ def padding_id(layers):
     return found[0]
 
 
-def has_output(name):
-    """Returns a function that tells whether a model, or one inside it, has an output of a name."""
-    return lambda layers: any(isinstance(model.output, dict) and name in model.output for model in layers.models)
-
-
 def _is_a(layer, name):
-    return any(kind.__name__ == name for kind in type(layer).__mro__)
+    return any(kind.__name__ == _SHORT.get(name, name) for kind in type(layer).__mro__)

@@ -13,14 +13,13 @@ from ...layers.normalization import LayerNormalization
 from . import adapters
 from .shown import Difference
 
-# What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, which are frozen, what was known of
-# shapes, how memory is saved, what is merged when it is written; and what the parts show, in whichever way it was said.
+# What a layout does not hold, or the loader chooses: how weights were drawn, in which dtype, which are frozen, how memory is
+# saved, what is merged when it is written; and what the parts show, in whichever way it was said.
 _FREE = {
     "name", "dtype", "trainable", "parts", "training", "seed", "batch_shape", "shape", "build_config", "compile_config",
     "recompute", "lora_rank", "lora_alpha", "reverse_dtype", "attention_dropout", "key_dim", "num_key_value_heads",
 }  # fmt: skip
 _FREE_ENDINGS = ("initializer", "_regularizer", "_constraint")
-_TENSOR = "__keras_tensor__"
 # Our forms of Keras' layers compute what Keras' do.
 _KINDS = {
     Dense: keras.layers.Dense,
@@ -66,110 +65,100 @@ def matching_weights(model, reference, root=None):
 
 
 def matching_layers(model, reference):
-    """Finds the layers of a model that stand where those of a reference stand, in nested models and inside layers too.
+    """Finds the layers of a model that stand where those of a reference stand, inside layers too.
 
-    Both graphs are followed from the outputs to the inputs; every operation on the way must be of the same class, with
-    the same options and the same inputs. A dropout of rate 0 counts for nothing.
+    Both graphs are followed from the outputs to the inputs, through nested models; every operation on the way must be of the
+    same class, with the same options and the same inputs. A dropout of rate 0 counts for nothing.
 
     Args:
         model: a functional `keras.Model`.
         reference: a functional `keras.Model`.
 
     Returns:
-        List of `(layer, layer of the reference)`, without models.
+        List of `(layer, layer of the reference)`.
 
     Raises:
         Difference: for the first difference, saying what the model has.
     """
-    pairs = {}  # id of a layer of the reference: (layer, layer of the reference)
-    _match_models(_Side(model), _Side(reference), pairs)
-    if len({id(layer) for layer, _ in pairs.values()}) < len(pairs):
-        raise Difference("one layer in place of several")
+    inputs = [graph.functional_of(each).input for each in (model, reference)]
+    _compare(*[keras.tree.map_structure(lambda tensor: None, each) for each in inputs], "other inputs")
+    names = dict(zip(graph.input_names(reference), graph.input_names(model), strict=True))
+    pairs, seen, waiting = (
+        {},
+        {},
+        [],
+    )  # by the id of the reference's: (layer, its layer); by the path of its call: the call's
+    _compare(graph.output_origin(model), graph.output_origin(reference), "other outputs", waiting)
+    _match_calls(waiting, pairs, seen, names)
+    # Those that lead to no output, as the pooler under a head that does not read it.
+    rest = [
+        [
+            call
+            for path, (call, *_) in graph.call_origins(each).items()
+            if path not in reached and call is _before_dropout(call)
+        ]
+        for each, reached in ((model, seen.values()), (reference, seen.keys()))
+    ]
+    _compare(*rest, f"layers that lead to no output ({', '.join(call.path for call in rest[0])})", waiting)
+    _match_calls(waiting, pairs, seen, names)
     return list(pairs.values())
 
 
-class _Side:
-    """One of the two graphs: its config, and its operations by their names."""
-
-    def __init__(self, model):
-        model = graph.functional_of(model)
-        self.config, self.operations = model.get_config(), {each.name: each for each in model.operations}
-        self.entries = {entry["name"]: entry for entry in self.config["layers"]}
-
-    def called_twice(self):
-        return [name for name, entry in self.entries.items() if len(entry["inbound_nodes"]) > 1]
-
-    def origin(self, tensor):
-        """The (operation, its call, its output) that a tensor comes from, before dropouts of rate 0."""
-        name, call, output = tensor["config"]["keras_history"]
-        operation = self.operations[name]
-        if isinstance(operation, (Dropout, keras.layers.Dropout)) and not operation.rate:
-            return self.origin(self.entries[name]["inbound_nodes"][call]["args"][0])
-        return name, call, output
-
-
-def _match_models(side, other, pairs):
-    if side.called_twice() and not other.called_twice():
-        raise Difference(f"a layer that is called twice ({side.called_twice()[0]})")
-    names, waiting = {}, []  # the operation's name by that of the reference
-
-    def tensors(one, known, what):
-        (name, *place), (known_name, *known_place) = side.origin(one), other.origin(known)
-        if place != known_place:
-            raise Difference(what)
-        waiting.append((name, known_name))
-
-    for places in ("input_layers", "output_layers"):
-        both = [_tensors(each.config[places]) for each in (side, other)]
-        _compare(*both, f"other {places.replace('_layers', 's')}", tensors)
+def _match_calls(waiting, pairs, seen, names):
+    """Compares calls of operations with those of the reference, and what they come from."""
     while waiting:
-        name, known_name = waiting.pop()
-        if names.get(known_name, name) != name:
-            raise Difference(f"{name} in place of {names[known_name]}")
-        if known_name in names:
+        call, known = map(_before_dropout, waiting.pop())
+        layer, kind = call.operation, type(known.operation).__name__
+        if layer is None and known.operation is None:
+            _compare(call.path, names[known.path], "other inputs")
             continue
-        names[known_name] = name
-        operation, known = side.operations[name], other.operations[known_name]
-        entry, known_entry = side.entries[name], other.entries[known_name]
-        if all(isinstance(each, keras.Model) for each in (operation, known)):
-            _match_models(_Side(operation), _Side(known), pairs)
+        if seen.get(known.path, call.path) != call.path:
+            raise Difference(f"{call.path} in place of {seen[known.path]}")
+        if known.path in seen:
+            continue
+        seen[known.path] = call.path
+        if _kind(layer) is not _kind(known.operation):
+            raise Difference(f"{type(layer).__name__} ({call.path}) in place of {kind}")
+        what = f"another {type(layer).__name__} ({layer.name})"
+        if isinstance(layer, keras.Layer):
+            _match(layer, known.operation, what, pairs)
         else:
-            if _kind(operation) is not _kind(known):
-                raise Difference(f"{type(operation).__name__} ({name}) in place of {type(known).__name__}")
-            what = f"another {type(operation).__name__} ({name})"
-            if isinstance(operation, keras.Layer):
-                _match_layers(operation, known, what, pairs)
-            else:
-                _compare(_bound(entry["config"]), _bound(known_entry["config"]), what, tensors)
-        _compare(entry["inbound_nodes"], known_entry["inbound_nodes"], f"other inputs of {name}", tensors)
-    if len(set(names.values())) < len(names):
-        raise Difference("one layer in place of several")
+            _compare(_options(layer), _options(known.operation), what)
+        _compare(
+            *[[list(each.args), _options(each.kwargs)] for each in (call, known)],
+            f"other inputs of {layer.name}",
+            waiting,
+        )
 
 
-def _match_layers(layer, known, what, pairs, path=""):
+def _before_dropout(call):
+    """The call that a tensor comes from, before dropouts of rate 0."""
+    while isinstance(call.operation, (Dropout, keras.layers.Dropout)) and not call.operation.rate:
+        call = call.args[0]
+    return call
+
+
+def _match(layer, known, what, pairs, path=""):
     """Compares two layers by their options and their parts, and puts both down as a pair."""
     place = f"{what}, with {path}" if path else what
-    if id(known) in pairs:
-        if pairs[id(known)][0] is not layer:
-            raise Difference(f"{place} not that of {pairs[id(known)][0].path}")
-        return
+    same = pairs.setdefault(id(known), (layer, known))[0] is layer
+    if not same or sum(layer is other for other, _ in pairs.values()) > 1:
+        raise Difference(f"{place} shared in another way ({layer.path})")
     if _kind(layer) is not _kind(known):
         raise Difference(f"{place} a {type(layer).__name__} in place of {type(known).__name__}")
-    pairs[id(known)] = (layer, known)
-    parts, known_parts = _parts(layer), _parts(known)
-    options, known_options = _bound(layer.get_config()), _bound(known.get_config())
-    told = {*parts, *known_parts}
-    for side, inside in ((options, parts), (known_options, known_parts)):
+    parts = [_parts(each) for each in (layer, known)]
+    options = [_options(each) for each in (layer, known)]
+    told = {name for each in parts for name in each}
+    for side, inside in zip(options, parts, strict=True):
         for name in inside:
             if side.get(name) is not None:  # a slot: what stands in it says more than the layer
                 told.update(inside[name].get_config())
-    names = [name for name in {**options, **known_options} if name not in told]
-    options, known_options = ({name: side.get(name) for name in names} for side in (options, known_options))
-    _compare(options, known_options, what, None, path)
-    if parts.keys() != known_parts.keys():
-        raise Difference(f"{place} with other parts, {', '.join(sorted(parts.keys() ^ known_parts.keys()))} changed")
-    for name, part in parts.items():
-        _match_layers(part, known_parts[name], what, pairs, f"{path}.{name}" if path else name)
+    names = [name for name in {**options[0], **options[1]} if name not in told]
+    _compare(*[{name: side.get(name) for name in names} for side in options], what, None, path)
+    if parts[0].keys() != parts[1].keys():
+        raise Difference(f"{place} with other parts, {', '.join(sorted(parts[0].keys() ^ parts[1].keys()))} changed")
+    for name, part in parts[0].items():
+        _match(part, parts[1][name], what, pairs, f"{path}.{name}" if path else name)
 
 
 def _parts(layer):
@@ -190,37 +179,25 @@ def _kind(operation):
     return _KINDS.get(type(operation), type(operation))
 
 
-def _tensors(places):
-    """The inputs or outputs of a model, written as those of a node are."""
-    if isinstance(places, dict):
-        return {name: _tensors(place) for name, place in places.items()}
-    if len(places) == 3 and isinstance(places[0], str):
-        return {"class_name": _TENSOR, "config": {"keras_history": places}}
-    return [_tensors(place) for place in places]
+def _options(options):
+    """What is to be alike of a config or of the options of a call, in which Keras may put down that there was no mask, or not."""
+    options = options if isinstance(options, dict) else options.get_config()
+    free = {name for name in options if name in _FREE or name.endswith(_FREE_ENDINGS) or options[name] is None}
+    return {name: value for name, value in options.items() if name not in free}
 
 
-def _compare(value, known, what, tensors, path=""):
-    """Compares two pieces of configs, of which `path` is the key; two tensors are handed to a function."""
-    if isinstance(value, dict) and isinstance(known, dict):
-        if value.get("class_name") == known.get("class_name") == _TENSOR:
-            tensors(value, known, what)
-            return
-        value, known = _bound(value), _bound(known)
+def _compare(value, known, what, waiting=None, path=""):
+    """Compares two values, of which `path` is the key; two tensors wait to be compared by what they come from."""
+    place = f"{what}, with {path}" if path else what
+    if isinstance(value, graph.Origin) and isinstance(known, graph.Origin):
+        waiting.append((value, known))
+    elif isinstance(value, dict) and isinstance(known, dict):
         if value.keys() != known.keys():
             raise Difference(f"{what}, with {', '.join(sorted(value.keys() ^ known.keys()))} changed")
         for key in value:
-            _compare(value[key], known[key], what, tensors, f"{path}.{key}" if path else key)
+            _compare(value[key], known[key], what, waiting, f"{path}.{key}" if path else key)
     elif isinstance(value, (list, tuple)) and isinstance(known, (list, tuple)) and len(value) == len(known):
         for each, other in zip(value, known, strict=True):
-            _compare(each, other, what, tensors, path)
+            _compare(each, other, what, waiting, path)
     elif type(value) is not type(known) or value != known:
-        raise Difference(f"{what}, with {path}={value!r}" if path else what)
-
-
-def _bound(config):
-    """What is to be alike; Keras may put down that a call had no mask, or not."""
-    return {
-        key: value
-        for key, value in config.items()
-        if key not in _FREE and not key.endswith(_FREE_ENDINGS) and (key, value) != ("mask", None)
-    }
+        raise Difference(f"{place}={value!r}" if path and not isinstance(value, graph.Origin) else what)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from ...checkpoints import Rule
-from .fields import NAME, shown
+from .fields import NAME
 
 
 def dense(tensor, path, pattern="in out -> out in", bias_pattern=None):
@@ -18,23 +18,24 @@ def norm(tensor, path):
     return Rule(f"{tensor}.weight", f"{path}/gamma"), Rule(f"{tensor}.bias", f"{path}/beta")
 
 
-def attention(path, **tensors):
-    """Returns the rules of an attention, heads side by side, from tensors by their parts (`query` ... `attention_output`)."""
+def attention(path, tensor, query, key, value, output):
+    """Returns the rules of an attention whose heads stand side by side, from the names of its four maps below `tensor`."""
+    parts = {"query": query, "key": key, "value": value, "attention_output": output}
     into = ("hidden head size -> (head size) hidden", "head size -> (head size)")
     out = ("head size hidden -> hidden (head size)", None)
     return tuple(
         rule
-        for part, tensor in tensors.items()
-        for rule in dense(tensor, f"{path}/{part}", *(out if part == "attention_output" else into))
+        for part, name in parts.items()
+        for rule in dense(f"{tensor}.{name}", f"{path}/{part}", *(out if name == output else into))
     )
 
 
 def check_sizes(fields, arguments, config, shapes):
     """Compares the sizes in a config with those in the headers, before a model of these sizes is built.
 
-    A field's `blocks` is what the names of a block's tensors start with: "h.{i}." for a number of blocks, "stage.{i}.block.{j}."
-    for a tuple of numbers. Its `size` is a row (template of a tensor, axis), or a list of rows: the axis must be as long as the
-    argument, or as a third entry, a function (argument, arguments, *numbers of the block), says.
+    A field's `blocks` is how the names of a block's tensors start: "h.{i}." for a number of blocks, "stage.{i}.block.{j}."
+    for a tuple of numbers. Its `axis` is a row (template of a tensor, axis), or a list of rows: that axis must be as long as
+    the argument, or as a third entry, a function (argument, arguments, *numbers of the block), says.
 
     Args:
         fields: list of `Field`.
@@ -45,33 +46,26 @@ def check_sizes(fields, arguments, config, shapes):
     Raises:
         ValueError: for a size that is not that of its tensors, and a tensor or a block that is missing.
     """
-    fields = [field for field in fields if field.argument is not None and field.counts(arguments)]
 
     def check(field, is_right, there):
         if not is_right:
-            keys = {key: config.get(key) for keys in field.keys for key in keys}
-            values = {key: value for key, value in keys.items() if value is not config.ABSENT}
-            received = shown(values or {field.argument: arguments[field.argument]})
-            raise ValueError(
-                f"The sizes in {NAME} must be those of the tensors. Received: {received} in {NAME} of "
-                f"{config.folder}, where {there}."
-            )
+            names = config.values([name for names in field.names() for name in names])
+            rule = f"The sizes in {NAME} must be those of the tensors."
+            raise config.fault(rule, names or {field.argument: arguments[field.argument]}, f", where {there}")
 
-    blocks = {}  # prefix: the numbers of each block
-    for field in fields:
-        if field.blocks is not None:
-            there, numbers = _blocks_in(field.blocks, shapes), []
-            for each in _counted(arguments[field.argument]):
-                check(field, each in there, f"no tensor starts with {_named(field.blocks, each)!r}")
-                numbers.append(each)
-            more = next((name for each, name in there.items() if each not in set(numbers)), None)
-            check(field, more is None, f"there is also {more!r}")
-            blocks[field.blocks] = numbers
-    for field in fields:
-        rows = field.size if isinstance(field.size, list) else [field.size] if field.size else []
-        for template, axis, *function in rows:
-            prefix = next((prefix for prefix in blocks if template.startswith(prefix)), None)
-            for numbers in blocks[prefix] if prefix else [()]:
+    fields = [field for field in fields if field.exists(arguments)]
+    blocks = {}  # how their names start: the numbers of each block
+    for field in (field for field in fields if field.blocks is not None):
+        there, numbers = _blocks_in(field.blocks, shapes), []
+        for each in _counted(arguments[field.argument]):
+            check(field, each in there, f"no tensor starts with {_named(field.blocks, each)!r}")
+            numbers.append(each)
+        more = there.keys() - set(numbers)
+        check(field, not more, f"there is also {there[min(more)]!r}" if more else "")
+        blocks[field.blocks] = numbers
+    for field in (field for field in fields if field.axis is not None):
+        for template, axis, *function in field.axis if isinstance(field.axis, list) else [field.axis]:
+            for numbers in next((blocks[start] for start in blocks if template.startswith(start)), [()]):
                 name, size = _named(template, numbers), arguments[field.argument]
                 size = function[0](size, arguments, *numbers) if function else size
                 shape = shapes.get(name)
@@ -93,15 +87,13 @@ def check_tied(tied, checkpoint):
 
 def _counted(count):
     """Yields the numbers of each block."""
-    if isinstance(count, tuple):
-        yield from ((stage, number) for stage, numbers in enumerate(count) for number in range(numbers))
-    else:
-        yield from ((number,) for number in range(count))
+    for stage, each in enumerate(count if isinstance(count, tuple) else (count,)):
+        yield from ((stage, number) if isinstance(count, tuple) else (number,) for number in range(each))
 
 
-def _blocks_in(prefix, shapes):
+def _blocks_in(start, shapes):
     """Dict from the numbers of each block that there is to the name of one of its tensors."""
-    pattern = re.compile(re.sub(r"\\\{\w+\\\}", "(0|[1-9][0-9]{0,9})", re.escape(prefix)))
+    pattern = re.compile(re.sub(r"\\\{\w+\\\}", "(0|[1-9][0-9]{0,9})", re.escape(start)))
     hits = {name: pattern.match(name) for name in shapes}
     return {tuple(map(int, hit.groups())): name for name, hit in hits.items() if hit}
 

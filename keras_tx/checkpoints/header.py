@@ -1,5 +1,8 @@
 """The header of a safetensors file: what it holds and where, checked against the file before anything is read.
 
+Read here, and not by the `safetensors` package, because that takes a name which stands twice, copies what it reads, and names
+neither tensor nor file in its errors (docs/log.md).
+
 The format: 8 bytes with the length of the header (little-endian); the header, JSON from tensor name to dtype, shape,
 first byte and byte after the last; then the tensors, without gap or overlap.
 """

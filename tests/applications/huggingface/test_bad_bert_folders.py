@@ -37,7 +37,7 @@ def test_a_size_that_is_missing_or_wrong_is_named(key, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("architectures", ["BertForQuestionAnswering"], "`architectures` must be a list of one of 'BertModel', .*'BertForQ"),
+        ("architectures", ["BertForQuestionAnswering"], "must be a list of one of 'BertForPreTraining', .*'BertForQ"),
         ("architectures", ["BertForMultipleChoice"], "`architectures` must be a list of one of"),
         ("architectures", ["BertForTokenClassification"], "`architectures` must be a list of one of"),
         ("architectures", ["BertForNextSentencePrediction"], "`architectures` must be a list of one of"),
@@ -73,7 +73,7 @@ def test_a_value_that_is_not_implemented_is_named(key, value, message, tmp_path)
         ("classifier_dropout", 1.5, r"`classifier_dropout` must be a number in \[0, 1\)"),
         ("id2label", ["a", "b", "c"], "`id2label` must be an object"),
         ("id2label", {}, "`id2label` must be an object"),
-        ("id2label", {"0": "a"}, r"'classifier.weight' has shape \(1, 12\), in .* has shape \(3, 12\)"),
+        ("id2label", {"0": "a"}, r"id2label=.*, where 'classifier.weight' has shape \(3, 12\), and not 1 along axis 0"),
     ],
 )
 def test_a_value_of_a_classifier_that_is_not_right_is_named(key, value, message, tmp_path):
@@ -90,12 +90,12 @@ def test_classes_beyond_reason_are_refused_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "name"),
     [
-        ("num_hidden_layers", 3, "'encoder.layer.2.intermediate.dense.weight' has shape (20, 12), in"),
-        ("hidden_size", 24, "'encoder.layer.1.intermediate.dense.weight' has shape (20, 24)"),
-        ("intermediate_size", 40, "'encoder.layer.1.intermediate.dense.weight' has shape (40, 12)"),
-        ("vocab_size", 24, "'embeddings.word_embeddings.weight' has shape (24, 12)"),
-        ("max_position_embeddings", 9, "'embeddings.position_embeddings.weight' has shape (9, 12)"),
-        ("type_vocab_size", 3, "'embeddings.token_type_embeddings.weight' has shape (3, 12)"),
+        ("num_hidden_layers", 3, "no tensor starts with 'encoder.layer.2.'"),
+        ("hidden_size", 24, "'embeddings.word_embeddings.weight' has shape (23, 12), and not 24 along axis 1"),
+        ("intermediate_size", 40, "'encoder.layer.0.intermediate.dense.weight' has shape (20, 12), and not 40"),
+        ("vocab_size", 24, "'embeddings.word_embeddings.weight' has shape (23, 12), and not 24 along axis 0"),
+        ("max_position_embeddings", 9, "'embeddings.position_embeddings.weight' has shape (10, 12), and not 9"),
+        ("type_vocab_size", 3, "'embeddings.token_type_embeddings.weight' has shape (2, 12), and not 3"),
     ],
 )
 def test_a_config_for_other_sizes_than_the_tensors_is_refused(key, value, name, tmp_path):
@@ -120,7 +120,7 @@ def test_a_last_block_without_those_before_it_is_refused_at_once(model_type, nam
     message = refused(tmp_path, "The sizes in config.json must be those of the tensors")
     seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert repr(name.format(10**9 - 2)) in message
+    assert f"no tensor starts with {name.partition('{}')[0] + '0.'!r}" in message
     assert seconds < 5
     assert peak < 10 * 2**20
 
@@ -131,7 +131,7 @@ def test_a_last_block_without_those_before_it_is_refused_at_once(model_type, nam
         (CONFIG, {"pooler__dense__bias": None}, r"pooler/bias \(missing tensor 'pooler.dense.bias'\)"),
         (CONFIG, {"pooler__dense__weight": None}, "extra tensors.*'pooler.dense.bias'"),
         (CONFIG, {"encoder__layer__0__attention__self__key__bias": None}, "attention/key/bias .missing tensor"),
-        (CONFIG, {"encoder__layer__2__output__dense__bias": np.ones(12)}, "weights that the model does not have"),
+        (CONFIG, {"encoder__layer__2__output__dense__bias": np.ones(12)}, "there is also 'encoder.layer.2.output.dense.bias'"),
         (CONFIG, {"embeddings__LayerNorm__gamma": np.ones(12)}, "weights set twice: embedding_norm/gamma"),
         (CONFIG, {"qa_outputs__weight": np.ones((2, 12))}, "neither used nor ignored: 'qa_outputs.weight'"),
         (CONFIG, {"classifier__weight": np.ones((2, 12))}, "extra tensors, .*'classifier.weight'"),

@@ -68,7 +68,7 @@ def attention(**options):
         ({"outputs": True}, "other outputs"),
         ({"between": lambda x: x * 2.0}, "Multiply .* in place of TokenAndPositionEmbedding"),
         ({"between": keras.layers.Activation("tanh")}, "Activation .* in place of TokenAndPositionEmbedding"),
-        ({"twice": True}, "a layer that is called twice"),
+        ({"twice": True}, "shared in another way"),
         ({"block": {"normalize_first": False}}, "TransformerDecoder .block_1., with normalize_first=False"),
         ({"second": {"dropout": 0.1}}, "block_1., with attention.dropout=0.1"),
         ({"second": {"attention_dropout": 0.1}}, "block_1., with attention.dropout=0.1"),
@@ -120,11 +120,13 @@ def test_weights_that_the_layout_does_not_have_are_named(tmp_path):
         save_huggingface(model, tmp_path)
 
 
-def test_a_model_inside_another_is_refused(tmp_path):
-    inner = small_gpt()
+def test_a_model_inside_another_is_what_it_is_alone(tmp_path):
+    inner = GPT(**folders.SMALL)
     inputs = keras.Input((None,), dtype="int32")
-    with pytest.raises(ValueError, match="`model` must be"):
-        save_huggingface(keras.Model(inputs, inner(inputs)), tmp_path)
+    save_huggingface(keras.Model(inputs, inner(inputs)), tmp_path / "outer")
+    save_huggingface(inner, tmp_path / "inner")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "outer" / name).read_bytes() == (tmp_path / "inner" / name).read_bytes()
 
 
 def test_an_error_in_saving_names_the_argument(tmp_path):

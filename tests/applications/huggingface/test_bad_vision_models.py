@@ -49,12 +49,12 @@ def wired(kind):
     [
         ("no bias", "another PatchEmbedding .*, with use_bias=False"),
         ("no positions", "no GridPositionEncoding"),
-        ("bare token", "no positions in class_token"),
-        ("attention", "an attention of its own in block"),
-        ("activation", "activation .*, for which there is no name, in block"),
+        ("bare token", r"another ClassToken .*, with use_positions=False"),
+        ("attention", "with attention.use_bias=False"),
+        ("activation", "activation='softplus', for which there is no name"),
         ("post-norm", r"another TransformerEncoder \(block\), with normalize_first=False"),
         ("softmax", r"another Dense \(head\), with activation='softmax'"),
-        ("two heads", "2 heads for 1 tokens"),
+        ("two heads", r"Dense \(head\) in place of GetItem"),
     ],
 )
 def test_a_model_that_is_no_vit_is_not_saved_as_one(kind, message, tmp_path):
@@ -74,9 +74,12 @@ def test_the_model_that_is_changed_above_is_a_vit_under_names_of_its_own(tmp_pat
     ("options", "message"),
     [
         ({"padding": "mask"}, "another PatchEmbedding .*, with padding='mask'"),
-        ({"include_top": False, "pooling": "token"}, "pooled outputs, which the layout does not hold"),
-        ({"include_top": False, "pooling": "avg"}, "pooled outputs, which the layout does not hold"),
-        ({"include_top": False, "pooling": "avg", "distillation_token": True}, "pooled outputs"),
+        ({"include_top": False, "pooling": "token"}, "GetItem .* in place of LayerNormalization"),
+        ({"include_top": False, "pooling": "avg"}, "MaskedMeanPooling .pooling. in place of LayerNormalization"),
+        (
+            {"include_top": False, "pooling": "avg", "distillation_token": True},
+            "MaskedMeanPooling .pooling. in place of LayerNormalization",
+        ),
     ],
 )
 def test_a_vit_with_options_that_the_layout_does_not_have_is_named(options, message, tmp_path):
@@ -94,10 +97,10 @@ def test_a_vit_with_options_that_the_layout_does_not_have_is_named(options, mess
             {"mask_padding": True, "input_shape": (24, 48, 3)},
             "mask_padding=True",
         ),  # a map of 3 x 6 is shifted along one axis
-        ({"window_size": (3, 2)}, "windows that are no squares, 3 x 2"),
-        ({"layer_norm_epsilon": 1e-3}, "layer_norm_epsilon=0.001, and not 1e-05"),
-        ({"include_top": False, "pooling": "avg"}, "pooled outputs, which the layout does not hold"),
-        ({"activation": "softplus"}, "activation .*, for which there is no name"),
+        ({"window_size": (3, 2)}, r"window_size=.3, 2., which must be a positive integer"),
+        ({"layer_norm_epsilon": 1e-3}, "layer_norm_epsilon=0.001, which must be 1e-05"),
+        ({"include_top": False, "pooling": "avg"}, "MaskedMeanPooling .pooling. in place of LayerNormalization"),
+        ({"activation": "softplus"}, "activation='softplus', for which there is no name"),
     ],
 )
 def test_a_swin_with_options_that_the_layout_does_not_have_is_named(options, message, tmp_path):

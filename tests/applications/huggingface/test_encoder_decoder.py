@@ -143,7 +143,7 @@ def test_copies_of_the_table_and_the_sines_may_be_in_the_folder(tmp_path):
         ),
         ("marian", {"share_encoder_decoder_embeddings": False}, "`share_encoder_decoder_embeddings` must be True"),
         ("marian", {"normalize_before": True}, "`normalize_before` must be False"),
-        ("marian", {"encoder_layerdrop": 0.1}, "`encoder_layerdrop`, used in training, must be 0"),
+        ("marian", {"encoder_layerdrop": 0.1}, "`encoder_layerdrop` must be 0.0. Received: encoder_layerdrop=0.1"),
         ("marian", {"scale_embedding": 2}, "`scale_embedding` must be true or false"),
         ("marian", {"pad_token_id": 23}, r"`pad_token_id` must be an integer in \[0, 23\)"),
         ("marian", {"activation_function": "glu"}, "`activation_function` must be one of"),
@@ -176,16 +176,19 @@ SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 1
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "must be a Marian model to be saved as one.* with another SinusoidalPositionEncoding"),
+        ({}, "must be a Marian model to be saved as one.* with another SinusoidalPositionEncoding .*interleaved=True"),
         (
             {"positions": "sinusoidal_halves", "normalize_first": True},
-            "must be a Marian model.* LayerNormalization .final_norm. in place",
+            "must be a Marian model.* LayerNormalization .decoder/final_norm. in place",
         ),
-        ({"positions": "sinusoidal_halves", "target_vocabulary_size": 9}, "must be a Marian model.*another embedding"),
+        (
+            {"positions": "sinusoidal_halves", "target_vocabulary_size": 9},
+            "must be a Marian model.*TiedLogits .logits., with embedding",
+        ),
         ({"positions": "learned", "sequence_length": 9}, "must be a BART to be saved as one"),
         (
             {"positions": "sinusoidal_halves", "layer_norm_epsilon": 1e-6},
-            "must be a Marian model.* layer_norm_epsilon=1e-06, and not the 1e-05",
+            "must be a Marian model.* layer_norm_epsilon=1e-06, which must be 1e-05",
         ),
         (
             {
