@@ -49,7 +49,9 @@ def parts_by_attribute(layer):
     direct, found = direct_parts(layer), {}
     attributes = {**vars(layer), **(vars(layer).get("_modules") or {})}  # where torch keeps them
     for name, value in attributes.items():
-        if name not in ("_layers", "_modules"):
+        if name not in ("_layers", "_modules") and not name.startswith(
+            "_self_"
+        ):  # where TensorFlow notes what it tracks
             _collect(name, value, direct, found)
     for part in direct:  # held in some other way
         if not _holds(found, part):

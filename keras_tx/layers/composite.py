@@ -6,6 +6,9 @@ from .. import graph
 from . import calibration
 from .traced_subclasses import TracedSubclasses
 
+# In the paths of parts in configs that were written on TensorFlow before attributes alone were named.
+_TENSORFLOW_NOTE = "_self_unconditional_dependency_names/"
+
 
 class Composite(TracedSubclasses):
     """Stands before `keras.Layer` among the bases of a layer made of layers.
@@ -28,7 +31,7 @@ class Composite(TracedSubclasses):
             if not part.trainable:  # Keras makes the parts of a frozen layer anew as if it were not
                 set_trainable(part, False)
         if told:
-            layer.tell(told)
+            layer.tell({path.replace(_TENSORFLOW_NOTE, ""): state for path, state in told.items()})
         return layer
 
     def tell(self, told):

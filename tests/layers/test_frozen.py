@@ -163,3 +163,17 @@ def test_an_optimizer_fits_what_is_reloaded(tmp_path):
 
 def find_weight(model, path):
     return next(weight for weight in model.weights if weight.path == path)
+
+
+def test_a_config_names_parts_as_every_backend_does():
+    block = layers.TransformerEncoder(INTERMEDIATE, 2)
+    block(keras.Input((LENGTH, WIDTH)))
+    block.attention.query.trainable = False
+    config = block.get_config()
+    assert config["parts"] == {"attention/query": {"trainable": False}}
+    note = "_self_unconditional_dependency_names/"  # as TensorFlow wrote it
+    for parts in (config["parts"], {f"{note}attention/{note}query": {"trainable": False}}):
+        again = layers.TransformerEncoder.from_config({**config, "parts": parts})
+        again(keras.Input((LENGTH, WIDTH)))
+        assert not again.attention.query.trainable
+        assert again.attention.key.trainable
