@@ -24,7 +24,7 @@ def encoder_fields(rate):
         Field("dropout", "hidden_dropout_prob", RATE, rate, shown="encoder.dropout"),
         Field("attention_dropout", "attention_probs_dropout_prob", RATE, rate, shown="encoder.attention.dropout"),
         Field("activation", "hidden_act", ACTIVATION, "gelu", shown="encoder.feed_forward.activation"),
-        Field("layer_norm_epsilon", "layer_norm_eps", POSITIVE, 1e-12, shown="encoder.layer_norm_epsilon"),
+        Field("layer_norm_epsilon", "layer_norm_eps", POSITIVE, 1e-12, shown="encoder.attention_norm.epsilon"),
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ RECIPE = Recipe(
         Field("attention_dropout", "attn_pdrop", RATE, 0.1, shown="decoder.attention.dropout"),
         Field("embedding_dropout", "embd_pdrop", RATE, 0.1, shown=last_rate),
         Field("activation", "activation_function", ACTIVATION, "gelu_new", shown="decoder.feed_forward.activation"),
-        Field("layer_norm_epsilon", "layer_norm_epsilon", POSITIVE, 1e-5, shown="decoder.layer_norm_epsilon"),
+        Field("layer_norm_epsilon", "layer_norm_epsilon", POSITIVE, 1e-5, shown="decoder.attention_norm.epsilon"),
     ),
     demands={
         "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,

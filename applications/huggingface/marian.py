@@ -59,7 +59,7 @@ RECIPE = Recipe(
         Field("scale_embeddings", "scale_embedding", FLAG, False, shown=present("Rescaling")),
         Field("logits_bias", held=_BIAS, shown="TiedLogits.use_bias"),
         Field("padding_id", "pad_token_id", below("source_vocabulary_size"), shown=padding_id),
-        Field("layer_norm_epsilon", None, only(1e-5), 1e-5, shown="encoder.layer_norm_epsilon"),  # no config has it
+        Field("layer_norm_epsilon", None, only(1e-5), 1e-5, shown="encoder.attention_norm.epsilon"),  # no config has it
     ),
     fixed={"positions": "sinusoidal_halves", "normalize_first": False, "embedding_norm": False},
     demands={

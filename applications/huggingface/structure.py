@@ -17,7 +17,8 @@ from .shown import Difference
 # saved, what is merged when it is written; and what the parts show, in whichever way it was said.
 _FREE = {
     "name", "dtype", "trainable", "parts", "training", "seed", "batch_shape", "shape", "build_config", "compile_config",
-    "recompute", "lora_rank", "lora_alpha", "reverse_dtype", "attention_dropout", "key_dim", "num_key_value_heads",
+    "recompute", "lora_rank", "lora_alpha", "reverse_dtype", "attention_dropout", "key_dim", "num_key_value_heads", "norm",
+    "layer_norm_epsilon",
 }  # fmt: skip
 _FREE_ENDINGS = ("initializer", "_regularizer", "_constraint")
 # Our forms of Keras' layers compute what Keras' do.
@@ -163,7 +164,7 @@ def _match(layer, known, what, pairs, path=""):
 
 def _parts(layer):
     """The parts of a layer by its attributes; of tied logits the table, whether they hold it or an embedding with it."""
-    parts = {name.rpartition("_names/")[2]: part for name, part in graph.parts_by_attribute(layer).items()}
+    parts = graph.parts_by_attribute(layer)
     if isinstance(layer, TiedLogits):
         parts["embedding"] = getattr(parts["embedding"], "token_embedding", parts["embedding"])
     return parts

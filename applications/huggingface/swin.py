@@ -96,7 +96,7 @@ RECIPE = Recipe(
         Field("mask_padding", default=False, shown=_mask_padding),
         *(field for field in encoder_fields(0.0) if field.argument in ("dropout", "attention_dropout", "activation")),
         Field("drop_path", "drop_path_rate", RATE, 0.1, shown="encoder[-1].drop_path"),
-        Field("layer_norm_epsilon", "layer_norm_eps", only(1e-5), 1e-5, shown="encoder.layer_norm_epsilon"),
+        Field("layer_norm_epsilon", "layer_norm_eps", only(1e-5), 1e-5, shown="encoder.attention_norm.epsilon"),
         *classes(HEAD, shown="Dense.units", axis=("classifier.weight", 0)),
     ),
     demands={"qkv_bias": True, "use_absolute_embeddings": False},

@@ -50,6 +50,7 @@ def check_sizes(fields, arguments, config, shapes):
     def check(field, is_right, there):
         if not is_right:
             names = config.values([name for names in field.names() for name in names])
+            names = {name: value for name, value in names.items() if value is not None}
             rule = f"The sizes in {NAME} must be those of the tensors."
             raise config.fault(rule, names or {field.argument: arguments[field.argument]}, f", where {there}")
 

@@ -19,20 +19,19 @@ from keras_tx.applications import (
 from keras_tx.checkpoints import Checkpoint
 
 from ...layers.contract_rows import stir
-from . import bert_folders, folders, vision_folders
+from . import rows
 
-_TRANSLATOR = {"source_vocabulary_size": 11, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12}
 _BART = {"positions": "learned", "position_offset": 2, "sequence_length": 8, "embedding_norm": True}
 MODELS = {
-    "gpt2": lambda: GPT(**folders.SMALL),
-    "bert": lambda: BERT(**bert_folders.SMALL),
-    "bert_classifier": lambda: bert_classifier(BERT(**bert_folders.SMALL), 3, pairs=True),
-    "bert_pretrainer": lambda: bert_pretrainer(BERT(**bert_folders.SMALL)),
-    "marian": lambda: Translator(**_TRANSLATOR, positions="sinusoidal_halves", logits_bias=True),
-    "bart": lambda: Translator(**_TRANSLATOR, **_BART, logits_bias=True),
-    "vit": lambda: ViT(**vision_folders.VIT, include_rescaling=False),
-    "deit": lambda: ViT(**vision_folders.VIT, include_rescaling=False, distillation_token=True),
-    "swin": lambda: Swin(**vision_folders.SWIN, include_rescaling=False),
+    "gpt2": lambda: GPT(**rows.GPT_SIZES),
+    "bert": lambda: BERT(**rows.BERT_SIZES),
+    "bert_classifier": lambda: bert_classifier(BERT(**rows.BERT_SIZES), 3, pairs=True),
+    "bert_pretrainer": lambda: bert_pretrainer(BERT(**rows.BERT_SIZES)),
+    "marian": lambda: Translator(**rows.TRANSLATOR_SIZES, positions="sinusoidal_halves", logits_bias=True),
+    "bart": lambda: Translator(**rows.TRANSLATOR_SIZES, **_BART, logits_bias=True),
+    "vit": lambda: ViT(**rows.VIT_SIZES, include_rescaling=False),
+    "deit": lambda: ViT(**rows.VIT_SIZES, include_rescaling=False, distillation_token=True),
+    "swin": lambda: Swin(**rows.SWIN_SIZES, include_rescaling=False),
 }
 # The forward pass of each layer with an adapter is in these.
 _EVERYWHERE = ("gpt2", "bart")
@@ -50,9 +49,7 @@ def outputs(model):
             return random.normal(size=(2, 16, 16, 3)).astype("float32")
         return random.randint(1, 2 if tensor.name == "segment_ids" else 3, size=(2, 5)).astype("int32")
 
-    found = model(keras.tree.map_structure(values, model.input))
-    found = found if isinstance(found, dict) else {"outputs": found}
-    return {name: keras.ops.convert_to_numpy(keras.ops.cast(value, "float32")) for name, value in found.items()}
+    return rows.outputs(model, keras.tree.map_structure(values, model.input))
 
 
 def adapt(model):
@@ -89,7 +86,7 @@ def test_what_is_merged_is_rounded_to_the_dtype_of_the_weights(tmp_path):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("bfloat16")
     try:
-        model = GPT(**folders.SMALL)
+        model = GPT(**rows.GPT_SIZES)
     finally:
         keras.config.set_dtype_policy(before)
     layer = model.get_layer("decoder_0").feed_forward.intermediate
@@ -112,7 +109,7 @@ def test_adapters_of_a_saved_model_go_into_the_folder_once(tmp_path):
     again = keras.models.load_model(tmp_path / "model.keras")
     save_huggingface(again, tmp_path)
     np.testing.assert_allclose(
-        outputs(load_huggingface(tmp_path))["outputs"], outputs(model)["outputs"], rtol=1e-4, atol=1e-4
+        outputs(load_huggingface(tmp_path))["logits"], outputs(model)["logits"], rtol=1e-4, atol=1e-4
     )
 
 
@@ -140,7 +137,7 @@ def test_quantized_layers_are_named_with_the_way_out(tmp_path):
     same.lora_kernel_a.assign(query.lora_kernel_a)
     same.lora_kernel_b.assign(query.lora_kernel_b)
     save_huggingface(again, tmp_path / "saved")
-    found, expected = outputs(load_huggingface(tmp_path / "saved"))["outputs"], outputs(model)["outputs"]
+    found, expected = outputs(load_huggingface(tmp_path / "saved"))["logits"], outputs(model)["logits"]
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()  # but for the rounding to integers
 
 

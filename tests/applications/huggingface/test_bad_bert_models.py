@@ -9,8 +9,8 @@ from keras_tx import graph, layers
 from keras_tx.applications import BERT, bert_pretrainer, load_huggingface, save_huggingface
 
 from ...layers.contract_rows import stir
-from .bert_folders import SMALL
-from .folders import with_a_weight_more
+from .rows import BERT_SIZES as SMALL
+from .rows import with_a_weight_more
 
 
 def wired(
@@ -77,7 +77,7 @@ def assert_refused(model, message, folder):
         ({"second": {"num_heads": 4}}, r"\(look_1\), with num_heads=4"),
         ({"second": {"intermediate_dim": 13}}, r"\(look_1\), with intermediate_dim=13"),
         ({"second": {"activation": "relu"}}, r"\(look_1\), with activation='relu'"),
-        ({"second": {"layer_norm_epsilon": 1e-3}}, r"\(look_1\), with layer_norm_epsilon=0.001"),
+        ({"second": {"layer_norm_epsilon": 1e-3}}, r"\(look_1\), with attention_norm.epsilon=0.001"),
         ({"second": {"drop_path": 0.1}}, r"\(look_1\), with drop_path=0.1"),
         ({"pooler": "relu"}, r"another Dense \(sum_up\), with activation='relu'"),
         ({"place": 1}, "other inputs of get_item"),

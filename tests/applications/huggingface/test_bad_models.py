@@ -7,7 +7,7 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.applications import GPT, TextClassifier, load_huggingface, save_huggingface
 
-from . import folders
+from . import rows
 
 
 def wired(change):
@@ -18,7 +18,7 @@ def wired(change):
 
 def small_gpt():
     with graph.without_values():
-        return GPT(**folders.SMALL)
+        return GPT(**rows.GPT_SIZES)
 
 
 def _wired(change):
@@ -115,13 +115,13 @@ def test_a_model_without_a_layout_is_refused(tmp_path):
 
 
 def test_weights_that_the_layout_does_not_have_are_named(tmp_path):
-    model = folders.with_a_weight_more(small_gpt(), "final_norm")
+    model = rows.with_a_weight_more(small_gpt(), "final_norm")
     with pytest.raises(ValueError, match="must be a GPT-2 .*other weights in final_norm"):
         save_huggingface(model, tmp_path)
 
 
 def test_a_model_inside_another_is_what_it_is_alone(tmp_path):
-    inner = GPT(**folders.SMALL)
+    inner = GPT(**rows.GPT_SIZES)
     inputs = keras.Input((None,), dtype="int32")
     save_huggingface(keras.Model(inputs, inner(inputs)), tmp_path / "outer")
     save_huggingface(inner, tmp_path / "inner")

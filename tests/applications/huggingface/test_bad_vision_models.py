@@ -6,8 +6,9 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.applications import Swin, ViT, save_huggingface
 
-from .folders import with_a_weight_more
-from .vision_folders import SWIN, VIT
+from .rows import SWIN_SIZES as SWIN
+from .rows import VIT_SIZES as VIT
+from .rows import with_a_weight_more
 
 pytestmark = pytest.mark.once  # graphs alone
 

@@ -10,9 +10,8 @@ from keras_tx import graph
 from keras_tx.applications import BERT, Swin, load_huggingface, save_huggingface
 from keras_tx.layers import Dropout
 
-from . import bert_folders, folders, test_bert, test_encoder_decoder, vision_folders
+from . import rows
 
-# By the name of a folder: what writes it for a changed config, and the keys of its rates by what they thin out.
 _HIDDEN = {
     "branches": "hidden_dropout_prob",
     "embeddings": "hidden_dropout_prob",
@@ -26,29 +25,19 @@ _SEQUENCES = {
 }
 
 
-def _bert(name):
-    return lambda folder, rates: bert_folders.write(folder, {**test_bert.CONFIGS[name], **rates})
-
-
-def _vision(name):
-    return lambda folder, rates: vision_folders.write(folder, name, {**vision_folders.CONFIGS[name], **rates})
-
-
-FOLDERS = {
-    "gpt2": (
-        lambda folder, rates: folders.write(folder, {**folders.CONFIG, **rates}),
-        {"branches": "resid_pdrop", "embeddings": "embd_pdrop", "weights": "attn_pdrop"},
-    ),
-    "bert": (_bert("base"), _HIDDEN),
-    "bert_classifier": (_bert("classifier"), {**_HIDDEN, "pooled": "classifier_dropout"}),
-    "bert_pretrainer": (_bert("pretraining"), _HIDDEN),
-    "marian": (lambda folder, rates: test_encoder_decoder.write(folder, "marian", rates), _SEQUENCES),
-    "bart": (lambda folder, rates: test_encoder_decoder.write(folder, "bart", rates), _SEQUENCES),
-    "vit": (_vision("vit"), _HIDDEN),
-    "deit": (_vision("deit"), _HIDDEN),
-    "swin": (_vision("swin"), _HIDDEN),
+# By the name of a row, the keys of its rates by what they thin out.
+KEYS = {
+    "gpt2": {"branches": "resid_pdrop", "embeddings": "embd_pdrop", "weights": "attn_pdrop"},
+    "bert": _HIDDEN,
+    "bert_classifier": {**_HIDDEN, "pooled": "classifier_dropout"},
+    "bert_pretraining": _HIDDEN,
+    "marian": _SEQUENCES,
+    "bart": _SEQUENCES,
+    "vit": _HIDDEN,
+    "deit": _HIDDEN,
+    "swin": _HIDDEN,
 }
-every_folder = pytest.mark.parametrize("name", FOLDERS)
+every_folder = pytest.mark.parametrize("name", KEYS)
 
 
 def rates_of(model):
@@ -75,9 +64,9 @@ def expected(keys, rates):
 @pytest.mark.once  # configs alone
 @every_folder
 def test_each_rate_of_a_folder_reaches_its_layers_and_is_saved_as_it_was(name, tmp_path):
-    write, keys = FOLDERS[name]
+    keys = KEYS[name]
     rates = distinct(keys)
-    model = load_huggingface(write(tmp_path, rates))
+    model = load_huggingface(rows.write(tmp_path, name, rates))
     for each in (model, keras.models.clone_model(model)):
         found = rates_of(each)
         if "inside" not in keys:
@@ -90,17 +79,17 @@ def test_each_rate_of_a_folder_reaches_its_layers_and_is_saved_as_it_was(name, t
 
 
 def test_rates_change_nothing_outside_training(tmp_path):
-    write, keys = FOLDERS["gpt2"]
+    keys = KEYS["gpt2"]
     ids = np.array([[1, 2, 3]])
     outputs = []
     for number, rates in enumerate([distinct(keys), dict.fromkeys(distinct(keys), 0.0)]):
-        (tmp_path / str(number)).mkdir()
-        outputs.append(keras.ops.convert_to_numpy(load_huggingface(write(tmp_path / str(number), rates))(ids)))
+        model = load_huggingface(rows.write(tmp_path / str(number), "gpt2", rates))
+        outputs.append(keras.ops.convert_to_numpy(model(ids)))
     np.testing.assert_array_equal(*outputs)
 
 
 def test_a_saved_file_has_the_rates_and_one_written_without_them_has_one(tmp_path):
-    model = BERT(**bert_folders.SMALL, dropout=0.1, attention_dropout=0.0)
+    model = BERT(**rows.BERT_SIZES, dropout=0.1, attention_dropout=0.0)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert (
@@ -116,8 +105,8 @@ def test_a_saved_file_has_the_rates_and_one_written_without_them_has_one(tmp_pat
 
 @pytest.mark.once  # configs alone
 def test_one_rate_said_in_two_ways_is_one(tmp_path):
-    models = [BERT(**bert_folders.SMALL, dropout=0.3, attention_dropout=rate) for rate in (None, 0.3)]
-    swin = Swin(**vision_folders.SWIN, dropout=0.3, attention_dropout=0.2)  # whose attentions stand in slots
+    models = [BERT(**rows.BERT_SIZES, dropout=0.3, attention_dropout=rate) for rate in (None, 0.3)]
+    swin = Swin(**rows.SWIN_SIZES, dropout=0.3, attention_dropout=0.2)  # whose attentions stand in slots
     models.append(keras.models.clone_model(swin, clone_function=_said_by_the_block_too))
     assert models[-1].get_layer("stage_0_block_0").attention_dropout == 0.2
     for number, model in enumerate(models):

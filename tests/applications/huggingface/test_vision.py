@@ -1,4 +1,4 @@
-"""ViT, DeiT and Swin folders: the outputs of `transformers`, both ways; what is saved loads bit-equal."""
+"""What folders of models of images are alone: options of their own, and pixels that are prepared beside the model."""
 
 import json
 
@@ -7,73 +7,14 @@ import numpy as np
 import pytest
 
 from keras_tx.applications import Swin, ViT, load_huggingface, save_huggingface
-from keras_tx.checkpoints import Checkpoint
 
-from ...golden import make_vision
 from ...layers.contract_rows import stir
 from ...layers.execution import run
-from . import vision_folders as folders
-from .test_gpt2 import assert_bit_equal
-from .vision_folders import CONFIGS, GOLDEN, SWIN, VIT
+from .rows import SWIN_SIZES as SWIN
+from .rows import VIT_SIZES as VIT
+from .rows import assert_bit_equal
 
-ATOL = 5e-5  # of float32 outputs around 1
-every_folder = pytest.mark.parametrize("name", make_vision.CONFIGS)
 live = pytest.mark.skipif(keras.backend.backend() != "torch", reason="transformers runs on torch")
-
-
-def assert_golden(model, name, atol=ATOL):
-    for size in make_vision.CONFIGS[name][2]:
-        expected = GOLDEN[f"{name}/{size[0]}x{size[1]}"]
-        np.testing.assert_allclose(run(model, make_vision.images(name, size)), expected, atol=atol, err_msg=str(size))
-
-
-@every_folder
-def test_outputs_are_those_of_transformers_and_what_is_loaded_saves_as_it_was(name, tmp_path):
-    model = load_huggingface(folders.write(tmp_path, name))
-    assert model.name == ("swin" if "swin" in name else "vit")
-    assert_golden(model, name)
-    save_huggingface(model, tmp_path / "saved")
-    old, new = Checkpoint(tmp_path), Checkpoint(tmp_path / "saved")
-    left = {tensor for tensor in old.shapes if tensor.startswith("pooler")}
-    assert new.shapes == {tensor: shape for tensor, shape in old.shapes.items() if tensor not in left}
-    assert all(np.array_equal(old.read(tensor), new.read(tensor)) for tensor in new.shapes)
-    saved, known = json.loads((tmp_path / "saved" / "config.json").read_text()), dict(CONFIGS[name])
-    if "swin" in name:
-        del known["image_size"]  # which says nothing of the model
-    assert {key: saved[key] for key in saved if key in known} == {key: known[key] for key in saved if key in known}
-    assert not (tmp_path / "saved" / "preprocessor_config.json").exists()
-    assert_bit_equal(model, load_huggingface(tmp_path / "saved"))
-
-
-@pytest.mark.once
-def test_halves_shards_and_buffers_are_read(tmp_path):
-    arrays = {
-        **folders.tensors("swin"),
-        "swin.encoder.layers.0.blocks.1.attention.self.relative_position_index": np.zeros((9, 9)),
-        "swin.embeddings.mask_token": np.zeros((1, 1, 8)),
-    }
-    assert_golden(load_huggingface(folders.write(tmp_path, "swin", arrays=arrays, num_shards=3)), "swin")
-    (tmp_path / "half").mkdir()
-    assert_golden(load_huggingface(folders.write(tmp_path / "half", "deit_teacher", dtype="BF16")), "deit_teacher")
-
-
-@pytest.mark.once
-@every_folder
-def test_without_architectures_the_tensors_decide(name, tmp_path):
-    config = {key: value for key, value in CONFIGS[name].items() if key != "architectures"}
-    model = load_huggingface(folders.write(tmp_path, name, config))
-    save_huggingface(model, tmp_path / "saved")
-    saved = json.loads((tmp_path / "saved" / "config.json").read_text())
-    assert saved["architectures"] == CONFIGS[name]["architectures"]
-
-
-def test_a_dtype_policy_is_that_of_every_layer_and_survives_a_round_trip(tmp_path):
-    name = "deit"
-    model = load_huggingface(folders.write(tmp_path, name), dtype="mixed_bfloat16")
-    assert_golden(model, name, atol=0.1)
-    assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"mixed_bfloat16"}
-    save_huggingface(model, tmp_path / "saved")
-    assert_bit_equal(model, load_huggingface(tmp_path / "saved", dtype="mixed_bfloat16"))
 
 
 def models():
@@ -125,25 +66,6 @@ def test_pixels_are_prepared_in_the_folder_as_they_were_in_the_model(kind, tmp_p
     assert not any(isinstance(layer, keras.layers.Rescaling) for layer in again.layers)
     np.testing.assert_allclose(run(again, values), run(model, pixels), atol=1e-5)
     assert_bit_equal(model, again)
-
-
-@live
-@every_folder
-def test_a_random_model_of_transformers_gives_the_same_outputs_and_reads_what_is_saved(name, tmp_path):
-    reference = make_vision.random_model(name)
-    reference.save_pretrained(tmp_path, max_shard_size=2000)
-    model = load_huggingface(tmp_path)
-    stirred = load_huggingface(tmp_path)
-    stir(stirred)
-    save_huggingface(stirred, tmp_path / "saved")
-    options = {} if "ForImage" in type(reference).__name__ else {"add_pooling_layer": False}
-    again, report = type(reference).from_pretrained(tmp_path / "saved", output_loading_info=True, **options)
-    assert not any(report.values())
-    for size in make_vision.CONFIGS[name][2]:
-        images = make_vision.images(name, size)
-        for ours, theirs in ((model, reference), (stirred, again.eval())):
-            expected = make_vision.outputs(theirs, name, size)
-            np.testing.assert_allclose(run(ours, images), expected, atol=ATOL, err_msg=str(size))
 
 
 @live
