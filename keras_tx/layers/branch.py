@@ -29,29 +29,20 @@ class Branch:
 
     def read(self, inputs, training):
         """Returns what the sublayer reads."""
-        return inputs if self.norm is None else self._normalize(self.norm, inputs, training)
+        return inputs if self.norm is None else self.norm(inputs, training=training)
 
     def give(self, x, training):
-        """Returns what is added for `x`, and the extras; raises `ValueError` if a layer of a caller's gives another shape."""
+        """Returns what is added for `x`, and the extras; raises `ValueError` if a sublayer of a caller's gives another shape."""
         y, extras = self.sublayer(x)
         input_checks.check_branch(x, y, self.name)
         for step in self.steps:
             if step is not None:
                 y = step(y, training=training)
-        input_checks.check_branch(x, y, "norm")
         return y, extras
 
     def close(self, total, training):
         """Returns what becomes of the sum."""
-        if self.sum_norm is None:
-            return total
-        return ops.cast(self._normalize(self.sum_norm, total, training), total.dtype)
-
-    @staticmethod
-    def _normalize(norm, x, training):
-        y = norm(x, training=training)
-        input_checks.check_branch(x, y, "norm")
-        return y
+        return total if self.sum_norm is None else ops.cast(self.sum_norm(total, training=training), total.dtype)
 
 
 def apply(branches, inputs, training, parallel=False):

@@ -7,7 +7,7 @@ from keras import ops
 
 from .. import arguments
 from ..ops import sizes
-from . import slot_arguments, sublayers
+from . import input_checks, slot_arguments, slots, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -72,6 +72,12 @@ class Norms:
             ) from error
         layer.supports_masking = True  # Keras warns of masks that end in a layer, and the block has read them already
         return layer
+
+    def build(self, norm, inputs):
+        """Builds one that was made, or `None`, for symbolic inputs; raises `ValueError` if it changes their shape."""
+        slots.build(norm, inputs)
+        if norm is not None and self.layer is not None:
+            input_checks.check_branch(inputs, norm.compute_output_spec(inputs), "norm")
 
     def config(self):
         """Returns the config of the layer that was given, or `None`."""

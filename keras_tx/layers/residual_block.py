@@ -108,9 +108,12 @@ class ResidualBlock(Composite):
         return (getattr(self, f"{name}_{part}") for part in ("norm", "branch_norm", "layer_scale", "drops"))
 
     def _build_parts(self, name, inputs_shape):
-        *layers, drops = self._parts(name)
-        for layer in (*layers, *drops):
-            slots.build(layer, keras.KerasTensor(inputs_shape, self.compute_dtype))
+        inputs = keras.KerasTensor(inputs_shape, self.compute_dtype)
+        *norms, layer_scale, drops = self._parts(name)
+        for norm in norms:
+            self._norms.build(norm, inputs)
+        for layer in (layer_scale, *drops):
+            slots.build(layer, inputs)
 
     def _branch(self, name, sublayer):
         norm, branch_norm, layer_scale, (dropout, *drop_path) = self._parts(name)
