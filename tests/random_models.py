@@ -75,16 +75,21 @@ class Choices:
         plain = [keras.layers.Dense(12, "gelu"), keras.layers.Dense(WIDTH)]
         return self.of("feed_forward", None, layers.FeedForward(12, "silu"), keras.Sequential(plain))
 
-    def block(self, cls):
+    def block(self, cls, has_context=False):
         """Returns an encoder or a decoder block."""
         attention, network = self.attention(cls is layers.TransformerDecoder), self.feed_forward()
+        first = self.of("normalize_first", False, True)
         return cls(
             None if network else 16,
-            None if attention and cls is layers.TransformerEncoder else 2,
+            attention.num_heads if attention else 2,
             activation=self.of("activation", "relu", "gelu"),
-            normalize_first=self.of("normalize_first", False, True),
+            normalize_first=first,
             attention=attention,
             feed_forward=network,
+            norm=self.of("norm", None, keras.layers.RMSNormalization(), keras.layers.UnitNormalization()),
+            normalize_branch=self.of("normalize_branch", False, True),
+            parallel=self.of("parallel", False, first and not has_context),
+            layer_scale=self.of("layer_scale", None, 0.5),
             recompute=self.of("recompute", False, True),
         )
 
@@ -108,7 +113,7 @@ class Choices:
                 inputs = keras.Input((None, WIDTH))
                 x = keras.Model(inputs, self.block(cls)(inputs))(x)
             else:
-                x = self.block(cls)(x, *context)
+                x = self.block(cls, bool(context))(x, *context)
             between = self.of("between", None, "norm", "dense", "residual")
             if between == "norm":
                 x = keras.layers.LayerNormalization()(x)

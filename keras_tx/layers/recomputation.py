@@ -27,8 +27,10 @@ def recomputed(layer, function, tensors):
     def pure(*flat):
         given = {**tensors, **dict(zip(names, flat[len(variables) :], strict=True))}
         mapping = list(zip(variables, flat, strict=False))
+        with AutocastScope(None):  # in another one the scope would round the weights of such a part
+            scope = keras.StatelessScope(mapping, collect_losses=True)
         # The backward pass runs outside of the layer's call, which would open the scope of its dtype.
-        with keras.StatelessScope(mapping, collect_losses=True) as scope, AutocastScope(layer.compute_dtype):
+        with scope, AutocastScope(layer.compute_dtype):
             before = [scope.get_current_value(variable) for variable in variables]
             outputs = function(**given)
             after = [scope.get_current_value(variable) for variable in variables]

@@ -73,6 +73,20 @@ def test_what_a_layer_in_a_slot_drops_is_dropped_again():
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_part_of_a_wider_dtype_keeps_its_weights():
+    attention = layers.MultiHeadCrossAttention(4, dtype="float32")
+    made = layers.TransformerEncoder(
+        32, attention=attention, norm=keras.layers.RMSNormalization(), dtype="mixed_float16"
+    )
+    given = operands("TransformerDecoder")
+    made(**given)
+    found = []
+    for recompute in (False, True):
+        made.recompute = recompute
+        found.append(array(made(**given)))
+    np.testing.assert_array_equal(*found)
+
+
 def test_an_empty_batch_has_gradients_of_zero():
     made, inputs = block("TransformerEncoder", True), tensor(np.zeros((0, LENGTH, WIDTH)), "float32")
     found = gradients(lambda: ops.sum(made(inputs, training=True)), made.trainable_variables)()
