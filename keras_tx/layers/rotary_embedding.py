@@ -22,7 +22,7 @@ class RotaryEmbedding(TracedSubclasses, keras.layers.Layer):
         scaling: dict for texts longer than those of training, as configs on Hugging Face say it: "type" (or "rope_type"), one of
             "linear", "llama3", "yarn" and "longrope", and the keys of that type, which `keras_tx.ops.frequencies` explains, or
             "default"; `None` for none. "longrope" has two lists of factors, of which "factors", "short" (its default) or "long",
-            chooses one for texts of any length: a choice by the length would leave the keys in a cache behind.
+            chooses one for texts of any length, as a choice by the length would leave the keys in a cache behind.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
