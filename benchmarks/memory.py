@@ -1,7 +1,7 @@
 """Peak memory and time of a training step by length, beside `keras.layers.MultiHeadAttention`.
 
     KERAS_BACKEND=tensorflow|jax python benchmarks/memory.py [--lengths 1024 2048 4096 8192 16384] [--layers 4] [--width 256]
-                             [--heads 4] [--jit on|off] [--causal] [--candidates ...]
+                             [--heads 4] [--jit on|off] [--causal] [--window 512] [--candidates ...]
 
 A stack of encoder blocks (pre-norm) over one sequence of vectors, loss and gradients of all weights, each candidate and length
 in a process of its own. The peak is the most that the process held during a step after the first, less what it held before
@@ -26,6 +26,7 @@ CANDIDATES = {
     "whole recompute": "keras_tx, all pairs at once, blocks recomputed",
     "blocks": "keras_tx as it is: attention in blocks for long sequences",
     "blocks recompute": "keras_tx, attention in blocks, encoder blocks recomputed",
+    "window": "keras_tx, attention in blocks with a window of --window",
 }
 
 
@@ -64,7 +65,11 @@ def stack(candidate, settings):
             x = keras_tx.layers.TransformerEncoder(
                 4 * settings.width,
                 normalize_first=True,
-                attention=keras_tx.layers.MultiHeadSelfAttention(settings.heads, causal=settings.causal),
+                attention=keras_tx.layers.MultiHeadSelfAttention(
+                    settings.heads,
+                    causal=settings.causal,
+                    window=settings.window if candidate == "window" else None,
+                ),
                 recompute=candidate.endswith("recompute"),
             )(x)
     return keras.Model(inputs, x)
@@ -96,7 +101,7 @@ def work(candidate, settings):
 def run(candidate, length, settings):
     """Returns peak bytes and seconds of a step, measured in a new process, or `None` where that did not run."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    options = [f"--{name}={getattr(settings, name)}" for name in ("layers", "width", "heads", "jit")]
+    options = [f"--{name}={getattr(settings, name)}" for name in ("layers", "width", "heads", "jit", "window")]
     options += ["--causal"] if settings.causal else []
     command = [sys.executable, __file__, "--work", candidate, "--length", str(length), *options]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
@@ -108,7 +113,7 @@ def run(candidate, length, settings):
 
 def all_pairs(candidate, length, settings):
     """The bytes that a candidate of all pairs would hold at least: three arrays of weights a layer kept for the backward pass."""
-    if candidate.startswith("blocks"):
+    if candidate.startswith(("blocks", "window")):
         return 0
     kept = 1 if candidate.endswith("recompute") else settings.layers
     return 3 * 4 * settings.heads * length**2 * kept
@@ -144,6 +149,7 @@ def main():
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--jit", choices=["on", "off"], default="on")
     parser.add_argument("--causal", action="store_true")
+    parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--candidates", nargs="+", choices=list(CANDIDATES), default=list(CANDIDATES))
     parser.add_argument(
         "--most", type=float, default=12e9, help="bytes above which a candidate of all pairs is left out"
@@ -171,7 +177,7 @@ def main():
             rows.append({"length": length, "candidate": candidate, **(found or {"peak": None, "seconds": None})})
             said = f"{found['peak'] / 1e6:9.0f} MB {found['seconds']:8.2f} s" if found else "  left out"
             print(f"T {length:6d}  {candidate:18s} {said}", flush=True)
-    shape = {name: getattr(settings, name) for name in ("layers", "width", "heads", "jit", "causal")}
+    shape = {name: getattr(settings, name) for name in ("layers", "width", "heads", "jit", "causal", "window")}
     print(json.dumps({"benchmark": "memory", "backend": backend, **shape, "machine": versions, "rows": rows}))
 
 

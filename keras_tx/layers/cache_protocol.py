@@ -10,7 +10,7 @@ import keras
 
 from .. import arguments
 from ..ops import attention, sizes, token_ids
-from ..ops.attention.kv_cache import KVCache
+from ..ops.attention.kv_cache import KVCache, WindowCache
 
 
 def is_cached_layer(layer):
@@ -35,20 +35,32 @@ def check_new(layer, batch_size, max_length):
         arguments.positive_int("max_length", max_length)
 
 
-def check_keys(cache, inputs, num_heads, key_dim):
-    """Raises `ValueError` unless the cache is a `KVCache` for this batch size, with heads of this number and size."""
-    if not isinstance(cache, KVCache):
+def check_keys(cache, inputs, num_heads, key_dim, window=None):
+    """Raises `ValueError` unless the cache is for this batch size, heads of this number and size, and this window."""
+    if not isinstance(cache, KVCache if window is None else (KVCache, WindowCache)):
         raise ValueError(
             f"`cache` must be a KVCache from `init_cache`. Received: cache of type {type(cache).__name__}."
         )
     check_rank("inputs", inputs)
-    (rows, _, size), batch = cache.keys.shape, cache.mask.shape[0]
+    (rows, _, size), batch = cache.keys.shape, cache.batch_size
     expected = None if batch is None else batch * num_heads
-    if sizes.differ(batch, inputs.shape[0]) or sizes.differ(rows, expected) or size != key_dim:
+    other = isinstance(cache, WindowCache) and not cache.fits(window)
+    if sizes.differ(batch, inputs.shape[0]) or sizes.differ(rows, expected) or size != key_dim or other:
         raise ValueError(
             "`cache` must come from this layer's `init_cache` for the same batch size. Received: cache with keys of shape "
-            f"{tuple(cache.keys.shape)} for inputs of shape {tuple(inputs.shape)} and {num_heads} heads of size {key_dim}."
+            f"{tuple(cache.keys.shape)} for inputs of shape {tuple(inputs.shape)} and {num_heads} heads of size {key_dim}"
+            f"{'' if window is None else f', window={window}'}."
         )
+
+
+def check_no_pairs(cache, **arguments):
+    """Raises `ValueError` for a mask or a bias over pairs beside a cache whose slots are not in the order of the tokens."""
+    for name, value in arguments.items():
+        if value is not None and isinstance(cache, WindowCache):
+            raise ValueError(
+                f"`{name}` must not be given beside the cache of a window, whose slots are not in the tokens' order. Received: "
+                f"{name} of shape {tuple(value.shape)}."
+            )
 
 
 def check_rank(name, tensor, rank=3):
@@ -95,7 +107,7 @@ def with_extras(outputs, return_attention_scores, scores, cache, new_cache):
 
 def attention_spec(layer, inputs, context, given):
     """Returns the symbolic form of `with_extras` for attention from inputs to a context, or to a cache among what is given."""
-    num_keys = context.shape[-2] if given.cache is None else given.cache.max_length
+    num_keys = context.shape[-2] if given.cache is None else given.cache.num_keys(inputs.shape[-2])
     scores = attention.scores_spec(inputs, layer.num_heads, num_keys, layer.compute_dtype)
     outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
     return with_extras(outputs, given.return_attention_scores, scores, given.cache, given.cache)

@@ -152,7 +152,7 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
             input_checks.check_same_batch("inputs", inputs, "context", context)
         else:
             cache_protocol.check_keys(cache, inputs, self.num_key_heads, self.head_dim)
-        num_keys = context.shape[-2] if cache is None else cache.max_length
+        num_keys = context.shape[-2] if cache is None else cache.num_keys(inputs.shape[-2])
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, pairs[1], self.num_heads, num_keys, name=pairs[0])
 

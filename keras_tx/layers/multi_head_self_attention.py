@@ -7,7 +7,7 @@ from .. import arguments
 from ..ops import attention, masks, padding
 from ..ops import positions as counting
 from ..ops.attention.attention_mask import AttentionMask
-from ..ops.attention.kv_cache import KVCache
+from ..ops.attention.kv_cache import Extended, KVCache, WindowCache
 from ..ops.leading_axes import LeadingAxes
 from . import cache_protocol, config, given_positions, head_projections, input_checks, slot_arguments, slots, sublayers
 
@@ -40,6 +40,9 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         query_norm: layer `x -> x` on queries (B, T, N, H) before they are rotated, or `None`. `keras.layers.RMSNormalization()`
             normalizes each head by itself, with `axis=(-2, -1)` all heads of a position at once.
         key_norm: the same for keys (B, T, M, H); another layer.
+        window: int: a position sees itself and those less than `window` real tokens away, of which `causal` leaves those before
+            it; `None` for all. Padding, which `mask` tells, is not counted. Long sequences then cost T times the window, and a
+            cache holds no more than the window.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -48,9 +51,9 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             as many axes as the inputs, or more, is taken as `attention_mask`: for inputs (B, P, T, D) one of 3 axes is over
             positions, (B, P, T).
         attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs that may meet. S is T, or the
-            size of the cache.
+            size of the cache. None may be given beside the cache of a window, nor an `attention_bias`.
         attention_bias: float tensor (T, S), or one that broadcasts to (B, N, T, S), added to the scaled scores.
-        cache: `KVCache` from `init_cache`, to which the inputs, of 3 axes then, are appended; or `None`.
+        cache: `KVCache` or `WindowCache` from `init_cache`, to which the inputs, of 3 axes then, are appended; or `None`.
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
             2,000 tokens on, where attention runs in blocks otherwise.
@@ -96,10 +99,12 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         use_output_bias=None,
         query_norm=None,
         key_norm=None,
+        window=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.causal = arguments.flag("causal", causal)
+        self.window = arguments.positive_int("window", window, optional=True)
         self.rotary = slot_arguments.slot("rotary", rotary)
         self.position_bias = slot_arguments.slot("position_bias", position_bias)
         self._set_heads(num_heads, key_dim, num_key_value_heads, scale, query_norm, key_norm)
@@ -148,19 +153,20 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         if self.rotary is not None:
             query, key = (ops.cast(self.rotary(x, where), self.compute_dtype) for x in (query, key))
 
-        new_cache, key_mask, past = None, mask, 0
+        seen, offset = Extended(None, key, value, mask), 0
         if cache is not None:
-            new_cache, past = cache.append(*attention.isolate_nonfinite(key, value), mask), cache.length
-            key, value, key_mask = new_cache.keys, new_cache.values, new_cache.mask
+            seen, offset = cache.extend(*attention.isolate_nonfinite(key, value), mask), cache.length
         if self.position_bias is not None:
-            bias = self.position_bias(where, where if cache is None else counting.counted(None, key_mask))
+            bias = self.position_bias(where, where if cache is None else self._key_positions(seen))
             attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
-        allowed = AttentionMask(mask, key_mask, pair_mask, self.causal, past)
+        allowed = AttentionMask(
+            mask, seen.mask, pair_mask, self.causal, offset, *self._window(inputs, mask, cache, seen)
+        )
 
         context, scores = attention.dot_product_attention(
             query,
-            key,
-            value,
+            seen.keys,
+            seen.values,
             mask=allowed,
             bias=attention_bias,
             draw=self.attention_dropout.draw(training),
@@ -169,11 +175,11 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             scale=self.scale,
         )
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
-        sizes = ops.shape(inputs)[1], ops.shape(key)[1]
+        lengths = ops.shape(inputs)[1], ops.shape(seen.keys)[1]
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
-        outputs = padding.zero_masked(outputs, mask if pair_mask is None else allowed.queries_with_keys(*sizes))
+        outputs = padding.zero_masked(outputs, mask if pair_mask is None else allowed.queries_with_keys(*lengths))
         return cache_protocol.with_extras(
-            batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, new_cache
+            batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, seen.cache
         )
 
     @property
@@ -193,25 +199,37 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         """(T,), or with a cache (B, T): padding before a token, or between two calls, does not move it."""
         if cache is None:
             return counting.numbers(ops.shape(inputs)[1])
-        return counting.counted(ops.shape(inputs)[1], mask, ops.sum(ops.cast(cache.mask, "int32"), axis=-1))
+        return counting.counted(ops.shape(inputs)[1], mask, cache.num_tokens)
+
+    def _key_positions(self, seen):
+        return counting.counted(None, seen.mask) if seen.positions is None else seen.positions
+
+    def _window(self, inputs, mask, cache, seen):
+        """The window and the positions by which it counts, (B, T) and (B, S): padding takes none."""
+        if self.window is None:
+            return ()
+        if cache is not None:
+            return self.window, self._positions(inputs, mask, cache), self._key_positions(seen)
+        return (self.window,) if mask is None else (self.window, *[counting.counted(None, mask)] * 2)
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
-            cache_protocol.check_keys(cache, inputs, self.num_key_heads, self.head_dim)
-        num_keys = inputs.shape[-2] if cache is None else cache.max_length
+            cache_protocol.check_keys(cache, inputs, self.num_key_heads, self.head_dim, self.window)
+            over_pairs = mask if mask is not None and len(mask.shape) >= len(inputs.shape) else None
+            cache_protocol.check_no_pairs(
+                cache, mask=over_pairs, attention_mask=attention_mask, attention_bias=attention_bias
+            )
+        num_keys = inputs.shape[-2] if cache is None else cache.num_keys(inputs.shape[-2])
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
 
     def init_cache(self, batch_size, max_length, context=None):
-        """Returns an empty `KVCache` for `max_length` tokens in each of `batch_size` rows. The layer must be built."""
+        """Returns an empty `KVCache`, or `WindowCache` where there is a window, for `max_length` tokens in each of `batch_size`
+        rows. The layer must be built.
+        """
         cache_protocol.check_new(self, batch_size, max_length)
-        return KVCache.empty(
-            batch_size,
-            max_length,
-            self.num_key_heads,
-            self.head_dim,
-            self.compute_dtype,
-        )
+        settings = (batch_size, max_length, self.num_key_heads, self.head_dim, self.compute_dtype)
+        return KVCache.empty(*settings) if self.window is None else WindowCache.empty(*settings, self.window)
 
     def compute_mask(self, inputs, previous_mask):
         return sublayers.inputs_mask_only(inputs, previous_mask)

@@ -187,6 +187,19 @@ def causal(num_queries, num_keys, offset=0):
     return ops.arange(num_keys, dtype="int32")[None, :] <= queries
 
 
+def window(query_positions, key_positions, size, causal=False):
+    """Returns the (B, 1, T, S) mask of the pairs less than `size` positions apart, the key not after the query if `causal`.
+
+    Args:
+        query_positions: integer tensor (B, T).
+        key_positions: integer tensor (B, S). B may be 1.
+        size: int.
+        causal: bool.
+    """
+    distance = query_positions[:, None, :, None] - key_positions[:, None, None, :]
+    return ops.logical_and(distance < size, distance >= 0 if causal else distance > -size)
+
+
 def pairs(query_mask=None, key_mask=None, attention_mask=None):
     """Combines masks over positions and a mask over pairs into one mask over pairs.
 

@@ -66,7 +66,7 @@ def _attention(dtype, **kwargs):
 
 
 def _rotary(dtype):
-    return _attention(dtype, causal=True, num_key_value_heads=1, rotary=layers.RotaryEmbedding(dtype=dtype))
+    return _attention(dtype, causal=True, num_key_value_heads=1, window=3, rotary=layers.RotaryEmbedding(dtype=dtype))
 
 
 def _cross(dtype):

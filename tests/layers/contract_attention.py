@@ -24,6 +24,7 @@ def _rotary_attention(dtype=None, **kwargs):
         scale=0.7,
         query_norm=_norm("query_norm", dtype),
         key_norm=_norm("key_norm", dtype),
+        window=3,
         dtype=dtype,
         **kwargs,
     )

@@ -57,7 +57,7 @@ GOOD = {
 }
 # What each argument of each layer is.
 KINDS = {
-    "size": "num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
+    "size": "window num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
     "num_segments max_span_length hidden_dim output_dim num_tokens rotary_dim",
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
@@ -83,6 +83,7 @@ BAD = {
     "slot": ("a keras.Layer or None", ["attention", 4, keras.layers.Dense, lambda x: x]),
 }
 OPTIONAL = {
+    "window",
     "rotary_dim",
     "scale",
     "use_output_bias",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.ops import attention, padding
-from keras_tx.ops.attention import blockwise, dot_product, fused
+from keras_tx.ops import attention, padding, positions
+from keras_tx.ops.attention import blocks, blockwise, dot_product, fused
 from keras_tx.ops.attention.attention_mask import AttentionMask
 from keras_tx.ops.random_bits import DropoutMask
 
@@ -25,6 +25,9 @@ CASES = {
     "pairs and a bias": ((8, 9, 2, 2), "pairs", (), 0.0),
     "a bias that broadcasts": ((9, 6, 2, 2), "keys", (0, 1), 0.0),
     "a bias over keys": ((5, 9, 1, 3), "", (0, 2), 0.0),
+    "window": ((18, 18, 1, 2), "window", None, 0.0),
+    "causal window, padding": ((19, 19, 2, 1), "causal window queries keys", (0, 1), 0.0),
+    "causal window, pairs, dropout": ((17, 17, 1, 2), "causal window queries keys pairs", None, 0.4),
     "dropout": ((9, 10, 2, 2), "causal keys pairs", (0,), 0.4),
 }
 WITHOUT_KEYS = 1  # the row of the batch whose keys are all padding
@@ -57,6 +60,12 @@ def operands(name):
     rule = {part: tensor(mask) for part, mask in given.items() if part in parts.split()}
     if "causal" in parts:
         rule["causal"] = True
+    if "window" in parts:
+        rule["window"] = 3
+    if "window" in parts and "keys" in parts:  # what is attended to is what is asked for, and counted
+        keys[WITHOUT_KEYS, :9] = True
+        rule["queries"] = rule["keys"] = tensor(keys)
+        rule["query_positions"] = rule["key_positions"] = positions.counted(None, rule["keys"])
     if "offset" in parts:
         rule["offset"] = tensor(7, "int32")
     draw = DropoutMask(rate, tensor(np.array([5, 6], "uint32"))) if rate else None
@@ -95,8 +104,32 @@ def test_outputs_and_gradients_are_those_of_the_whole(name):
         found.append([outputs, *gradients(loss, floats)()])
     for expected, got in zip(*found, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
-    if "keys" in CASES[name][1]:
+    if "keys" in CASES[name][1] and "window" not in CASES[name][1]:
         np.testing.assert_array_equal(found[1][0][WITHOUT_KEYS], 0.0)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_blocks_outside_a_window_are_not_computed(causal):
+    length, window = 40, 6  # of 10 blocks
+    keys = np.ones((3, length), bool)
+    keys[0, 8:16] = False  # padding between, behind and before
+    keys[1, 11:] = False
+    keys[2, :30] = False
+    for real in (None, tensor(keys)):
+        places = None if real is None else positions.counted(None, real)
+        rule = AttentionMask(real, real, None, causal, 0, window, places, places)
+        x = tensor(np.zeros((3, length, 1, 2), "float32"))
+        cut = blocks.Blocks(x, x, x, rule, None, BLOCK)
+        given = cut.cut(x, x, x, rule, None, None)
+        limits = [[int(array(each)) for each in cut.columns_seen(given, tensor(i, "int32"))] for i in range(10)]
+        whole = array(rule.whole(length, length))
+        needed = np.broadcast_to(whole, (3, 1, length, length)).reshape(3, 10, BLOCK, 10, BLOCK).any((0, 2, 4))
+        spans = [
+            np.flatnonzero(row) if row.any() else [9] for row in needed
+        ]  # where there is none, one of which nothing comes
+        assert limits == [[span[0], span[-1] + 1] for span in spans]
+        if real is None:
+            assert max(end - first for first, end in limits) <= (3 if causal else 5)
 
 
 @pytest.mark.parametrize("large", ["bias", "scores"])
@@ -127,20 +160,27 @@ def test_float16_does_not_overflow_before_the_weights_are_normalised():
     np.testing.assert_array_equal(array(got), 150.0)
 
 
-@pytest.fixture(params=["full", "causal", "padding"])
+@pytest.fixture(params=["full", "causal", "padding", "window", "causal window"])
 def fused_case(request, monkeypatch):
     """A case that the backend's own operation takes: query, key and value with shared key heads, and the mask."""
     backend = keras.backend.backend()
     if backend == "jax":  # on a processor its other implementation stands for that of the GPU
         on_processor = functools.partial(fused._jax, implementation="xla")
         monkeypatch.setitem(fused._BACKENDS, "jax", on_processor)
-    if backend == "tensorflow" or (backend, request.param) == ("jax", "padding"):
+    if backend == "tensorflow" or (backend == "jax" and request.param not in ("full", "causal")):
         pytest.skip("has no such operation")
     random = np.random.default_rng(1)
     floats = [keras.Variable(random.normal(size=(3, 9, heads, 8)).astype("float32")) for heads in (4, 2, 2)]
     keys = random.random((3, 9)) < 0.7
     keys[WITHOUT_KEYS] = False
-    rules = {"full": AttentionMask(), "causal": AttentionMask(causal=True), "padding": AttentionMask(keys=tensor(keys))}
+    monkeypatch.setattr(fused, "BLOCK", BLOCK)
+    rules = {
+        "full": AttentionMask(),
+        "causal": AttentionMask(causal=True),
+        "padding": AttentionMask(keys=tensor(keys)),
+        "window": AttentionMask(window=3),
+        "causal window": AttentionMask(window=3, causal=True),
+    }
     return floats, rules[request.param]
 
 
@@ -203,9 +243,9 @@ def test_the_layer_takes_blocks_for_long_sequences_alone(monkeypatch):
     monkeypatch.setattr(dot_product, "LONG", 36)
     monkeypatch.setattr(fused, "supports", lambda *args: False)
     monkeypatch.setattr(dot_product, "blockwise_attention", lambda *args: taken.append(1) or original(*args))
-    for length, blocks in ((5, 0), (6, 1)):
+    for length, count in ((5, 0), (6, 1)):
         x = tensor(np.random.default_rng(0).normal(size=(1, length, 2, 3)).astype("float32"))
         attention.dot_product_attention(x, x, x)
-        assert len(taken) == blocks
+        assert len(taken) == count
         attention.dot_product_attention(x, x, x, return_scores=True)
-        assert len(taken) == blocks
+        assert len(taken) == count

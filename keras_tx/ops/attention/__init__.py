@@ -2,6 +2,15 @@
 
 from .attention_mask import AttentionMask
 from .dot_product import dot_product_attention, isolate_nonfinite, scores_spec
-from .kv_cache import KVCache, fold_heads
+from .kv_cache import Extended, KVCache, WindowCache, fold_heads
 
-__all__ = ["AttentionMask", "KVCache", "dot_product_attention", "fold_heads", "isolate_nonfinite", "scores_spec"]
+__all__ = [
+    "AttentionMask",
+    "Extended",
+    "KVCache",
+    "WindowCache",
+    "dot_product_attention",
+    "fold_heads",
+    "isolate_nonfinite",
+    "scores_spec",
+]

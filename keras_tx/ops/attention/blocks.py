@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from .. import sizes
+from .. import masks, sizes
 from ..random_bits import DropoutMask
 
 LOWEST = -3.4028234e38
@@ -21,7 +21,7 @@ class Blocks:
         self.row_blocks, self.column_blocks = -(-self.length // self.rows), -(-self.num_keys // self.columns)
         self.wide = keras.backend.result_type(query.dtype, "float32")
         self.out_dtype = value.dtype
-        self.causal, self.rate = mask.causal, None if draw is None else draw.rate
+        self.causal, self.window, self.rate = mask.causal, mask.window, None if draw is None else draw.rate
         self.folded = (self.batch, self.key_heads, self.groups * self.rows)
 
     def cut(self, query, key, value, mask, bias, draw):
@@ -41,9 +41,13 @@ class Blocks:
             else ops.expand_dims(_pad(keys, 1, self.columns * self.column_blocks), (1, 2, 3)),
             "pairs": None if mask.pairs is None else self._pad_pairs(mask.pairs),
             "bias": None if bias is None else self._pad_pairs(ops.cast(bias, self.wide)),
-            "offset": ops.convert_to_tensor(mask.offset, dtype="int32") if mask.causal else None,
+            "offset": ops.convert_to_tensor(mask.offset, dtype="int32")
+            if mask.causal and mask.window is None
+            else None,
             "seed": None if draw is None else draw.seed,
         }
+        if mask.window is not None:
+            tensors |= self._cut_window(mask)
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def _cut_keys(self, x):
@@ -60,6 +64,40 @@ class Blocks:
         x = x if sizes.known(x.shape[3]) == 1 else _pad(x, 3, self.rows * self.row_blocks)
         return x if sizes.known(x.shape[4]) == 1 else _pad(x, 4, self.columns * self.column_blocks)
 
+    def _cut_window(self, mask):
+        """The positions by which the window counts, (blocks, B or 1, rows or columns), and which blocks of keys each block of
+        queries needs: (row blocks, 2), the first and the one after the last in which a real query may see a real key.
+        """
+        far = 2**30
+        found, bounds = {}, []
+        for name, positions, real, size, count in zip(
+            ("query_positions", "key_positions"),
+            mask.positions(self.length, self.num_keys),
+            (mask.queries, mask.keys),
+            (self.rows, self.columns),
+            (self.row_blocks, self.column_blocks),
+            strict=True,
+        ):
+            positions = ops.convert_to_tensor(positions, dtype="int32")
+            real = ops.ones((1, positions.shape[1]), dtype="bool") if real is None else real
+            positions, real = (
+                ops.transpose(ops.reshape(_pad(x, 1, size * count), (-1, count, size)), (1, 0, 2))
+                for x in (positions, real)
+            )
+            found[name] = positions
+            least, most = ops.where(real, positions, far), ops.where(real, positions, -far)
+            bounds.append((ops.min(least, axis=-1), ops.max(most, axis=-1)))  # (blocks, B or 1)
+        (first_query, last_query), (first_key, last_key) = bounds
+        ahead = 0 if self.causal else self.window - 1
+        needed = ops.logical_and(
+            last_key[None] > first_query[:, None] - self.window, first_key[None] <= last_query[:, None] + ahead
+        )  # (row blocks, column blocks, B or 1)
+        needed = ops.any(needed, axis=-1)
+        order = ops.arange(self.column_blocks, dtype="int32")
+        first = ops.min(ops.where(needed, order, self.column_blocks - 1), axis=-1)
+        end = ops.max(ops.where(needed, order + 1, 0), axis=-1)
+        return {**found, "bounds": ops.stack([first, ops.maximum(end, first + 1)], axis=-1)}
+
     def place(self, pairs, i, j):
         """Where block (i, j) lies in pairs (b, m, g, t, s): the start and the size on each axis."""
         zero = ops.zeros((), dtype="int32")
@@ -73,7 +111,7 @@ class Blocks:
     def scores(self, given, i, j, query, key):
         """Q K^T + bias of block (i, j), (B, M, G R, C), the lowest number for pairs that may not meet."""
         scores = ops.cast(ops.matmul(query, transpose(key)), self.wide)
-        if not {"bias", "pairs", "keys", "offset"} & set(given):
+        if not {"bias", "pairs", "keys", "offset", "bounds"} & set(given):
             return scores
         scores = self.unfold(scores)
         if "bias" in given:
@@ -86,16 +124,23 @@ class Blocks:
         if "offset" in given:
             seen = i * self.rows + ops.arange(self.rows, dtype="int32") + given["offset"]
             allowed.append(j * self.columns + ops.arange(self.columns, dtype="int32")[None] <= seen[:, None])
+        if "bounds" in given:
+            near = block_at(given["query_positions"], i), block_at(given["key_positions"], j)
+            allowed.append(masks.window(*near, self.window, self.causal)[:, None])
         for each in allowed:
             scores = ops.where(each, scores, ops.cast(LOWEST, self.wide))
         return self.fold(scores)
 
     def columns_seen(self, given, i):
-        """How many blocks of keys some query of block i may see."""
+        """The first block of keys that some query of block i may see, and the one after the last: int32 scalars."""
+        zero = ops.zeros((), dtype="int32")
+        if "bounds" in given:
+            bounds = block_at(given["bounds"], i)
+            return bounds[0], bounds[1]
         if "offset" not in given:
-            return ops.convert_to_tensor(self.column_blocks, dtype="int32")
+            return zero, ops.convert_to_tensor(self.column_blocks, dtype="int32")
         last = (i + 1) * self.rows + given["offset"]
-        return ops.clip((last + self.columns - 1) // self.columns, 1, self.column_blocks)
+        return zero, ops.clip((last + self.columns - 1) // self.columns, 1, self.column_blocks)
 
     def drop(self, weights, given, i, j):
         """Dropout of block (i, j), each element as the whole (B, N, T, S) is dropped from."""
@@ -130,6 +175,21 @@ class Blocks:
 def transpose(x):
     """(..., R, C) -> (..., C, R)."""
     return ops.swapaxes(x, -1, -2)
+
+
+def _start(x, i):
+    zero = ops.zeros((), dtype="int32")
+    return ops.stack([ops.cast(i, "int32"), *([zero] * (len(x.shape) - 1))])
+
+
+def block_at(x, i):
+    """x[i]."""
+    return ops.slice(x, _start(x, i), (1, *ops.shape(x)[1:]))[0]
+
+
+def set_block(x, i, block):
+    """x, with x[i] = block."""
+    return ops.slice_update(x, _start(x, i), block[None])
 
 
 def _pad(x, axis, size):

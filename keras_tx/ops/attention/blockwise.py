@@ -11,7 +11,7 @@ from keras import ops
 from .. import sizes
 from ..custom_gradient import custom_gradient
 from .attention_mask import AttentionMask
-from .blocks import LOWEST, Blocks, transpose
+from .blocks import LOWEST, Blocks, block_at, set_block, transpose
 
 BLOCK = 512
 
@@ -19,7 +19,7 @@ BLOCK = 512
 def blockwise_attention(query, key, value, mask=None, bias=None, draw=None, block=BLOCK):
     """softmax(Q K^T + bias) V.
 
-    Blocks in which no query may see a key are skipped where the order counts (a causal mask).
+    Blocks in which no query may see a key are skipped where the order counts (a causal mask) and where there is a window.
 
     Args:
         query: float tensor (B, T, N, H), scaled. T must be known.
@@ -71,9 +71,9 @@ def _forward(blocks, given):
             weights = blocks.drop(ops.cast(weights, blocks.out_dtype), given, i, j)
             return j + 1, total * kept + blocks.product(weights, block_at(given["value"], j)), new_max, mass
 
-        limit = blocks.columns_seen(given, i)
+        first, limit = blocks.columns_seen(given, i)
         start = (
-            ops.zeros((), dtype="int32"),
+            first,
             ops.zeros((*shape, blocks.value_size), dtype=wide),
             ops.zeros((*shape, 1), dtype=wide) + lowest,
             ops.zeros((*shape, 1), dtype=wide),
@@ -121,29 +121,14 @@ def _backward(blocks, given, outputs, row_max, row_sum, upstream):
             sums["key"] = _add_block(sums["key"], j, blocks.product(transpose(d_scores), query))
             return (j + 1, into_query + blocks.product(d_scores, key), *sums.values())
 
-        limit = blocks.columns_seen(given, i)
-        start = (ops.zeros((), dtype="int32"), ops.zeros(ops.shape(query), dtype=wide), *sums[1:])
+        first, limit = blocks.columns_seen(given, i)
+        start = (first, ops.zeros(ops.shape(query), dtype=wide), *sums[1:])
         _, into_query, *rest = ops.while_loop(lambda j, *_: j < limit, column, start)
         return (i + 1, set_block(sums[0], i, into_query), *rest)
 
     start = [ops.zeros(ops.shape(given[name]), dtype=wide) for name in names]
     _, *sums = ops.while_loop(lambda i, *_: i < blocks.row_blocks, row, (ops.zeros((), dtype="int32"), *start))
     return dict(zip(names, sums, strict=True))
-
-
-def _start(x, i):
-    zero = ops.zeros((), dtype="int32")
-    return ops.stack([ops.cast(i, "int32"), *([zero] * (len(x.shape) - 1))])
-
-
-def block_at(x, i):
-    """x[i]."""
-    return ops.slice(x, _start(x, i), (1, *ops.shape(x)[1:]))[0]
-
-
-def set_block(x, i, block):
-    """x, with x[i] = block."""
-    return ops.slice_update(x, _start(x, i), block[None])
 
 
 def _add_block(x, i, block):

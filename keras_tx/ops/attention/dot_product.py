@@ -59,6 +59,8 @@ def dot_product_attention(
         bias = ops.clip(ops.cast(bias, wide), -1e38, 1e38)
     if key_heads is None and not return_scores:
         pairs = _known_pairs(query, key)
+        if pairs and rule.window is not None and rule.window >= max(query.shape[1], key.shape[1]):
+            rule = rule._replace(window=None, query_positions=None, key_positions=None)  # which all keys are in
         least = min(LONG, LONG_ON_GPU) if fused.on_gpu(query) else LONG
         if pairs >= least and fused.supports(query, value, rule, bias, draw):
             return fused.fused_attention(query, key, value, rule), None

@@ -1,11 +1,12 @@
 """The backend's own fused attention, for the cases that it supports: torch everywhere, JAX on a GPU."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from .. import sizes
+from .. import masks, sizes
 from .blocks import LOWEST
-from .blockwise import blockwise_attention
+from .blockwise import BLOCK, blockwise_attention
 
 _HALF_FLOATS = ("float16", "bfloat16")
 
@@ -18,11 +19,14 @@ def supports(query, value, mask, bias, draw):
     """
     if bias is not None or draw is not None or mask.pairs is not None:
         return False
-    if mask.causal and (sizes.differ(query.shape[1], value.shape[1]) or sizes.known(mask.offset) != 0):
+    aligned = not sizes.differ(query.shape[1], value.shape[1]) and sizes.known(mask.offset) == 0
+    if (mask.causal or mask.window is not None) and not aligned:
         return False
     name = keras.backend.backend()
+    if mask.window is not None and (name != "torch" or mask.query_positions is not None):
+        return False
     if name == "torch":
-        return not (mask.causal and mask.keys is not None)
+        return mask.keys is None or (not mask.causal and mask.window is None)
     # With padding as a bias cuDNN gave other numbers on an H100 (cuDNN of JAX 0.11.2, causal).
     return name == "jax" and mask.keys is None and on_gpu(query) and _for_cudnn(query, value)
 
@@ -57,7 +61,14 @@ def fused_attention(query, key, value, mask):
     bad = ops.logical_not(good)  # (B, S, M, 1)
     if mask.keys is not None:
         bad = bad & ops.expand_dims(mask.keys, (2, 3))
-    if mask.causal:
+    if mask.window is not None:
+        length = query.shape[1]
+        total = ops.pad(ops.cumsum(ops.cast(bad, "int32"), axis=1), [(0, 0), (1, 0), (0, 0), (0, 0)])
+        first, end = (
+            ops.convert_to_tensor(each, dtype="int32") for each in _in_window(mask, np.arange(length), length)
+        )
+        seen = ops.take(total, end, axis=1) > ops.take(total, first, axis=1)
+    elif mask.causal:
         seen = ops.cumsum(ops.cast(bad, "int32"), axis=1) > 0
     else:
         seen = ops.any(bad, axis=1, keepdims=True)
@@ -72,9 +83,17 @@ def fused_attention(query, key, value, mask):
     )
 
 
+def _in_window(mask, places, length):
+    """The first key that a query at each of the places sees, and the one after the last."""
+    ahead = 1 if mask.causal else mask.window
+    return np.maximum(places - mask.window + 1, 0), np.minimum(places + ahead, length)
+
+
 def _torch(query, key, value, mask):
     import torch
 
+    if mask.window is not None:
+        return _torch_window(query, key, value, mask)
     added, dtype = None, value.dtype
     if mask.keys is not None:
         # Finite, so that a query without keys has a gradient, and far below any score.
@@ -89,6 +108,32 @@ def _torch(query, key, value, mask):
         enable_gqa=query.shape[2] != key.shape[2],
     )
     return ops.cast(context.transpose(1, 2), dtype)
+
+
+def _torch_window(query, key, value, mask):
+    """A block of queries at a time, with the blocks of keys that some of them see."""
+    import torch
+
+    contexts, length = [], query.shape[1]
+    # Split once: the gradient of a slice would be as long as the sequence, for each block anew.
+    queries, keys, values = (
+        each.transpose(1, 2).split(BLOCK, dim=2) for each in (query, key, ops.cast(value, query.dtype))
+    )
+    for number, block in enumerate(queries):
+        rows = number * BLOCK + np.arange(block.shape[2])
+        first, end = _in_window(mask, rows, length)
+        near = slice(int(first[0]) // BLOCK, -(-int(end[-1]) // BLOCK))
+        columns = np.arange(near.start * BLOCK, min(near.stop * BLOCK, length))
+        context = torch.nn.functional.scaled_dot_product_attention(
+            block,
+            torch.cat(keys[near], dim=2),
+            torch.cat(values[near], dim=2),
+            attn_mask=masks.window(rows[None], columns[None], mask.window, mask.causal),
+            scale=1.0,
+            enable_gqa=query.shape[2] != key.shape[2],
+        )
+        contexts.append(context)
+    return ops.cast(torch.cat(contexts, dim=2).transpose(1, 2), value.dtype)
 
 
 def _jax(query, key, value, mask, implementation="cudnn"):
