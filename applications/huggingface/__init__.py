@@ -24,10 +24,9 @@ RECIPES = {
 def load_huggingface(folder, dtype=None) -> keras.Model:
     """Builds the model of a checkpoint folder, with its weights.
 
-    Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is
-    checked against the headers before anything is allocated. In the scope of a `keras.distribution` each device is sent its
-    part of each tensor. Nothing is downloaded, no pickle is opened, and no code in
-    the folder is run.
+    Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is checked
+    against the headers before anything is allocated. In the scope of a `keras.distribution` each device is sent its part of
+    each tensor. Nothing is downloaded, no pickle is opened, and no code in the folder is run.
 
     Args:
         folder: str or path.
@@ -67,7 +66,9 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
     with _dtype_policy(dtype), graph.without_values():
         model = recipe.build(**arguments)
     weights = structure.weights_by_path(model, recipe.root)
-    load_weights(weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied), assign=graph.fill)
+    load_weights(
+        weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied_for(arguments)), graph.fill
+    )
     filled = {id(weight) for weight in weights.values()}
     for variable in model.variables:  # what is left: the states of random generators
         if id(variable) not in filled:
@@ -93,11 +94,10 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
     Args:
         model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
             with the options of Marian (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `ViT` or
-            `Swin` (both without pooling;
-            `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that wires the
-            same layers in the same way under names of its own. A classifier of one input is saved as one of two. A model of
-            images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that does
-            the same; for one that does not rescale, a `preprocessor_config.json` that the folder has already stays as it is.
+            `Swin` (both without pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows
+            divide), or one that wires the same layers in the same way under names of its own. A classifier of one input is
+            saved as one of two. A model of images that rescales pixels itself is saved without this layer, and with a
+            `preprocessor_config.json` that does the same; for one that does not, such a file of the folder stays as it is.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
 
@@ -132,14 +132,13 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
 def _dtype_policy(dtype):
     """Gives layers built within a dtype policy."""
     before = keras.config.dtype_policy()
-    if dtype is not None:
-        try:
-            policy = keras.dtype_policies.get(dtype)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"`dtype` must name a dtype or a dtype policy. Received: dtype={dtype!r}.") from error
-        if policy.quantization_mode is not None or "float" not in policy.variable_dtype:
-            raise ValueError(f"`dtype` must be a policy of floats. Received: dtype={dtype!r}.")
-        keras.config.set_dtype_policy(policy)
+    try:
+        policy = before if dtype is None else keras.dtype_policies.get(dtype)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`dtype` must name a dtype or a dtype policy. Received: dtype={dtype!r}.") from error
+    if dtype is not None and (policy.quantization_mode is not None or "float" not in policy.variable_dtype):
+        raise ValueError(f"`dtype` must be a policy of floats. Received: dtype={dtype!r}.")
+    keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:

@@ -106,13 +106,13 @@ class Field(NamedTuple):
 
     argument: str  # of the application
     config_key: str | tuple | None = (
-        None  # "a.b" is b in the object a, "a|b" either, a tuple keys that must all say the same
+        None  # "a.b" is b in the object a, "a|b" either of two, a tuple those that must agree
     )
     kind: Any = None  # a `Kind`, or a function (arguments so far) -> `Kind`
     default: Any = REQUIRED  # the value where the config has none; or a function (arguments so far) -> argument
     shown: Any = None  # where a built model shows it: see `shown.Layers`
     blocks: str | None = (
-        None  # how the names of the tensors of a block start, where it counts blocks: see `tensors.check_sizes`
+        None  # how the names of a block's tensors start, where it counts blocks: see `tensors.check_sizes`
     )
     axis: Any = None  # the axis of a tensor that is as long, likewise
     held: str | None = None  # a tensor that is there if the setting is True, in place of a key

@@ -16,14 +16,8 @@ _BICUBIC = 3
 def files(model, size=None):
     """Returns the file that prepares pixels as the model's rescaling does, by its name; no file if it has none.
 
-    (f p - m) / s = a p + b for a pixel p, with s = f / a and m = -b s.
-
-    Args:
-        model: `keras.Model`.
-        size: (rows, columns) to which images are to be resized; `None` to leave them as they are.
-
-    Returns:
-        Dict from name to bytes.
+    (f p - m) / s = a p + b for a pixel p, with s = f / a and m = -b s. `size` is (rows, columns) to which images are to be
+    resized, `None` to leave them as they are.
     """
     layer = next((layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling)), None)
     if layer is None:

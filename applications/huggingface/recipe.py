@@ -2,7 +2,7 @@
 
 import string
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
     demands: dict = {}  # key of a config: the one value that is implemented, which it has where the key is not there
     checks: tuple = ()  # pairs: "{num_heads} must divide {hidden_dim}.", arguments in braces; and arguments -> bool
     ignored: tuple = ()  # templates of tensors that need not be read
-    tied: dict = {}  # tensor: the tensor that it must equal, where it is there
+    tied: Any = {}  # tensor: the tensor that it must equal, where it is there; or a function from arguments to that
     root: str | None = None  # the name of a model inside the model whose layers count as its own
     axes: Callable | None = None  # arguments -> sizes of the axes that rules need
     constants: Callable = lambda layers, arguments: {}  # what else a config holds
@@ -57,14 +57,19 @@ class Recipe(NamedTuple):
                 values = {key: config.values([key]).get(key, found[name]) for name, key in names.items()}
                 raise config.fault(rule.format(**{name: f"`{key}`" for name, key in names.items()}), values)
         tensors.check_sizes(self.fields, found, config, shapes)
-        tensors.check_tied(self.tied, checkpoint)
+        tensors.check_tied(self.tied_for(found), checkpoint)
         return found
 
     def rules_for(self, arguments, prefix=""):
         """Returns the rules for a model of these arguments, with the prefix that the names of tensors have."""
         _, architecture = self._named(arguments)
-        found = [*(rule.prefixed(prefix) for rule in self.rules), *architecture.rules]
+        found, tied = [*(rule.prefixed(prefix) for rule in self.rules), *architecture.rules], self.tied_for(arguments)
+        found = [rule for rule in found if not tied.keys() & set(rule.tensors)]
         return [rule.sized(**self.axes(arguments)) for rule in found] if self.axes else found
+
+    def tied_for(self, arguments) -> dict:
+        """Returns the tensors that are tied in a model of these arguments."""
+        return self.tied(arguments) if callable(self.tied) else self.tied
 
     def matches(self, model) -> bool:
         """Returns whether a model is to be judged as one of this type."""
@@ -101,10 +106,9 @@ class Recipe(NamedTuple):
     def _architecture(self, config, shapes):
         """The architecture that a config names; where it names none, the first whose head is there."""
         there = (each for each in self.architectures.values() if each.head is None or each.head in shapes)
-        names = Field(
-            "", "architectures", list_of_one(one_of(self.architectures)), lambda found: next(there, Architecture())
-        )
-        return names.read(config, shapes, {}) if self.architectures else Architecture()
+        kind = list_of_one(one_of(self.architectures))
+        named = Field("", "architectures", kind, lambda found: next(there, Architecture()))
+        return named.read(config, shapes, {}) if self.architectures else Architecture()
 
     def _named(self, arguments):
         """The architecture that a model of these arguments is, and its name."""

@@ -31,14 +31,9 @@ _KINDS = {
 
 
 def weights_by_path(model, root=None):
-    """Returns the weights of a functional model, without adapters.
+    """Dict from path, the names of layer, parts and weight joined by "/", to each weight of a functional model but its adapters'.
 
-    Args:
-        model: a functional `keras.Model`.
-        root: str, the name of a model inside it whose layers count as its own.
-
-    Returns:
-        Dict from path, the names of layer, parts and weight joined by "/", to weight.
+    The layers of a model inside it that is called `root` count as its own.
     """
     found, seen = {}, set()
 
@@ -71,10 +66,6 @@ def matching_layers(model, reference):
     Both graphs are followed from the outputs to the inputs, through nested models; every operation on the way must be of the
     same class, with the same options and the same inputs. A dropout of rate 0 counts for nothing.
 
-    Args:
-        model: a functional `keras.Model`.
-        reference: a functional `keras.Model`.
-
     Returns:
         List of `(layer, layer of the reference)`.
 
@@ -84,25 +75,19 @@ def matching_layers(model, reference):
     inputs = [graph.functional_of(each).input for each in (model, reference)]
     _compare(*[keras.tree.map_structure(lambda tensor: None, each) for each in inputs], "other inputs")
     names = dict(zip(graph.input_names(reference), graph.input_names(model), strict=True))
-    pairs, seen, waiting = (
-        {},
-        {},
-        [],
-    )  # by the id of the reference's: (layer, its layer); by the path of its call: the call's
+    pairs, seen, waiting = {}, {}, []  # layers by the id of the reference's, paths of calls by the reference's
     _compare(graph.output_origin(model), graph.output_origin(reference), "other outputs", waiting)
     _match_calls(waiting, pairs, seen, names)
     # Those that lead to no output, as the pooler under a head that does not read it.
-    rest = [
-        [
-            call
-            for path, (call, *_) in graph.call_origins(each).items()
-            if path not in reached and call is _before_dropout(call)
-        ]
-        for each, reached in ((model, seen.values()), (reference, seen.keys()))
-    ]
+    rest = [_unreached(model, seen.values()), _unreached(reference, seen.keys())]
     _compare(*rest, f"layers that lead to no output ({', '.join(call.path for call in rest[0])})", waiting)
     _match_calls(waiting, pairs, seen, names)
     return list(pairs.values())
+
+
+def _unreached(model, reached):
+    calls = {path: call for path, (call, *_) in graph.call_origins(model).items()}
+    return [call for path, call in calls.items() if path not in reached and call is _before_dropout(call)]
 
 
 def _match_calls(waiting, pairs, seen, names):
@@ -125,11 +110,8 @@ def _match_calls(waiting, pairs, seen, names):
             _match(layer, known.operation, what, pairs)
         else:
             _compare(_options(layer), _options(known.operation), what)
-        _compare(
-            *[[list(each.args), _options(each.kwargs)] for each in (call, known)],
-            f"other inputs of {layer.name}",
-            waiting,
-        )
+        inputs = [[list(each.args), _options(each.kwargs)] for each in (call, known)]
+        _compare(*inputs, f"other inputs of {layer.name}", waiting)
 
 
 def _before_dropout(call):

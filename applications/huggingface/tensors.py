@@ -37,12 +37,6 @@ def check_sizes(fields, arguments, config, shapes):
     for a tuple of numbers. Its `axis` is a row (template of a tensor, axis), or a list of rows: that axis must be as long as
     the argument, or as a third entry, a function (argument, arguments, *numbers of the block), says.
 
-    Args:
-        fields: list of `Field`.
-        arguments: dict.
-        config: `Config`.
-        shapes: dict from the names of tensors to shapes.
-
     Raises:
         ValueError: for a size that is not that of its tensors, and a tensor or a block that is missing.
     """

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from keras_tx.applications.huggingface.fields import FLAG, POSITIVE, RATE, SIZE, Config, Field, below, only, sizes
+from keras_tx.applications.huggingface.recipe import Recipe
+from keras_tx.checkpoints import Rule
 
 pytestmark = pytest.mark.once  # configs alone
 
@@ -70,6 +72,15 @@ def test_what_is_absent_is_the_default_or_told_by_other_arguments_or_by_a_tensor
     assert layers.exists({"windowed": True})
     assert not layers.exists({"windowed": False})
     assert written(layers, {"layers": (1, 2)}) == {"layer_types": [1, 2]}
+
+
+def test_a_tensor_may_be_tied_or_one_of_its_own_as_the_arguments_say():
+    rules = (Rule("embedding.weight", "embedding/embeddings"), Rule("lm_head.weight", "logits/kernel"))
+    ties = {"lm_head.weight": "embedding.weight"}
+    recipe = Recipe("X", "`X` does", None, {}, (), rules, tied=lambda found: ties if found["tied"] else {})
+    assert recipe.tied_for({"tied": True}) == ties
+    assert [rule.tensors for rule in recipe.rules_for({"tied": True})] == [("embedding.weight",)]
+    assert [rule.tensors for rule in recipe.rules_for({"tied": False})] == [("embedding.weight",), ("lm_head.weight",)]
 
 
 @pytest.mark.parametrize(
