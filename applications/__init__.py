@@ -4,6 +4,7 @@ from .bert import BERT, BERT_SIZES
 from .bert_heads import bert_classifier, bert_pretrainer
 from .gpt import GPT, GPT_SIZES
 from .huggingface import load_huggingface, save_huggingface
+from .huggingface.tokenizers import load_tokenizer, save_tokenizer
 from .swin import SWIN_SIZES, Swin
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
 from .translator import TRANSLATOR_SIZES, Translator, shift_right
@@ -25,6 +26,8 @@ __all__ = [
     "bert_classifier",
     "bert_pretrainer",
     "load_huggingface",
+    "load_tokenizer",
     "save_huggingface",
+    "save_tokenizer",
     "shift_right",
 ]

@@ -1,0 +1,81 @@
+"""The tokenizer of a folder of Hugging Face, as a keras-hub tokenizer, and back."""
+
+import json
+from pathlib import Path
+
+from ....backup import whole_file
+from ....checkpoints import read_json
+from . import folders
+from .folder_tokenizer import tokenizer_class
+from .folders import CONFIG, GENERATION, JSON
+
+
+def load_tokenizer(folder, add_special_tokens=True):
+    """Makes a keras-hub tokenizer of the tokenizer of a folder, which gives the ids that `tokenizers` gives.
+
+    Reads `tokenizer.json`, or `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART), or `vocab.txt` (BERT); and beside them the
+    configs, which name special tokens, the ids that end a text, and a template of chats. Nothing is downloaded, and no code in
+    the folder is run but the template's, in a sandbox.
+
+    Outside of a graph the package `tokenizers` does the work; inside `tf.data`, a `tf.function` or a SavedModel
+    TensorFlow does, and gives the same ids. Implemented are byte pairs on the level of bytes, and word pieces; what is not,
+    such as a split by a pattern that looks behind itself, is refused by name. `truncation` and `padding` of a `tokenizer.json`
+    belong to a call, and are left out.
+
+    Args:
+        folder: str or path.
+        add_special_tokens: bool, whether the tokens that the folder puts around a text, such as a first one, are added.
+            What was added is left out when ids are spelled.
+
+    Returns:
+        A `keras_hub.tokenizers.Tokenizer` with the methods `tokenize` (strings to ids), `detokenize`, `vocabulary_size`,
+        `get_vocabulary`, `token_to_id`, `id_to_token` and `chat_prompt`, and the attributes `stop_ids` (list of int: where
+        `generate` stops unless it is told; may be empty) and `bos_token_id`, `eos_token_id`, `unk_token_id`, `pad_token_id`,
+        `sep_token_id`, `cls_token_id` and `mask_token_id` (int or `None`).
+
+    Raises:
+        ImportError: if keras-hub is not installed.
+        ValueError: if a file is missing, damaged or contradicts another, and by name for what is not implemented.
+
+    Example:
+
+    ```python
+    tokenizer = keras_tx.applications.load_tokenizer(folder)
+    answers = keras_tx.decoding.generate(model, ["The capital of France is"], 20, tokenizer=tokenizer)
+    ```
+    """
+    if not isinstance(add_special_tokens, bool):
+        raise ValueError(f"`add_special_tokens` must be True or False. Received: {add_special_tokens!r}.")
+    return tokenizer_class()(folders.read(folder), add_special_tokens)
+
+
+def save_tokenizer(tokenizer, folder) -> None:
+    """Writes a tokenizer into a folder, where `load_tokenizer`, `tokenizers` and `transformers` read it.
+
+    Writes `tokenizer.json`, `tokenizer_config.json` (special tokens and the chat template) and the ids that end a text as
+    `eos_token_id` into `generation_config.json`, which keeps what else it says. Other files stay as they are: save the model with
+    `save_huggingface` into the same folder.
+
+    Args:
+        tokenizer: one that `load_tokenizer` gave.
+        folder: str or path; made if it is not there.
+
+    Raises:
+        ValueError: for another tokenizer.
+    """
+    known = getattr(tokenizer, "folder_files", None)
+    if known is None:
+        raise ValueError(f"`tokenizer` must be one that `load_tokenizer` gave. Received: tokenizer={tokenizer!r}.")
+    folder = Path(folder)
+    config = {f"{name}_token": text for name, text in known["tokens"].items()}
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if known["chat_template"] is not None:
+        config["chat_template"] = known["chat_template"]
+    files = {JSON: json.loads(known["tokenizer_json"]), CONFIG: config}
+    if tokenizer.stop_ids:
+        stops = list(tokenizer.stop_ids)
+        said = read_json(folder, GENERATION) if (folder / GENERATION).exists() else {}
+        files[GENERATION] = {**said, "eos_token_id": stops[0] if len(stops) == 1 else stops}
+    for name, values in files.items():
+        with whole_file(folder / name) as beside:
+            beside.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

