@@ -16,7 +16,8 @@ README = PAGES[0].read_text()
 
 # What is to be true when the last block of a page has run, where more can be said than that nothing was raised.
 CLAIMS = {
-    "checkpoints.md": "error == 0 and keras.backend.standardize_dtype(small.weights[0].dtype) == 'bfloat16'",
+    "checkpoints.md": "error == 0 and keras.backend.standardize_dtype(small.weights[0].dtype) == 'bfloat16' "
+    "and [*foxes] == [2, 4, 5, 1, 5, 6, 3] and text == 'a fox [UNK] foxes'",
     "README.md": "maps['encoder'].shape == (1, 4, 8, 8)",
     "extending.md": "maps['block'].shape == (2, 2, 7, 7) and tokens.shape == (2, 7) and vectors.shape == (2, 16) "
     "and written.shape == more.shape == (1, 7) "

@@ -46,8 +46,9 @@ def generate(
             one without a token has nothing that can be continued, and gives an empty string.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)`, `Beam(...)` or a `Sampler` of your own.
-        stop_ids: int, or list of ints and of lists of ints (sequences), or `None`. A row stops when what it *generated*
-            ends with one of them, which is kept. The padding id may be among them; an id outside the vocabulary never stops.
+        stop_ids: int, or list of ints and of lists of ints (sequences), or `None` for the `stop_ids` of the tokenizer, where
+            it has some (see `keras_tx.applications.load_tokenizer`). A row stops when what it *generated* ends with one of
+            them, which is kept. The padding id may be among them; an id outside the vocabulary never stops.
         seed: int: equal seeds give equal tokens, on every backend to rounding of the logits.
         pad_id: int, what stands after a row has stopped, and what fills up the shorter rows of `context`.
         return_scores: bool, for `Beam` alone: whether to return the scores of the sequences too.
@@ -98,7 +99,7 @@ def generate(
     lengths = np.array([len(row) for row in prompts], "int32")
     max_new_tokens = check_lengths(int(lengths.max(initial=0)), max_new_tokens, decoder.longest_sequence)
     sampler.check_limit(max_new_tokens)
-    stops, seed = check_stops(stop_ids), check_seed(seed)
+    stops, seed = check_stops(stop_ids, tokenizer), check_seed(seed)
     conditioning = check_conditioning(decoder, context, len(prompts), pad_id)
     if not lengths.any() or max_new_tokens == 0:
         new = np.zeros((len(prompts), num_return, 0), "int32")

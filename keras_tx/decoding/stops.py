@@ -10,8 +10,12 @@ _ROWS, _LENGTH = 8, 8  # up to these sizes, stop sequences share a program
 ANY_TOKEN, NO_TOKEN = -2, -3  # what stands in the array beside ids: what fits every token, and what fits none
 
 
-def check_stops(stop_ids):
-    """Returns stop sequences as int32 (K, M), aligned right, `ANY_TOKEN` to their left and rows of `NO_TOKEN` below."""
+def check_stops(stop_ids, tokenizer=None):
+    """Returns stop sequences as int32 (K, M), aligned right, `ANY_TOKEN` to their left and rows of `NO_TOKEN` below.
+
+    Where `stop_ids` is `None` they are the attribute `stop_ids` of a tokenizer that has one.
+    """
+    stop_ids = getattr(tokenizer, "stop_ids", None) if stop_ids is None else stop_ids
     if stop_ids is None:
         sequences = []
     else:

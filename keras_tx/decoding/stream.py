@@ -57,7 +57,7 @@ def stream(
     (prompt,) = check_prompts([prompt], *session.decoder.inputs.values())
     max_new_tokens = check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)
-    fields = {"stops": check_stops(stop_ids), "seed": check_seed(seed), "settings": settings_of(sampler)}
+    fields = {"stops": check_stops(stop_ids, tokenizer), "seed": check_seed(seed), "settings": settings_of(sampler)}
     request = Request.of([prompt], session.capacity, **fields)
     ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step)
     return ids if tokenizer is None else text_pieces(ids, tokenizer)

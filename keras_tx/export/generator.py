@@ -96,7 +96,7 @@ def export_generator(
     if sampler.num_return > 1:
         raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
     sampler.check_limit(max_new_tokens)
-    fields = sampler, check_stops(stop_ids), check_seed(seed), max_new_tokens
+    fields = sampler, check_stops(stop_ids, target_tokenizer), check_seed(seed), max_new_tokens
     signature = [
         tf.TensorSpec((None, None), dtype, name=each) for each, dtype in (("token_ids", tf.int32), ("mask", tf.bool))
     ]

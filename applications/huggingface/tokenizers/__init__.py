@@ -11,7 +11,7 @@ from .folders import CONFIG, GENERATION, JSON
 
 
 def load_tokenizer(folder, add_special_tokens=True):
-    """Makes a keras-hub tokenizer of the tokenizer of a folder, which gives the ids that `tokenizers` gives.
+    r"""Makes a keras-hub tokenizer of the tokenizer of a folder, which gives the ids that `tokenizers` gives.
 
     Reads `tokenizer.json`, or `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART), or `vocab.txt` (BERT); and beside them the
     configs, which name special tokens, the ids that end a text, and a template of chats. Nothing is downloaded, and no code in
@@ -40,8 +40,10 @@ def load_tokenizer(folder, add_special_tokens=True):
     Example:
 
     ```python
+    with open(f"{folder}/vocab.txt", "w") as file:
+        file.write("[UNK]\n[CLS]\n[SEP]\nhello\n,\nworld\n")
     tokenizer = keras_tx.applications.load_tokenizer(folder)
-    answers = keras_tx.decoding.generate(model, ["The capital of France is"], 20, tokenizer=tokenizer)
+    ids = tokenizer.tokenize("Hello, world")  # [CLS] hello , world [SEP]: 1 3 4 5 2
     ```
     """
     if not isinstance(add_special_tokens, bool):
@@ -50,7 +52,7 @@ def load_tokenizer(folder, add_special_tokens=True):
 
 
 def save_tokenizer(tokenizer, folder) -> None:
-    """Writes a tokenizer into a folder, where `load_tokenizer`, `tokenizers` and `transformers` read it.
+    r"""Writes a tokenizer into a folder, where `load_tokenizer`, `tokenizers` and `transformers` read it.
 
     Writes `tokenizer.json`, `tokenizer_config.json` (special tokens and the chat template) and the ids that end a text as
     `eos_token_id` into `generation_config.json`, which keeps what else it says. Other files stay as they are: save the model with
@@ -62,6 +64,15 @@ def save_tokenizer(tokenizer, folder) -> None:
 
     Raises:
         ValueError: for another tokenizer.
+
+    Example:
+
+    ```python
+    with open(f"{folder}/vocab.txt", "w") as file:
+        file.write("[UNK]\n[CLS]\n[SEP]\nhello\n,\nworld\n")
+    tokenizer = keras_tx.applications.load_tokenizer(folder)
+    keras_tx.applications.save_tokenizer(tokenizer, f"{folder}/new")
+    ```
     """
     known = getattr(tokenizer, "folder_files", None)
     if known is None:

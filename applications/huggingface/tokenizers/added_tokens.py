@@ -27,8 +27,8 @@ def check(tokens, fast):
 def cutter(tokens):
     """Returns a function that cuts tokens out of pieces of texts, inside a graph, and the tables that it reads.
 
-    It takes pieces, strings (P,) of whole characters, and the id of those that are tokens already, int32 (P,), -1 elsewhere. It returns pieces, ids
-    and, int64, the piece that each was cut from. A text between tokens may be empty.
+    It takes pieces, strings (P,) of whole characters, and the id of those that are tokens already, int32 (P,), -1
+    elsewhere. It returns pieces, ids and, int64, the piece that each was cut from. A text between tokens may be empty.
 
     Args:
         tokens: list of dicts, as in a `tokenizer.json`.
