@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import attention_chain
+from . import attention_trace
 
 
 def attention_distances(model, images) -> dict[str, np.ndarray]:
@@ -41,7 +41,7 @@ def attention_distances(model, images) -> dict[str, np.ndarray]:
     Reference:
         Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", figure 7 (right) and section D.7.
     """
-    attention_chain.check_chain(model)
+    attention_trace.check_chain(model)
     found, between = {}, {}
 
     def attend(path, scores, grid, moved):
@@ -61,8 +61,8 @@ def attention_distances(model, images) -> dict[str, np.ndarray]:
         weights = scores[0, :, grid.num_tokens :, grid.num_tokens :].astype("float32")
         found.setdefault(path, []).append(_mean_distance(weights, between[grid]))
 
-    for example in attention_chain.examples(images):
-        attention_chain.follow(model, example, attend)
+    for example in attention_trace.examples(images):
+        attention_trace.trace(model, example, attend)
     return {path: np.stack(rows) for path, rows in found.items()}
 
 

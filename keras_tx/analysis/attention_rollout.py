@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import attention_chain
+from . import attention_trace
 
 
 def attention_rollout(model, inputs):
@@ -39,8 +39,8 @@ def attention_rollout(model, inputs):
     Reference:
         Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3.
     """
-    attention_chain.check_chain(model)
-    return np.stack([_rollout(model, example) for example in attention_chain.examples(inputs)])
+    attention_trace.check_chain(model)
+    return np.stack([_rollout(model, example) for example in attention_trace.examples(inputs)])
 
 
 def _rollout(model, example):
@@ -67,5 +67,5 @@ def _rollout(model, example):
         mean += np.eye(len(mean), dtype="float32")
         join(path, mean / mean.sum(axis=1, keepdims=True))
 
-    attention_chain.follow(model, example, attend, lambda path, weights: join(path, weights[0]))
+    attention_trace.trace(model, example, attend, lambda path, weights: join(path, weights[0]))
     return total

@@ -202,29 +202,29 @@ def attend_by_pairs(
     if context is not None:
         keys = padding.zero_masked(context, key_mask)
     inputs, keys, pairs = batch.fold(inputs, 2), others.fold(keys, 2), batch.fold(pairs, 3)
-    rule = AttentionMask(batch.fold(mask, 1), others.fold(key_mask, 1), pairs, causal)
+    attention_mask = AttentionMask(batch.fold(mask, 1), others.fold(key_mask, 1), pairs, causal)
     lengths = ops.shape(inputs)[1], ops.shape(keys)[1]
     if alone:
         given["use_causal_mask"] = True
     elif has_mask:
-        given["attention_mask"] = _whole(rule, inputs, keys)
+        given["attention_mask"] = _whole(attention_mask, inputs, keys)
     if training is not None and cache_protocol.takes(attention, "training"):
         given["training"] = training
     outputs = attention(inputs, keys, **given)
     outputs, *scores = outputs if isinstance(outputs, (tuple, list)) else [outputs]
-    outputs = batch.unfold(padding.zero_masked(outputs, rule.queries_with_keys(*lengths)))
+    outputs = batch.unfold(padding.zero_masked(outputs, attention_mask.queries_with_keys(*lengths)))
     if scores:
-        scores, allowed = scores[0], rule.whole(*lengths)
+        scores, pair_mask = scores[0], attention_mask.whole(*lengths)
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-        scores = scores if allowed is None else ops.where(allowed, scores, ops.zeros((), dtype=scores.dtype))
+        scores = scores if pair_mask is None else ops.where(pair_mask, scores, ops.zeros((), dtype=scores.dtype))
         scores = [batch.unfold(scores)]
     return outputs, tuple(scores)
 
 
-def _whole(rule, queries, keys):
+def _whole(attention_mask, queries, keys):
     """The mask over all pairs: (B, T, S), as Keras' attention documents it, or (B, N, T, S) where it is not one for all heads."""
     (batch, num_queries, _), num_keys = ops.shape(queries), ops.shape(keys)[1]
-    mask = masks.as_pairs(rule.whole(num_queries, num_keys))
+    mask = masks.as_pairs(attention_mask.whole(num_queries, num_keys))
     if sizes.known(mask.shape[1]) == 1:
         return ops.broadcast_to(ops.squeeze(mask, 1), (batch, num_queries, num_keys))
     return mask

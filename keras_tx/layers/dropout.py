@@ -58,17 +58,17 @@ class Dropout(TracedSubclasses, keras.layers.Layer):
 
     def call(self, inputs, training=False):
         self._check(inputs)
-        draw = self.draw(training)
-        if draw is None:
+        mask = self.next_mask(training)
+        if mask is None:
             return inputs
         if self.noise_shape is None:
-            return draw.apply(inputs)
+            return mask.apply(inputs)
         sizes = zip(self.noise_shape, ops.shape(inputs), strict=True)
         factors = ops.ones(tuple(size if axis is None else axis for axis, size in sizes), dtype=inputs.dtype)
-        kept = draw.apply(factors)
+        kept = mask.apply(factors)
         return ops.where(ops.equal(kept, 0), kept, inputs * kept)
 
-    def draw(self, training=True):
+    def next_mask(self, training=True):
         """Returns what is dropped in the next call, and moves the seed on; `None` outside training and for a rate of 0."""
         if not training or self.rate == 0:
             return None

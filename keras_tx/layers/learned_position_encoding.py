@@ -80,7 +80,7 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
         outputs = ops.cast(inputs, self.compute_dtype) + ops.cast(places, self.compute_dtype)
         if cache is None:
             return outputs
-        return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)
+        return outputs, token_ids.check_count(counting.next_position(cache, length, mask), self.sequence_length)
 
     def _check(self, inputs, cache, positions):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)

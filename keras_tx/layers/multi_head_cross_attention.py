@@ -125,23 +125,23 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
         batch = LeadingAxes(inputs)
         inputs, mask, position_embedding = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(position_embedding, 2)
         pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
-        allowed = AttentionMask(mask, context_mask, pair_mask)
+        attention_mask = AttentionMask(mask, context_mask, pair_mask)
 
         inputs = padding.zero_masked(inputs, mask)
         context, scores = attention.dot_product_attention(
             self._queries(head_projections.add_position_embedding(inputs, position_embedding, mask)),
             key,
             value,
-            mask=allowed,
+            mask=attention_mask,
             bias=attention_bias,
-            draw=self.attention_dropout.draw(training),
+            dropout_mask=self.attention_dropout.next_mask(training),
             return_scores=return_attention_scores,
             key_heads=None if cache is None else self.num_key_heads,
             scale=self.scale,
         )
         sizes = ops.shape(inputs)[1], ops.shape(key)[1]
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
-        outputs = padding.zero_masked(outputs, allowed.queries_with_keys(*sizes))
+        outputs = padding.zero_masked(outputs, attention_mask.queries_with_keys(*sizes))
         return cache_protocol.with_extras(
             batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, cache
         )

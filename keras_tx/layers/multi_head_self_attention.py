@@ -159,7 +159,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         if self.position_bias is not None:
             bias = self.position_bias(where, where if cache is None else self._key_positions(seen))
             attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
-        allowed = AttentionMask(
+        attention_mask = AttentionMask(
             mask, seen.mask, pair_mask, self.causal, offset, *self._window(inputs, mask, cache, seen)
         )
 
@@ -167,9 +167,9 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             query,
             seen.keys,
             seen.values,
-            mask=allowed,
+            mask=attention_mask,
             bias=attention_bias,
-            draw=self.attention_dropout.draw(training),
+            dropout_mask=self.attention_dropout.next_mask(training),
             return_scores=return_attention_scores,
             key_heads=None if cache is None else self.num_key_heads,
             scale=self.scale,
@@ -177,7 +177,9 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
         lengths = ops.shape(inputs)[1], ops.shape(seen.keys)[1]
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
-        outputs = padding.zero_masked(outputs, mask if pair_mask is None else allowed.queries_with_keys(*lengths))
+        outputs = padding.zero_masked(
+            outputs, mask if pair_mask is None else attention_mask.queries_with_keys(*lengths)
+        )
         return cache_protocol.with_extras(
             batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, seen.cache
         )
@@ -198,11 +200,11 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
     def _positions(self, inputs, mask, cache):
         """(T,), or with a cache (B, T): padding before a token, or between two calls, does not move it."""
         if cache is None:
-            return counting.numbers(ops.shape(inputs)[1])
-        return counting.counted(ops.shape(inputs)[1], mask, cache.num_tokens)
+            return counting.arange(ops.shape(inputs)[1])
+        return counting.position_ids(ops.shape(inputs)[1], mask, cache.num_tokens)
 
     def _key_positions(self, seen):
-        return counting.counted(None, seen.mask) if seen.positions is None else seen.positions
+        return counting.position_ids(None, seen.mask) if seen.positions is None else seen.positions
 
     def _window(self, inputs, mask, cache, seen):
         """The window and the positions by which it counts, (B, T) and (B, S): padding takes none."""
@@ -210,7 +212,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             return ()
         if cache is not None:
             return self.window, self._positions(inputs, mask, cache), self._key_positions(seen)
-        return (self.window,) if mask is None else (self.window, *[counting.counted(None, mask)] * 2)
+        return (self.window,) if mask is None else (self.window, *[counting.position_ids(None, mask)] * 2)
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:

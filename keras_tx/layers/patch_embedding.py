@@ -109,7 +109,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
     def _grid(self, inputs):
         """(B, Y', X')."""
         batch, rows, columns, _ = ops.shape(inputs)
-        grid = (windows.filled(n, size) // size for n, size in zip((rows, columns), self.patch_size, strict=True))
+        grid = (windows.padded_size(n, size) // size for n, size in zip((rows, columns), self.patch_size, strict=True))
         return (batch, *grid)
 
     def _patch_mask(self, mask, inputs):
@@ -174,7 +174,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         grid = [
-            None if size is None else windows.filled(size, patch) // patch
+            None if size is None else windows.padded_size(size, patch) // patch
             for size, patch in zip(input_shape[1:3], self.patch_size, strict=True)
         ]
         return (input_shape[0], *grid, self.hidden_dim)

@@ -30,12 +30,12 @@ def vectors(table, size, length, given=None, mask=None, cache=None, offset=0):
         length = token_ids.check_length("inputs", length, size)
         if not is_placeholder(length) and (sizes.known(length) is not None or ops.is_tensor(length)):
             # Cut to the table: XLA drops the check of a length that it learns last, and then cannot add too few.
-            return table(positions.counted(length)[:size] + offset)
+            return table(positions.position_ids(length)[:size] + offset)
         # Symbols of JAX and torch cannot be cut, and Keras builds with a size of its own in place of any.
-        given = positions.counted(length)
+        given = positions.position_ids(length)
     else:
         if mask is None:
             length = token_ids.check_length("inputs", length, size)
-        given = positions.counted(length, mask, cache)
+        given = positions.position_ids(length, mask, cache)
         token_ids.check_positions(given, size, mask)
     return token_ids.look_up(table, given, size, offset)

@@ -67,7 +67,7 @@ class RotaryEmbedding(TracedSubclasses, keras.layers.Layer):
     def call(self, inputs, positions=None):
         positions = self._check(inputs, positions)
         if positions is None:
-            positions = positions_ops.counted(keras.ops.shape(inputs)[len(_places(inputs.shape)) - 1])
+            positions = positions_ops.position_ids(keras.ops.shape(inputs)[len(_places(inputs.shape)) - 1])
         inputs = keras.ops.cast(inputs, self.compute_dtype)
         return positions_ops.rotate(
             inputs, positions, self.max_wavelength, self.rotary_dim, self.interleaved, self.scaling

@@ -63,10 +63,10 @@ class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
             mask, cache = masks.over_positions(inputs, mask), token_ids.as_integers(cache)
         inputs = ops.cast(inputs, self.compute_dtype)
         if where is None:
-            where = counting.counted(length) if cache is None else counting.counted(length, mask, cache)
+            where = counting.position_ids(length) if cache is None else counting.position_ids(length, mask, cache)
         table = counting.sine_table(where, self.hidden_dim, self.max_wavelength, self.interleaved)
         outputs = inputs + ops.cast(table, inputs.dtype)
-        return outputs if cache is None else (outputs, counting.advanced(cache, length, mask))
+        return outputs if cache is None else (outputs, counting.next_position(cache, length, mask))
 
     def _check(self, inputs, cache, positions):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)

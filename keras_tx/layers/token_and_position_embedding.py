@@ -113,7 +113,7 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
             outputs = outputs + ops.cast(places, self.compute_dtype)
         if cache is None:
             return outputs
-        return outputs, token_ids.check_count(counting.advanced(cache, length, mask), self.sequence_length)
+        return outputs, token_ids.check_count(counting.next_position(cache, length, mask), self.sequence_length)
 
     def _check(self, inputs, cache, positions):
         token_ids.check("inputs", inputs, self.vocabulary_size)

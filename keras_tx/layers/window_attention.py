@@ -160,7 +160,7 @@ class WindowAttention(Composite, keras.layers.Layer):
         """(B W, T, T): which places of a window are neighbours; `None` if all are."""
         if all(sizes.known(step) == 0 for step in shift):
             return None
-        near = ops.convert_to_tensor(windows.neighbours(rows, columns, self.window_size, shift), dtype="bool")
+        near = ops.convert_to_tensor(windows.shift_mask(rows, columns, self.window_size, shift), dtype="bool")
         return ops.tile(near, (batch, 1, 1))
 
     def _read(self, inputs, mask):

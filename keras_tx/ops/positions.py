@@ -8,7 +8,7 @@ from .frequencies import frequencies
 from .leading_axes import LeadingAxes
 
 
-def counted(length, mask=None, start=None):
+def position_ids(length, mask=None, start=None):
     """Numbers the tokens of each row.
 
     Args:
@@ -28,7 +28,7 @@ def counted(length, mask=None, start=None):
     return start[:, None] + positions
 
 
-def numbers(size):
+def arange(size):
     """Returns 0 .. size - 1 as int32: a numpy array where the size is known, so that what is made of it is a constant."""
     return ops.arange(size, dtype="int32") if sizes.known(size) is None else np.arange(size, dtype="int32")
 
@@ -98,7 +98,7 @@ def _angles(positions, found):
     return ops.cast(positions, "float32")[..., None] * ops.convert_to_tensor(found, dtype="float32")
 
 
-def advanced(start, length, mask=None):
+def next_position(start, length, mask=None):
     """Returns how many tokens of each row have been seen after T more.
 
     Args:

@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from . import sizes
-from .positions import numbers
+from .positions import arange
 
 
-def filled(size, window):
+def padded_size(size, window):
     """Returns the size, an int or a scalar tensor, rounded up to whole windows."""
     return (size + window - 1) // window * window
 
@@ -25,7 +25,7 @@ def divides(window, rows, columns):
 
 def pad(x, window):
     """Fills a tensor (B, Y, X, ...) up with zeros (or False) to whole windows."""
-    missing = [filled(size, part) - size for size, part in zip(ops.shape(x)[1:3], window, strict=True)]
+    missing = [padded_size(size, part) - size for size, part in zip(ops.shape(x)[1:3], window, strict=True)]
     if None not in map(sizes.known, missing):
         return (
             ops.pad(x, ((0, 0), *((0, each) for each in missing), *((0, 0),) * (len(x.shape) - 3)))
@@ -37,7 +37,7 @@ def pad(x, window):
         if part > 1:
             *before, size = ops.shape(x)[: axis + 1]
             zeros = ops.zeros((*before, part - 1, *ops.shape(x)[axis + 1 :]), dtype=x.dtype)
-            x = _cut(ops.concatenate([x, zeros], axis=axis), axis, filled(size, part))
+            x = _cut(ops.concatenate([x, zeros], axis=axis), axis, padded_size(size, part))
     return x
 
 
@@ -63,7 +63,7 @@ def partition(x, window, shift=(0, 0)):
 
 def merge(x, window, shift, batch, rows, columns):
     """Puts windows (B W, T, ...) together to the map (B, Y, X, ...) that `partition` cut."""
-    height, width = filled(rows, window[0]), filled(columns, window[1])
+    height, width = padded_size(rows, window[0]), padded_size(columns, window[1])
     rest = tuple(x.shape[2:])
     x = ops.reshape(x, (batch, height // window[0], width // window[1], *window, *rest))
     x = ops.transpose(x, (0, 1, 3, 2, 4, *range(5, 5 + len(rest))))
@@ -73,7 +73,7 @@ def merge(x, window, shift, batch, rows, columns):
     return x
 
 
-def neighbours(rows, columns, window, shift):
+def shift_mask(rows, columns, window, shift):
     """Says which places of a window are neighbours on the map, and not only brought together by the shift.
 
     Args:
@@ -86,7 +86,7 @@ def neighbours(rows, columns, window, shift):
         Booleans (W, T, T).
     """
     wrapped = [
-        numbers(filled(size, part)) + step >= filled(size, part)
+        arange(padded_size(size, part)) + step >= padded_size(size, part)
         for size, part, step in zip((rows, columns), window, shift, strict=True)
     ]
     by_row = _in_windows(_new_axis(wrapped[0], 1) & _new_axis(_true(columns, window[1]), 0), window)  # (W, T)
@@ -95,14 +95,14 @@ def neighbours(rows, columns, window, shift):
     return same_row & (_new_axis(by_column, 2) == _new_axis(by_column, 1))
 
 
-def places(rows, columns, window, shift):
+def window_positions(rows, columns, window, shift):
     """Returns for each position of a map, in row-major order, its window and its place in that: int32 (Y X,) each."""
     parts = []
     for size, part, step in zip((rows, columns), window, shift, strict=True):
-        rolled = (numbers(size) - step) % filled(size, part)
+        rolled = (arange(size) - step) % padded_size(size, part)
         parts.append((rolled // part, rolled % part))
     (window_row, row), (window_column, column) = parts
-    per_row = filled(columns, window[1]) // window[1]
+    per_row = padded_size(columns, window[1]) // window[1]
     index = window_row[:, None] * per_row + window_column[None]
     place = row[:, None] * window[1] + column[None]
     return _flat(index), _flat(place)
@@ -122,8 +122,8 @@ def dense_scores(scores, rows, columns, window, shift):
         A float tensor (B, N, Y X, Y X), zero where two positions share no window.
     """
     heads, length = scores.shape[1], scores.shape[-1]
-    count = (filled(rows, window[0]) // window[0]) * (filled(columns, window[1]) // window[1])
-    index, place = places(rows, columns, window, shift)
+    count = (padded_size(rows, window[0]) // window[0]) * (padded_size(columns, window[1]) // window[1])
+    index, place = window_positions(rows, columns, window, shift)
     scores = ops.reshape(scores, (-1, count, heads, length, length))
     scores = ops.reshape(ops.transpose(scores, (0, 2, 1, 3, 4)), (-1, heads, count * length, length))
     scores = ops.take(ops.take(scores, index * length + place, axis=2), place, axis=3)
@@ -151,7 +151,7 @@ def relative_index(query_places, key_places, window):
 
 
 def _true(size, window):
-    return numbers(filled(size, window)) >= 0
+    return arange(padded_size(size, window)) >= 0
 
 
 def _in_windows(cells, window):
@@ -168,7 +168,7 @@ def _flat(cells):
 
 
 def _new_axis(cells, axis):
-    # Not by indexing, which LiteRT has for numbers and not for booleans.
+    # Not by indexing, which LiteRT has for arange and not for booleans.
     return np.expand_dims(cells, axis) if isinstance(cells, np.ndarray) else ops.expand_dims(cells, axis)
 
 

@@ -201,14 +201,15 @@ def test_asking_for_the_scores_changes_no_bit_of_the_context():
 def test_dropout_applies_to_the_weights_that_the_context_is_made_of_and_not_to_those_returned():
     case = random_case(4) | {"mask": None, "bias": None}
     plain_context, plain_scores = attend(**case)
-    draw = DropoutMask(0.5, tensor([3, 4], "uint32"))
+    dropout_mask = DropoutMask(0.5, tensor([3, 4], "uint32"))
     operands = (tensor(case[name]) for name in ("query", "key", "value"))
     context, scores = (
-        array(each) for each in attention.dot_product_attention(*operands, draw=draw, return_scores=True)
+        array(each)
+        for each in attention.dot_product_attention(*operands, dropout_mask=dropout_mask, return_scores=True)
     )
     np.testing.assert_allclose(scores, plain_scores, rtol=1e-6)  # two programs round apart on a GPU
     value = np.repeat(case["value"], case["query"].shape[2] // case["value"].shape[2], axis=2)
-    expected = np.einsum("bnts,bsnh->btnh", array(draw.apply(tensor(plain_scores))), value)
+    expected = np.einsum("bnts,bsnh->btnh", array(dropout_mask.apply(tensor(plain_scores))), value)
     np.testing.assert_allclose(context, expected, rtol=1e-5, atol=1e-6)
     assert np.abs(context - plain_context).max() > 0.1
 

@@ -57,50 +57,50 @@ def operands(name):
         "keys": keys,
         "pairs": random.random((1, heads, length, num_keys)) < 0.7,
     }
-    rule = {part: tensor(mask) for part, mask in given.items() if part in parts.split()}
+    mask = {part: tensor(mask) for part, mask in given.items() if part in parts.split()}
     if "causal" in parts:
-        rule["causal"] = True
+        mask["causal"] = True
     if "window" in parts:
-        rule["window"] = 3
+        mask["window"] = 3
     if "window" in parts and "keys" in parts:  # what is attended to is what is asked for, and counted
         keys[WITHOUT_KEYS, :9] = True
-        rule["queries"] = rule["keys"] = tensor(keys)
-        rule["query_positions"] = rule["key_positions"] = positions.counted(None, rule["keys"])
+        mask["queries"] = mask["keys"] = tensor(keys)
+        mask["query_positions"] = mask["key_positions"] = positions.position_ids(None, mask["keys"])
     if "offset" in parts:
-        rule["offset"] = tensor(7, "int32")
-    draw = DropoutMask(rate, tensor(np.array([5, 6], "uint32"))) if rate else None
-    return floats, AttentionMask(**rule), draw
+        mask["offset"] = tensor(7, "int32")
+    dropout_mask = DropoutMask(rate, tensor(np.array([5, 6], "uint32"))) if rate else None
+    return floats, AttentionMask(**mask), dropout_mask
 
 
-def whole(query, key, value, bias=None, *, rule, draw):
-    context, _ = attention.dot_product_attention(query, key, value, rule, bias, draw)
+def whole(query, key, value, bias=None, *, mask, dropout_mask):
+    context, _ = attention.dot_product_attention(query, key, value, mask, bias, dropout_mask)
     return context
 
 
-def in_blocks(query, key, value, bias=None, *, rule, draw):
+def in_blocks(query, key, value, bias=None, *, mask, dropout_mask):
     key, value = attention.isolate_nonfinite(key, value)
     query = query * (query.shape[-1] ** -0.5)
-    return blockwise.blockwise_attention(query, key, value, rule, bias, draw, block=BLOCK)
+    return blockwise.blockwise_attention(query, key, value, mask, bias, dropout_mask, block=BLOCK)
 
 
-def real(context, rule):
+def real(context, mask):
     """The context of the real queries: what the others hold is for the layer to clear."""
-    queries = None if rule.queries is None else rule.queries[..., None]
+    queries = None if mask.queries is None else mask.queries[..., None]
     return padding.zero_masked(context, queries)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_and_gradients_are_those_of_the_whole(name):
-    floats, rule, draw = operands(name)
+    floats, mask, dropout_mask = operands(name)
     found = []
     for attend in (whole, in_blocks):
-        attend = functools.partial(attend, rule=rule, draw=draw)
+        attend = functools.partial(attend, mask=mask, dropout_mask=dropout_mask)
 
         def loss(attend=attend):
-            context = real(attend(*(variable.value for variable in floats)), rule)
+            context = real(attend(*(variable.value for variable in floats)), mask)
             return ops.sum(ops.sin(3 * context))
 
-        outputs = array(real(compiled(attend)(*(variable.value for variable in floats)), rule))
+        outputs = array(real(compiled(attend)(*(variable.value for variable in floats)), mask))
         found.append([outputs, *gradients(loss, floats)()])
     for expected, got in zip(*found, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -116,13 +116,13 @@ def test_blocks_outside_a_window_are_not_computed(causal):
     keys[1, 11:] = False
     keys[2, :30] = False
     for real in (None, tensor(keys)):
-        places = None if real is None else positions.counted(None, real)
-        rule = AttentionMask(real, real, None, causal, 0, window, places, places)
+        places = None if real is None else positions.position_ids(None, real)
+        mask = AttentionMask(real, real, None, causal, 0, window, places, places)
         x = tensor(np.zeros((3, length, 1, 2), "float32"))
-        cut = blocks.Blocks(x, x, x, rule, None, BLOCK)
-        given = cut.cut(x, x, x, rule, None, None)
+        cut = blocks.Blocks(x, x, x, mask, None, BLOCK)
+        given = cut.cut(x, x, x, mask, None, None)
         limits = [[int(array(each)) for each in cut.columns_seen(given, tensor(i, "int32"))] for i in range(10)]
-        whole = array(rule.whole(length, length))
+        whole = array(mask.whole(length, length))
         needed = np.broadcast_to(whole, (3, 1, length, length)).reshape(3, 10, BLOCK, 10, BLOCK).any((0, 2, 4))
         spans = [
             np.flatnonzero(row) if row.any() else [9] for row in needed
@@ -134,7 +134,7 @@ def test_blocks_outside_a_window_are_not_computed(causal):
 
 @pytest.mark.parametrize("large", ["bias", "scores"])
 def test_gradients_beside_large_numbers_are_those_of_the_whole(large):
-    floats, rule, _ = operands("pairs and a bias")
+    floats, mask, _ = operands("pairs and a bias")
     query, key, value, bias = map(array, floats)
     if large == "bias":  # of an additive mask that leaves rows without a key, some with one
         bias[:, :, 3:], bias[:, :, 5, 2] = -1e9, 0.0
@@ -146,7 +146,7 @@ def test_gradients_beside_large_numbers_are_those_of_the_whole(large):
 
         def loss(attend=attend):
             values = [variable.value for variable in floats]
-            return ops.sum(ops.sin(real(attend(*values, rule=AttentionMask(), draw=None), rule)))
+            return ops.sum(ops.sin(real(attend(*values, mask=AttentionMask(), dropout_mask=None), mask)))
 
         found.append(gradients(loss, floats)())
     for expected, got in zip(*found, strict=True):
@@ -184,55 +184,55 @@ def fused_case(request, monkeypatch):
     return floats, rules[request.param]
 
 
-def by_the_backend(query, key, value, *, rule, draw=None):
-    assert keras.backend.backend() != "torch" or fused.supports(query, value, rule, None, None)
+def by_the_backend(query, key, value, *, mask, dropout_mask=None):
+    assert keras.backend.backend() != "torch" or fused.supports(query, value, mask, None, None)
     key, value = attention.isolate_nonfinite(key, value)
-    return fused.fused_attention(query * query.shape[-1] ** -0.5, key, value, rule)
+    return fused.fused_attention(query * query.shape[-1] ** -0.5, key, value, mask)
 
 
 def test_the_operation_of_the_backend_gives_the_same(fused_case):
-    floats, rule = fused_case
+    floats, mask = fused_case
     found = []
     for attend in (whole, by_the_backend):
 
         def loss(attend=attend):
-            return ops.sum(ops.sin(3 * attend(*(variable.value for variable in floats), rule=rule, draw=None)))
+            return ops.sum(ops.sin(3 * attend(*(variable.value for variable in floats), mask=mask, dropout_mask=None)))
 
-        outputs = array(attend(*(variable.value for variable in floats), rule=rule, draw=None))
+        outputs = array(attend(*(variable.value for variable in floats), mask=mask, dropout_mask=None))
         found.append([outputs, *gradients(loss, floats)()])
     for expected, got in zip(*found, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_operation_of_the_backend_passes_nan_to_those_alone_that_attend_to_it(fused_case):
-    floats, rule = fused_case
+    floats, mask = fused_case
     query, key, value = (array(variable) for variable in floats)
     key[0, 5, 0], value[2, 6, 1] = np.nan, np.inf
     operands = [tensor(each) for each in (query, key, value)]
-    expected, got = (array(attend(*operands, rule=rule, draw=None)) for attend in (whole, by_the_backend))
-    assert rule.allows_all or np.isnan(expected).any() and np.isfinite(expected).any()
+    expected, got = (array(attend(*operands, mask=mask, dropout_mask=None)) for attend in (whole, by_the_backend))
+    assert mask.allows_all or np.isnan(expected).any() and np.isfinite(expected).any()
     np.testing.assert_allclose(got[0], expected[0], rtol=1e-5, atol=1e-5)
-    if not rule.allows_all:
+    if not mask.allows_all:
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_masked_out_may_be_nan():
-    floats, rule, draw = operands("causal")
+    floats, mask, dropout_mask = operands("causal")
     query, key, value = (array(variable) for variable in floats)
-    clean = in_blocks(tensor(query), tensor(key), tensor(value), rule=rule, draw=draw)
+    clean = in_blocks(tensor(query), tensor(key), tensor(value), mask=mask, dropout_mask=dropout_mask)
     key[:, 6], value[:, 7] = np.nan, np.inf
-    dirty = in_blocks(tensor(query), tensor(key), tensor(value), rule=rule, draw=draw)
+    dirty = in_blocks(tensor(query), tensor(key), tensor(value), mask=mask, dropout_mask=dropout_mask)
     np.testing.assert_array_equal(array(dirty)[:, :6], array(clean)[:, :6])
     assert np.isnan(array(dirty)[:, 6:]).all()
 
 
 def test_half_floats_keep_their_dtype_and_come_as_near_as_the_whole():
-    floats, rule, _ = operands("padding")
-    exact = array(real(whole(*(variable.value for variable in floats), rule=rule, draw=None), rule))
+    floats, mask, _ = operands("padding")
+    exact = array(real(whole(*(variable.value for variable in floats), mask=mask, dropout_mask=None), mask))
     for dtype in ("float16", "bfloat16"):
         halves = [ops.cast(variable.value, dtype) for variable in floats]
-        got = real(in_blocks(*halves, rule=rule, draw=None), rule)
-        near = array(real(whole(*halves, rule=rule, draw=None), rule))
+        got = real(in_blocks(*halves, mask=mask, dropout_mask=None), mask)
+        near = array(real(whole(*halves, mask=mask, dropout_mask=None), mask))
         assert keras.backend.standardize_dtype(got.dtype) == dtype
         assert np.abs(array(got) - exact).max() <= 2 * np.abs(near - exact).max() + 1e-6
 

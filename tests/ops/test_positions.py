@@ -22,36 +22,36 @@ def boolean(*values):
 
 
 def test_without_a_mask_positions_count_from_zero():
-    np.testing.assert_array_equal(array(positions.counted(4)), [0, 1, 2, 3])
-    np.testing.assert_array_equal(array(positions.counted(0)), np.zeros(0))
+    np.testing.assert_array_equal(array(positions.position_ids(4)), [0, 1, 2, 3])
+    np.testing.assert_array_equal(array(positions.position_ids(0)), np.zeros(0))
 
 
 def test_a_start_moves_each_row_on_by_its_own():
-    np.testing.assert_array_equal(array(positions.counted(3, start=integers(0, 5))), [[0, 1, 2], [5, 6, 7]])
+    np.testing.assert_array_equal(array(positions.position_ids(3, start=integers(0, 5))), [[0, 1, 2], [5, 6, 7]])
 
 
 def test_padding_takes_no_number():
     mask = boolean([True, True, False, True], [False, False, True, True], [False, False, False, False])
-    np.testing.assert_array_equal(array(positions.counted(4, mask)), [[0, 1, 1, 2], [0, 0, 0, 1], [0, 0, 0, 0]])
-    moved = positions.counted(4, mask, integers(10, 20, 30))
+    np.testing.assert_array_equal(array(positions.position_ids(4, mask)), [[0, 1, 1, 2], [0, 0, 0, 1], [0, 0, 0, 0]])
+    moved = positions.position_ids(4, mask, integers(10, 20, 30))
     np.testing.assert_array_equal(array(moved), [[10, 11, 11, 12], [20, 20, 20, 21], [30, 30, 30, 30]])
 
 
 def test_advanced_counts_the_tokens_or_the_real_ones():
     start = integers(3, 0)
-    np.testing.assert_array_equal(array(positions.advanced(start, 4)), [7, 4])
+    np.testing.assert_array_equal(array(positions.next_position(start, 4)), [7, 4])
     mask = boolean([True, False, True], [False, False, False])
-    np.testing.assert_array_equal(array(positions.advanced(start, 3, mask)), [5, 0])
+    np.testing.assert_array_equal(array(positions.next_position(start, 3, mask)), [5, 0])
 
 
 def test_counting_in_two_parts_gives_what_counting_at_once_gives():
     mask = np.random.default_rng(0).random((4, 9)) < 0.6
     mask[:, :2] = True  # a row that starts with padding repeats position 0, and has none to repeat before its start
-    whole = array(positions.counted(9, boolean(*mask)))
-    start = positions.advanced(integers(0, 0, 0, 0), 5, boolean(*mask[:, :5]))
-    second = array(positions.counted(4, boolean(*mask[:, 5:]), start))
+    whole = array(positions.position_ids(9, boolean(*mask)))
+    start = positions.next_position(integers(0, 0, 0, 0), 5, boolean(*mask[:, :5]))
+    second = array(positions.position_ids(4, boolean(*mask[:, 5:]), start))
     np.testing.assert_array_equal(second[mask[:, 5:]], whole[:, 5:][mask[:, 5:]])
-    np.testing.assert_array_equal(array(positions.advanced(start, 4, boolean(*mask[:, 5:]))), mask.sum(1))
+    np.testing.assert_array_equal(array(positions.next_position(start, 4, boolean(*mask[:, 5:]))), mask.sum(1))
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 8, 64])
@@ -78,7 +78,7 @@ def test_the_sine_table_keeps_the_axes_of_the_positions():
     table = array(positions.sine_table(integers([0, 1, 2], [5, 6, 7]), 6))
     assert table.shape == (2, 3, 6)
     np.testing.assert_allclose(table[1], array(positions.sine_table(integers(5, 6, 7), 6)), atol=1e-6)
-    assert positions.sine_table(positions.counted(0), 6).shape == (0, 6)
+    assert positions.sine_table(positions.position_ids(0), 6).shape == (0, 6)
 
 
 def rotated(x, where, **kwargs):

@@ -41,8 +41,8 @@ class AttentionMask(NamedTuple):
     def positions(self, num_queries, num_keys):
         """Returns the positions of queries (B, T) and of keys (B, S) by which a window counts, int32; B may be 1."""
         queries, keys = self.query_positions, self.key_positions
-        queries = (positions.numbers(num_queries) + self.offset)[None] if queries is None else queries
-        return queries, positions.numbers(num_keys)[None] if keys is None else keys
+        queries = (positions.arange(num_queries) + self.offset)[None] if queries is None else queries
+        return queries, positions.arange(num_keys)[None] if keys is None else keys
 
     def whole(self, num_queries, num_keys):
         """Returns the mask over all pairs: boolean, broadcasts to (B, N, T, S); `None` if all may meet."""

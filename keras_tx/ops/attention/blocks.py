@@ -12,7 +12,7 @@ LOWEST = -3.4028234e38
 class Blocks:
     """How queries (R at a time) and keys (C at a time) are cut. The G query heads of a key head stand below each other."""
 
-    def __init__(self, query, key, value, mask, draw, block):
+    def __init__(self, query, key, value, mask, dropout_mask, block):
         self.batch = ops.shape(query)[0]
         _, self.length, self.heads, self.size = query.shape
         _, self.num_keys, self.key_heads, self.value_size = value.shape
@@ -21,10 +21,14 @@ class Blocks:
         self.row_blocks, self.column_blocks = -(-self.length // self.rows), -(-self.num_keys // self.columns)
         self.wide = keras.backend.result_type(query.dtype, "float32")
         self.out_dtype = value.dtype
-        self.causal, self.window, self.rate = mask.causal, mask.window, None if draw is None else draw.rate
+        self.causal, self.window, self.rate = (
+            mask.causal,
+            mask.window,
+            None if dropout_mask is None else dropout_mask.rate,
+        )
         self.folded = (self.batch, self.key_heads, self.groups * self.rows)
 
-    def cut(self, query, key, value, mask, bias, draw):
+    def cut(self, query, key, value, mask, bias, dropout_mask):
         """Returns the tensors that are there, by name, in blocks."""
         keys = mask.keys
         if keys is None and self.num_keys % self.columns:
@@ -44,7 +48,7 @@ class Blocks:
             "offset": ops.convert_to_tensor(mask.offset, dtype="int32")
             if mask.causal and mask.window is None
             else None,
-            "seed": None if draw is None else draw.seed,
+            "seed": None if dropout_mask is None else dropout_mask.seed,
         }
         if mask.window is not None:
             tensors |= self._cut_window(mask)

@@ -16,7 +16,7 @@ from .blocks import LOWEST, Blocks, block_at, set_block, transpose
 BLOCK = 512
 
 
-def blockwise_attention(query, key, value, mask=None, bias=None, draw=None, block=BLOCK):
+def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=None, block=BLOCK):
     """softmax(Q K^T + bias) V.
 
     Blocks in which no query may see a key are skipped where the order counts (a causal mask) and where there is a window.
@@ -27,16 +27,16 @@ def blockwise_attention(query, key, value, mask=None, bias=None, draw=None, bloc
         value: float tensor (B, S, M, C), finite where `mask` is given.
         mask: `AttentionMask`, or `None`.
         bias: float tensor that broadcasts to (B, N, T, S), finite, or `None`.
-        draw: `random_bits.DropoutMask`, the dropout of the weights, or `None`. It drops the very elements that it drops from the
-            weights as a whole.
+        dropout_mask: `random_bits.DropoutMask`, the dropout of the weights, or `None`. It drops the very elements that it drops
+            from the weights as a whole.
         block: int, how many queries meet how many keys at a time.
 
     Returns:
         The context (B, T, N, C) in the value's dtype, zeros for a query without keys.
     """
     mask = mask or AttentionMask()
-    blocks = Blocks(query, key, value, mask, draw, block)
-    tensors = blocks.cut(query, key, value, mask, bias, draw)
+    blocks = Blocks(query, key, value, mask, dropout_mask, block)
+    tensors = blocks.cut(query, key, value, mask, bias, dropout_mask)
     names = list(tensors)
 
     def forward(*tensors):

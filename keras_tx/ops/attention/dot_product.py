@@ -19,7 +19,7 @@ LONG_ON_GPU = 128 * 128
 
 
 def dot_product_attention(
-    query, key, value, mask=None, bias=None, draw=None, return_scores=False, key_heads=None, scale=None
+    query, key, value, mask=None, bias=None, dropout_mask=None, return_scores=False, key_heads=None, scale=None
 ):
     """softmax(scale Q K^T + bias) V, with fewer key heads than query heads where the shapes say so.
 
@@ -34,7 +34,7 @@ def dot_product_attention(
         value: float tensor (B, S, M, H).
         mask: `AttentionMask`, or boolean tensor that broadcasts to (B, N, T, S), True where attending is allowed, or `None`.
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
-        draw: `random_bits.DropoutMask`, the dropout of the weights, or `None`.
+        dropout_mask: `random_bits.DropoutMask`, the dropout of the weights, or `None`.
         return_scores: whether to return the weights too.
         key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and confined already.
         scale: float, or `None` for 1 / sqrt(H).
@@ -43,8 +43,8 @@ def dot_product_attention(
         The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
         or `None` where they were not asked for.
     """
-    rule = mask if isinstance(mask, AttentionMask) else AttentionMask(pairs=_four_axes(mask))
-    if not rule.allows_all and key_heads is None:
+    mask = mask if isinstance(mask, AttentionMask) else AttentionMask(pairs=_four_axes(mask))
+    if not mask.allows_all and key_heads is None:
         key, value = isolate_nonfinite(key, value)
     out_dtype = value.dtype
     wide = keras.backend.result_type(query.dtype, "float32")
@@ -59,13 +59,13 @@ def dot_product_attention(
         bias = ops.clip(ops.cast(bias, wide), -1e38, 1e38)
     if key_heads is None and not return_scores:
         pairs = _known_pairs(query, key)
-        if pairs and rule.window is not None and rule.window >= max(query.shape[1], key.shape[1]):
-            rule = rule._replace(window=None, query_positions=None, key_positions=None)  # which all keys are in
+        if pairs and mask.window is not None and mask.window >= max(query.shape[1], key.shape[1]):
+            mask = mask._replace(window=None, query_positions=None, key_positions=None)  # which all keys are in
         least = min(LONG, LONG_ON_GPU) if fused.on_gpu(query) else LONG
-        if pairs >= least and fused.supports(query, value, rule, bias, draw):
-            return fused.fused_attention(query, key, value, rule), None
+        if pairs >= least and fused.supports(query, value, mask, bias, dropout_mask):
+            return fused.fused_attention(query, key, value, mask), None
         if pairs >= LONG:
-            return blockwise_attention(query, key, value, rule, _four_axes(bias), draw), None
+            return blockwise_attention(query, key, value, mask, _four_axes(bias), dropout_mask), None
 
     batch, length, heads, size = ops.shape(query)
     if key_heads is None:
@@ -79,18 +79,18 @@ def dot_product_attention(
     scores = ops.cast(ops.reshape(scores, (batch, heads, length, num_keys)), wide)
     if bias is not None:
         scores = scores + bias
-    mask = rule.whole(length, num_keys)
-    if mask is not None:
+    pair_mask = mask.whole(length, num_keys)
+    if pair_mask is not None:
         # Finite, so that a row without keys has finite gradients; exp() of it less any real score is exactly zero.
-        scores = ops.where(mask, scores, ops.cast(LOWEST, wide))
+        scores = ops.where(pair_mask, scores, ops.cast(LOWEST, wide))
     weights = _softmax(scores)
 
     dropped = ops.cast(weights, out_dtype)
-    dropped = dropped if draw is None else draw.apply(dropped)
+    dropped = dropped if dropout_mask is None else dropout_mask.apply(dropped)
     dropped = ops.reshape(dropped, (*folded, num_keys))
     context = ops.reshape(ops.matmul(dropped, value), (batch, heads, length, value.shape[-1]))
-    if mask is not None:
-        some_key = ops.any(mask, axis=-1, keepdims=True)
+    if pair_mask is not None:
+        some_key = ops.any(pair_mask, axis=-1, keepdims=True)
         context = ops.where(some_key, context, ops.zeros((), dtype=out_dtype))
         if return_scores:
             weights = ops.where(some_key, weights, ops.zeros((), dtype=wide))

@@ -178,7 +178,7 @@ class WindowCache(NamedTuple):
                 start, values, mask, ops.convert_to_tensor(self.limit, dtype="int32")
             )
         folded = [fold_heads(ops.cast(x, self.keys.dtype)) for x in (keys, values)]
-        total = positions_ops.advanced(self.num_tokens, None, mask)
+        total = positions_ops.next_position(self.num_tokens, None, mask)
         held, new_held = self._held(self.num_tokens), self._held(total)  # (B, W)
         counts = ops.cumsum(ops.cast(mask, "int32"), axis=-1)  # (B, T)
         heads, newest = keys.shape[2], folded

@@ -28,7 +28,7 @@ class Grid(NamedTuple):
     num_tokens: int
 
 
-def follow(model, inputs, attend, merge=None):
+def trace(model, inputs, attend, merge=None):
     """Walks a model and hands over what its attention layers attend to.
 
     What a layer does to positions is read off its attributes: `position_stride`, of a layer that maps a map (B, Y, X, D) to
