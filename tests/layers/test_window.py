@@ -204,3 +204,31 @@ def test_sessions_and_beams_go_by_the_window(tmp_path, monkeypatch):
     monkeypatch.setattr(WindowCache, "empty", lambda *settings: KVCache.empty(*settings[:-1]))
     for ours, theirs in zip(beams, decoding.generate(copy, PROMPTS[:2], 5, decoding.Beam(3)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.once
+def test_served_steps_of_any_length_go_by_the_window():
+    import tensorflow as tf
+
+    from keras_tx.decoding.decoder import Decoder
+    from keras_tx.export.endpoints import cache_endpoints
+
+    model = model_of(3)
+    prefill, step, specs = cache_endpoints(Decoder.of(model), 12)
+    ids, mask = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.bool)
+    prefill = tf.function(prefill, input_signature=[ids, mask])
+    step = tf.function(step).get_concrete_function(token_ids=ids, **specs)
+    prompt = np.array([[0, 0, 3, 1, 4], [2, 7, 1, 8, 2]], "int32")
+    real = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
+    following = np.array([[5, 9, 2], [6, 5, 3]], "int32")
+    answer = dict(prefill(tf.constant(prompt), tf.constant(real)))
+    found = [answer.pop("logits").numpy()[:, -1:]]
+    for part in (following[:, :1], following[:, 1:]):
+        answer = dict(step(token_ids=tf.constant(part), **answer))
+        found.append(answer.pop("logits").numpy())
+    found = np.concatenate(found, axis=1)
+    for row in range(2):
+        alone = array(model(np.array([[*prompt[row, real[row]], *following[row]]])))[0, -4:]
+        np.testing.assert_allclose(found[row], alone, atol=1e-4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The cache must have room for every token"):
+        step(token_ids=tf.constant(np.ones((2, 5), "int32")), **answer)
