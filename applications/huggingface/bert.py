@@ -43,7 +43,7 @@ def _build(head=None, pooler=True, next_sentence=False, num_classes=None, classi
 def _head(layers):
     if layers.of("TiedLogits"):
         return "pretrainer"
-    return "classifier" if len(layers.models) > 1 else None
+    return None if isinstance(layers.model.output, dict) else "classifier"
 
 
 _PRETRAINER, _CLASSIFIER = {"head": "pretrainer"}, {"head": "classifier"}

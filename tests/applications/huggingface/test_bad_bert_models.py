@@ -81,7 +81,7 @@ def assert_refused(model, message, folder):
         ({"second": {"drop_path": 0.1}}, r"\(look_1\), with drop_path=0.1"),
         ({"pooler": "relu"}, r"another Dense \(sum_up\), with activation='relu'"),
         ({"place": 1}, "other inputs of get_item"),
-        ({"outputs": lambda x: x["sequence_output"]}, "other outputs"),
+        ({"outputs": lambda x: x["sequence_output"]}, "no Dense"),
         ({"outputs": lambda x: {**x, "again": x["sequence_output"]}}, "other outputs, with again changed"),
     ],
 )  # fmt: skip
@@ -123,7 +123,14 @@ def heads(kind):
     if kind == "softmax":
         x = layers.Dropout(0.1)(encoded["pooled_output"])
         return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="classes")(x))
-    return keras.Model(inputs, encoded)
+    return keras.Model(inputs, {**encoded, "again": encoded["pooled_output"]} if kind == "again" else encoded)
+
+
+def test_an_encoder_inside_a_model_is_what_it_is_alone(tmp_path):
+    model = heads("none")
+    save_huggingface(model, tmp_path)
+    for weight, same in zip(model.weights, load_huggingface(tmp_path).weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(same), ops.convert_to_numpy(weight), err_msg=same.path)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +140,9 @@ def heads(kind):
         ("activation", r"another Dense \(masked_lm_transform\), with activation='relu'"),
         ("tied", "other inputs, with mask_positions changed"),
         ("two", r"Dense \(dense\w*\) in place of Dropout"),
+        ("again", "other outputs, with again changed"),
         ("tokens", "TransformerEncoder .bert/encoder_1. in place of Dense"),
         ("softmax", r"another Dense \(classes\), with activation='softmax'"),
-        ("none", "other outputs"),
     ],
 )
 def test_a_head_that_the_layout_does_not_have_is_named(kind, message, tmp_path):
