@@ -181,28 +181,37 @@ class WindowCache(NamedTuple):
         total = positions_ops.next_position(self.num_tokens, None, mask)
         held, new_held = self._held(self.num_tokens), self._held(total)  # (B, W)
         counts = ops.cumsum(ops.cast(mask, "int32"), axis=-1)  # (B, T)
-        heads, newest = keys.shape[2], folded
-        if added != 1:
+        if added == 1:
+            written = self._write_one(folded, mask, keys.shape[2])
+        else:
             # The new token that goes into a slot: as many come before it as have had fewer real ones.
             wanted = ops.expand_dims(new_held - self.num_tokens[:, None] + 1, -1)
-            source = _for_heads(ops.sum(ops.cast(counts[:, None, :] < wanted, "int32"), axis=-1), heads)  # (B M, W)
+            source = ops.sum(ops.cast(counts[:, None, :] < wanted, "int32"), axis=-1)
+            source = _for_heads(source, keys.shape[2])  # (B M, W)
+            fresh = ops.expand_dims(_for_heads(new_held >= self.num_tokens[:, None], keys.shape[2]), -1)
             newest = [positions_ops.gather(x, source) for x in folded]
-        fresh = ops.expand_dims(_for_heads(new_held >= self.num_tokens[:, None], heads), -1)
-        new = WindowCache(
-            *(ops.where(fresh, x, old) for x, old in zip(newest, (self.keys, self.values), strict=True)),
-            total,
-            start + ops.cast(ops.shape(keys)[1], "int32"),
-            self.limit,
-        )
+            written = [ops.where(fresh, x, old) for x, old in zip(newest, self[:2], strict=True)]
+        new = WindowCache(*written, total, start + ops.cast(ops.shape(keys)[1], "int32"), self.limit)
         if added == 1:
             return Extended(new, new.keys, new.values, new_held >= 0, ops.maximum(new_held, 0))
         positions = ops.concatenate([held, self.num_tokens[:, None] + counts - 1], axis=1)
         return Extended(
             new,
-            *(ops.concatenate([old, x], axis=1) for old, x in zip((self.keys, self.values), folded, strict=True)),
+            *(ops.concatenate([old, x], axis=1) for old, x in zip(self[:2], folded, strict=True)),
             ops.concatenate([held >= 0, mask], axis=1),
             ops.maximum(positions, 0),
         )
+
+    def _write_one(self, folded, mask, heads):
+        """The keys and the values with one more token (B M, 1, H) in its slot where it is real: in place, under a compiler."""
+        window, size = self.keys.shape[1:]
+        slots = _for_heads(ops.mod(self.num_tokens, window)[:, None], heads)[:, 0]  # (B M,)
+        rows, real = ops.arange(ops.shape(slots)[0], dtype="int32"), _for_heads(mask, heads)
+        place, written = ops.stack([rows, slots], axis=-1), []
+        for x, old in zip(folded, self[:2], strict=True):
+            held = ops.take(ops.reshape(old, (-1, size)), rows * window + slots, axis=0)
+            written.append(ops.scatter_update(old, place, ops.where(real, x[:, 0], held)))
+        return written
 
     def _held(self, num_tokens):
         """(B,) -> (B, W): which token of its row each slot holds, below 0 where none."""
