@@ -18,8 +18,9 @@ def load_tokenizer(folder, add_special_tokens=True):
     the folder is run but the template's, in a sandbox.
 
     Outside of a graph the package `tokenizers` does the work; inside `tf.data`, a `tf.function` or a SavedModel
-    TensorFlow does, and gives the same ids. Implemented are byte pairs on the level of bytes, and word pieces; what is not,
-    such as a split by a pattern that looks behind itself, is refused by name. `truncation` and `padding` of a `tokenizer.json`
+    TensorFlow does, and gives the same ids. Implemented are BPE on bytes, BPE on characters with `byte_fallback`, and word
+    pieces; what is not, such as Unigram, a SentencePiece model alone, or
+    a split by a pattern that looks behind itself, is refused by name. `truncation` and `padding` of a `tokenizer.json`
     belong to a call, and are left out.
 
     Args:

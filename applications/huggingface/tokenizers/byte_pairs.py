@@ -35,14 +35,40 @@ def merger(model):
 
     vocabulary = model["vocab"]
     letters = {byte: vocabulary.get(letter, -1) for letter, byte in bytes_by_letter().items()}
-    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
-        if model.get(name):
-            raise ValueError(f"A byte-level BPE with {name!r} is not implemented. Received: {name}={model[name]!r}.")
+    check_options(model, "byte_fallback")
     if model.get("unk_token") is not None and -1 in letters.values():
         raise ValueError(
             "A byte-level BPE with an unknown token must have all 256 bytes in its vocabulary. Received: "
             f"unk_token={model['unk_token']!r}, {list(letters.values()).count(-1)} bytes without a token."
         )
+    byte_ids = tf.constant([letters[byte] for byte in range(256)], tf.int32)
+
+    def symbols(words):
+        split = tf.strings.bytes_split(words)
+        codes = tf.reshape(tf.io.decode_raw(split.flat_values, tf.uint8), [-1])
+        return split.with_flat_values(tf.gather(byte_ids, tf.cast(codes, tf.int32)))
+
+    return merged_symbols(model, symbols, spelled)
+
+
+def check_options(model, *others):
+    """Raises `ValueError` for a BPE with an option that is not implemented."""
+    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", *others):
+        if model.get(name):
+            raise ValueError(f"A BPE with {name!r} is not implemented here. Received: {name}={model[name]!r}.")
+
+
+def merged_symbols(model, symbols, spelled):
+    """Returns a function from words, strings (W,), to their ids, int32 ragged (W, ids), and the tables that it reads.
+
+    Args:
+        model: dict, the model of a `tokenizer.json`.
+        symbols: function from words, strings (W,), to what they are made of, ids or -1, int32 ragged (W, symbols).
+        spelled: function from a token to the word, bytes, that it stands for where all of it is one token.
+    """
+    import tensorflow as tf
+
+    vocabulary = model["vocab"]
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     # Of a pair that is there twice the last counts, as in the package.
     ranks = {(vocabulary[left] << 32) + vocabulary[right]: rank for rank, (left, right) in enumerate(pairs)}
@@ -53,7 +79,6 @@ def merger(model):
     if words:
         module.words = _table(tf, list(words), np.array(list(words.values()), np.int32), -1)
     merged = tf.constant([vocabulary[left + right] for left, right in pairs] + [0], tf.int32)
-    byte_ids = tf.constant([letters[byte] for byte in range(256)], tf.int32)
 
     def rank_of(left, right):
         return module.ranks.lookup(
@@ -100,9 +125,8 @@ def merger(model):
 
     def ids_of(texts):
         unique, where = tf.unique(texts)
-        split = tf.strings.bytes_split(unique)
-        owners = split.value_rowids()
-        ids = tf.gather(byte_ids, tf.cast(tf.reshape(tf.io.decode_raw(split.flat_values, tf.uint8), [-1]), tf.int32))
+        split = symbols(unique)
+        ids, owners = split.flat_values, split.value_rowids()
         if words:
             whole = tf.gather(module.words.lookup(unique), owners)
             begins = tf.concat([[True], owners[1:] != owners[:-1]], 0)[: tf.size(owners)]

@@ -2,7 +2,7 @@
 
 import json
 
-from . import added_tokens, byte_pairs, code_points, split_patterns, word_pieces
+from . import added_tokens, byte_pairs, character_pairs, code_points, split_patterns, word_pieces
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -36,19 +36,31 @@ class TokenizerGraph:
                 [token for token in tokens if token.get("normalized")],
             )
         ]
-        kind = spec["model"].get("type")
-        if kind == "BPE":
-            self._normalize = _unicode_forms(spec.get("normalizer"))
-            self._splits, self._prefix_space = _byte_level(spec.get("pre_tokenizer"))
+        model, kind = spec["model"], spec["model"].get("type")
+        normalizers, splits = (
+            listed(spec.get("normalizer"), "normalizers"),
+            listed(spec.get("pre_tokenizer"), "pretokenizers"),
+        )
+        if kind == "BPE" and model.get("byte_fallback"):
+            self._normalize = character_pairs.normalizer(normalizers)
+            self._split = character_pairs.splitter(splits, normalizers, model)
+            self._model = self._keep(character_pairs.merger(model))
+            first, rest = _spelled_alone(fast)
+            for byte in range(256):
+                index = fast.token_to_id(character_pairs.byte_token(byte))
+                first[index] = rest[index] = bytes([byte])
+        elif kind == "BPE":
+            self._normalize = _unicode_forms(normalizers)
             self._split = self._by_patterns
-            self._model = self._keep(byte_pairs.merger(spec["model"]))
+            self._splits, self._prefix_space = _byte_level(splits)
+            self._model = self._keep(byte_pairs.merger(model))
             spelled = {token["id"]: token["content"].encode() for token in tokens}
             first = [spelled.get(index, byte_pairs.spelled(fast.id_to_token(index))) for index in range(size_of(fast))]
             rest = first
         elif kind == "WordPiece":
             self._normalize = word_pieces.normalizer(spec.get("normalizer"), fast)
             self._split = word_pieces.splitter(spec.get("pre_tokenizer"))
-            self._model = self._keep(word_pieces.pieces(spec["model"]))
+            self._model = self._keep(word_pieces.pieces(model))
             first, rest = _spelled_alone(fast)
         else:
             raise ValueError(
@@ -74,7 +86,8 @@ class TokenizerGraph:
                 rows = tf.gather(rows, owners)
             if then is not None:
                 pieces = then(pieces)
-        words, owners = self._split(tf.where(ids < 0, pieces, ""))
+        begins = tf.concat([[True], rows[1:] != rows[:-1]], 0)[: tf.size(rows)]
+        words, owners = self._split(tf.where(ids < 0, pieces, ""), begins)
         count = tf.size(pieces, tf.int64)
         model = self._model(words)
         lengths = tf.math.unsorted_segment_sum(model.row_lengths(), owners, count)
@@ -121,7 +134,7 @@ class TokenizerGraph:
         )
         return self.detokenize(rows) if inputs.shape.rank == 2 else self.detokenize(rows)[0]
 
-    def _by_patterns(self, texts):
+    def _by_patterns(self, texts, begins):
         tf = self._tf
         if self._prefix_space:
             bare = (texts != "") & (tf.strings.substr(texts, 0, 1) != " ")
@@ -147,13 +160,13 @@ def listed(part, inside):
     return [each for one in part[inside] for each in listed(one, inside)] if part["type"] == "Sequence" else [part]
 
 
-def _unicode_forms(normalizer):
-    parts = [part["type"] for part in listed(normalizer, "normalizers")]
+def _unicode_forms(normalizers):
+    parts = [part["type"] for part in normalizers]
     for part in parts:
         if part not in ("NFC", "NFD", "NFKC", "NFKD"):
             raise ValueError(
                 f"A normalizer of a byte-level BPE must be NFC, NFD, NFKC or NFKD: {part!r} is not implemented. Received: "
-                f"normalizer={normalizer!r}."
+                f"normalizer={normalizers!r}."
             )
 
     def normalize(texts):
@@ -166,14 +179,14 @@ def _unicode_forms(normalizer):
     return normalize
 
 
-def _byte_level(pre_tokenizer):
+def _byte_level(splits):
     """Returns the splits of a pre-tokenizer that ends with the byte level, and whether a space is put before a text."""
-    *parts, level = listed(pre_tokenizer, "pretokenizers") or [{"type": None}]
+    *parts, level = splits or [{"type": None}]
     patterns = [_pattern_of(part) for part in parts]
     if level["type"] != "ByteLevel" or None in patterns or (level.get("add_prefix_space") and parts):
         raise ValueError(
             "The pre-tokenizer of a BPE must end with ByteLevel, and before it have only Digits, and Split with a Regex and the "
-            f"behavior Isolated, without add_prefix_space. Received: pre_tokenizer={pre_tokenizer!r}."
+            f"behavior Isolated, without add_prefix_space. Received: pre_tokenizer={splits!r}."
         )
     if level.get("use_regex", True):
         patterns.append(GPT2)

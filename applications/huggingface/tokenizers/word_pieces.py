@@ -58,7 +58,7 @@ def normalizer(spec, fast):
 
 
 def splitter(spec):
-    """Returns a function from strings (P,) to their words, strings (W,), and the string that each is of, int64 (W,).
+    """Returns a function from strings (P,), and whether a text begins with each, to their words and the string of each.
 
     Args:
         spec: dict, the pre-tokenizer of a `tokenizer.json`.
@@ -72,7 +72,7 @@ def splitter(spec):
         raise ValueError(f"A pre-tokenizer of word pieces must be BertPreTokenizer. Received: pre_tokenizer={spec!r}.")
     taken, kept = (tf.constant(each) for each in code_points.split_by("BertPreTokenizer"))
 
-    def split(texts):
+    def split(texts, begins):
         characters = tf.strings.unicode_decode(texts, "UTF-8")
         codes, owners = characters.flat_values, characters.value_rowids()
         alone = tf.gather(taken, codes)

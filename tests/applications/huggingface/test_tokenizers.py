@@ -67,6 +67,22 @@ def test_byte_pairs_in_a_graph_are_those_of_the_package(kind, tmp_path):
         assert tokenizer.detokenize(tokenizer.tokenize("a")) == "a"  # what is put before a text is left out
 
 
+@pytest.mark.parametrize(
+    "metaspace", [None, {"prepend_scheme": "first", "split": False}, {"prepend_scheme": "always", "split": True}]
+)
+def test_pairs_of_characters_in_a_graph_are_those_of_the_package(metaspace, tmp_path):
+    made = folders.character_pairs(metaspace)
+    texts = [*TEXTS, "▁a ▁b▁", "</s> fox</s>fox <s>", " fox"]
+    expected = [each.ids for each in made.encode_batch(texts)]
+    tokenizer = load_tokenizer(folders.write(tmp_path, made))
+    assert tokenizer.tokenize(texts) == expected
+    assert [pair for pair in zip(graph_ids(tokenizer, texts), expected, strict=True) if pair[0] != pair[1]] == []
+    spell = tf.function(tokenizer.detokenize, input_signature=[tf.RaggedTensorSpec((None, None), tf.int32)])
+    spelled = [text.decode() for text in spell(tf.ragged.constant(expected, tf.int32)).numpy()]
+    assert spelled == tokenizer.detokenize(expected)
+    assert tokenizer.detokenize(tokenizer.tokenize(folders.SENTENCES[:3])) == folders.SENTENCES[:3]
+
+
 def test_word_pieces_in_a_graph_are_those_of_the_package(tmp_path):
     folder = minilm.unpack(tmp_path)
     made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -234,7 +250,7 @@ def changed(spec, **parts):
         (lambda spec: changed(spec, model={**spec["model"], "vocab": {**spec["model"]["vocab"], "a": 5}}), "each once"),
         (
             lambda spec: changed(spec, model={**spec["model"], "byte_fallback": True}),
-            "'byte_fallback' is not implemented",
+            "must be none, or Metaspace",
         ),
         (lambda spec: changed(spec, added_tokens=[{**spec["added_tokens"][0], "id": 3}]), "must have the id"),
         (lambda spec: changed(spec, added_tokens=[{**spec["added_tokens"][0], "single_word": True}]), "single_word"),

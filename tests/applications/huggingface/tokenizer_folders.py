@@ -56,6 +56,27 @@ def byte_pairs(kind="smollm2", size=400):
     return made
 
 
+def character_pairs(metaspace=None, size=600):
+    """Returns a trained `tokenizers.Tokenizer` as Llama 2's, or with the arguments of a Metaspace as newer folders have it."""
+    trained = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=tokens, show_progress=False)
+    trained.train_from_iterator(SENTENCES * 2, trainer)
+    model = json.loads(trained.to_str())["model"]
+    pairs = [tuple(pair) for pair in model["merges"]]
+    made = tokenizers.Tokenizer(models.BPE(model["vocab"], pairs, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if metaspace is None:
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(**metaspace)
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence(parts)
+    made.add_special_tokens(["<unk>", "<s>", "</s>"])
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return made
+
+
 def write(folder, made, **files):
     """Writes a tokenizer, and JSON files by their names without the ending, into a folder, and returns the folder."""
     made.save(str(folder / "tokenizer.json"))
