@@ -4,11 +4,13 @@ keras-hub's tokenizer keeps each word that it ever saw in a table of its own, an
 kept, and words come split.
 """
 
+import functools
 import json
 
 import numpy as np
 
 
+@functools.lru_cache
 def bytes_by_letter():
     """Returns the byte that each letter of a byte-level vocabulary stands for, a dict of str to int."""
     shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
@@ -34,12 +36,13 @@ def merger(model):
     import tensorflow as tf
 
     vocabulary = model["vocab"]
-    letters = {byte: vocabulary.get(letter, -1) for letter, byte in bytes_by_letter().items()}
     check_options(model, "byte_fallback")
-    if model.get("unk_token") is not None and -1 in letters.values():
+    unknown = vocabulary.get(model.get("unk_token"), -1)
+    letters = {byte: vocabulary.get(letter, unknown) for letter, byte in bytes_by_letter().items()}
+    if unknown >= 0 and model.get("fuse_unk") and unknown in letters.values():
         raise ValueError(
-            "A byte-level BPE with an unknown token must have all 256 bytes in its vocabulary. Received: "
-            f"unk_token={model['unk_token']!r}, {list(letters.values()).count(-1)} bytes without a token."
+            "A byte-level BPE with 'fuse_unk' must have all 256 bytes in its vocabulary. Received: "
+            f"{list(letters.values()).count(unknown)} bytes without a token."
         )
     byte_ids = tf.constant([letters[byte] for byte in range(256)], tf.int32)
 
