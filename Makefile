@@ -41,7 +41,7 @@ test-torch: $(VENV)/.installed-torch ## run the tests on torch
 
 test-oldest: .venv-oldest/.installed ## run what concerns versions with the oldest ones (five gigabytes, an hour; not in CI)
 	@$(call run_tests,tensorflow jax torch,.venv-oldest/bin,-W default tests/ops tests/layers tests/decoding tests/checkpoints \
-		tests/export tests/test_graph.py tests/test_resizing.py tests/test_saved_files.py)
+		tests/export tests/test_graph.py tests/test_resizing.py --deselect tests/export/test_formats.py)
 
 fuzz: $(VENV)/.installed ## try models drawn at random: make fuzz MODELS=200 FIRST=0
 	@export MODELS=$(MODELS) FIRST=$(FIRST); $(call run_tests,tensorflow jax,$(BIN),tests/test_random_models.py)

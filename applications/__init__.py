@@ -5,6 +5,8 @@ from .bert_heads import bert_classifier, bert_pretrainer
 from .gpt import GPT, GPT_SIZES
 from .huggingface import load_huggingface, save_huggingface
 from .huggingface.tokenizers import load_tokenizer, save_tokenizer
+from .llama import Llama
+from .llama_sizes import LLAMA_SIZES
 from .swin import SWIN_SIZES, Swin
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
 from .translator import TRANSLATOR_SIZES, Translator, shift_right
@@ -15,10 +17,12 @@ __all__ = [
     "BERT_SIZES",
     "GPT",
     "GPT_SIZES",
+    "LLAMA_SIZES",
     "SWIN_SIZES",
     "TEXT_CLASSIFIER_SIZES",
     "TRANSLATOR_SIZES",
     "VIT_SIZES",
+    "Llama",
     "Swin",
     "TextClassifier",
     "Translator",

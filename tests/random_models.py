@@ -120,7 +120,8 @@ class Choices:
             elif between == "dense":
                 x = keras.layers.Dense(WIDTH, "tanh")(x)
             elif between == "residual":
-                x = x + layers.MultiHeadSelfAttention(2, causal=cls is layers.TransformerDecoder)(x)
+                attended = layers.MultiHeadSelfAttention(2, causal=cls is layers.TransformerDecoder)(x)
+                x = keras.layers.Add()([x, attended])  # x + y is an operation, and carries no mask
         return x
 
     def head(self, x, embedding):

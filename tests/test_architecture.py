@@ -176,7 +176,7 @@ def layer_classes(module):
 
 
 def in_snake_case(name):
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def test_each_layer_is_public_and_has_a_file_of_its_name():

@@ -6,7 +6,7 @@ import keras
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import adapters, bart, bert, deit, gpt2, marian, structure, swin, vit
+from . import adapters, bart, bert, deit, gpt2, llama, marian, phi, structure, swin, vit
 from .fields import NAME, Config, Field, one_of
 
 # By the `model_type` of a config.json. A model is written as the last type whose marks it has.
@@ -18,6 +18,15 @@ RECIPES = {
     "vit": vit.RECIPE,
     "deit": deit.RECIPE,
     "swin": swin.RECIPE,
+    "phi3": phi.PHI3,
+    "llama": llama.LLAMA,
+    "mistral": llama.MISTRAL,
+    "qwen2": llama.QWEN2,
+    "qwen3": llama.QWEN3,
+    "smollm3": llama.SMOLLM3,
+    "gemma": llama.GEMMA,
+    "olmo2": llama.OLMO2,
+    "phi": phi.PHI,
 }
 
 
@@ -34,7 +43,8 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
             one that new layers have. A number that does not fit float16 is an error.
 
     Returns:
-        A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "marian" and "bart" that of `Translator`. For "bert"
+        A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "llama", "mistral", "qwen2", "qwen3",
+        "smollm3", "phi", "phi3", "gemma" and "olmo2" that of `Llama`; for "marian" and "bart" that of `Translator`. For "bert"
         what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one; `bert_pretrainer` for
         "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with
         `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide between the first two.
@@ -76,7 +86,7 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
     return model
 
 
-def save_huggingface(model, folder, max_shard_bytes=None) -> None:
+def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> None:
     """Writes a model as a checkpoint folder, which `transformers` and `load_huggingface` read.
 
     It holds `config.json` and safetensors, and nothing of a tokenizer. The files are written beside and renamed: a save
@@ -92,7 +102,7 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
     `config.json` before `transformers` generates with it, and a `generation_config.json` if there was one.
 
     Args:
-        model: a model of `GPT`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
+        model: a model of `GPT`, `Llama`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
             with the options of Marian (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `ViT` or
             `Swin` (both without pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows
             divide), or one that wires the same layers in the same way under names of its own. A classifier of one input is
@@ -100,6 +110,8 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
             `preprocessor_config.json` that does the same; for one that does not, such a file of the folder stays as it is.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
+        model_type: str, of the types that a model may be written as, such as "phi3" for one that would be written as "llama";
+            `None` for the one that says most of it.
 
     Raises:
         ValueError: if the model is of no type that has such a layout, naming what differs; and for quantized layers, by
@@ -117,7 +129,11 @@ def save_huggingface(model, folder, max_shard_bytes=None) -> None:
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}.")
     adapters.check_floats(model)
-    name = next((name for name, recipe in reversed(RECIPES.items()) if recipe.matches(model)), None)
+    if model_type is not None and model_type not in RECIPES:
+        raise ValueError(
+            f"`model_type` must be one of {', '.join(map(repr, RECIPES))}. Received: model_type={model_type!r}."
+        )
+    name = model_type or next((name for name, recipe in reversed(RECIPES.items()) if recipe.matches(model)), None)
     if name is None:
         raise ValueError(
             f"`model` must be of a type that has a layout of Hugging Face ({', '.join(RECIPES)}). Received: {model.name}, with "

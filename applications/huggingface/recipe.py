@@ -58,7 +58,7 @@ class Recipe(NamedTuple):
                 raise config.fault(rule.format(**{name: f"`{key}`" for name, key in names.items()}), values)
         tensors.check_sizes(self.fields, found, config, shapes)
         tensors.check_tied(self.tied_for(found), checkpoint)
-        return found
+        return {name: value for name, value in found.items() if not name.startswith("_")}
 
     def rules_for(self, arguments, prefix=""):
         """Returns the rules for a model of these arguments, with the prefix that the names of tensors have."""

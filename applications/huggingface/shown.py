@@ -60,13 +60,19 @@ class Layers:
         return value
 
     def have(self, marks):
-        """Returns whether for each "Class.attribute" of a dict there is a layer or a part with its value; `...` is any."""
+        """Returns whether for each "Class.attribute" of a dict there is a layer or a part with its value, or with one of which
+        a function is true; `...` is any.
+        """
         layers = self.all + [part for layer in self.all for _, part in graph.parts(layer)]
         wanted = [(*mark.partition(".")[::2], value) for mark, value in marks.items()]
         return all(
-            any(_is_a(layer, name) and value in (..., getattr(layer, attribute, None)) for layer in layers)
+            any(_is_a(layer, name) and _is_marked(getattr(layer, attribute, None), value) for layer in layers)
             for name, attribute, value in wanted
         )
+
+
+def _is_marked(found, mark):
+    return mark is ... or (mark(found) if callable(mark) else found == mark)
 
 
 def present(name):

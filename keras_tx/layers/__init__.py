@@ -13,6 +13,7 @@ from .multi_head_cross_attention import MultiHeadCrossAttention
 from .multi_head_self_attention import MultiHeadSelfAttention
 from .patch_embedding import PatchEmbedding
 from .patch_merging import PatchMerging
+from .rms_normalization import RMSNormalization
 from .rotary_embedding import RotaryEmbedding
 from .segment_embedding import SegmentEmbedding
 from .sinusoidal_position_encoding import SinusoidalPositionEncoding
@@ -38,6 +39,7 @@ __all__ = [
     "MultiHeadSelfAttention",
     "PatchEmbedding",
     "PatchMerging",
+    "RMSNormalization",
     "RotaryEmbedding",
     "SegmentEmbedding",
     "SinusoidalPositionEncoding",

@@ -63,6 +63,13 @@ ROWS = [
         outputs=(CONTEXT, WIDTH),
         carries_mask=False,
     ),
+    Row(layers.RMSNormalization, lambda **kw: layers.RMSNormalization(**kw), trainable=1),
+    Row(
+        layers.RMSNormalization,
+        lambda **kw: layers.RMSNormalization(zero_centered=True, **kw),
+        trainable=1,
+        variant="zero-centered",
+    ),
     Row(layers.LayerScale, lambda **kw: layers.LayerScale(0.5, **kw), trainable=1),
     Row(
         layers.LearnedPositionEncoding,

@@ -38,6 +38,7 @@ GOOD = {
     Dropout: {"rate": 0.1},
     FeedForward: {"intermediate_dim": 8},
     layers.LayerScale: {},
+    layers.RMSNormalization: {},
     GridPositionEncoding: {"grid_size": 3},
     LearnedPositionEncoding: {"sequence_length": 8},
     layers.MaskedMeanPooling: {},

@@ -54,6 +54,7 @@ FLOAT_LAYERS = {
     DropPath: (lambda: DropPath(0.5), False, False),
     FeedForward: (lambda: FeedForward(16), False, True),
     layers.LayerScale: (layers.LayerScale, False, True),
+    layers.RMSNormalization: (layers.RMSNormalization, False, True),
     LearnedPositionEncoding: (lambda: LearnedPositionEncoding(6), True, True),
     MaskedMeanPooling: (MaskedMeanPooling, False, False),
     MultiHeadSelfAttention: (lambda: MultiHeadSelfAttention(HEADS), True, True),

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ...checkpoints.files import file_bytes, write_shards
-from ...golden import make_bert, make_encoder_decoder, make_gpt2, make_vision, seeded
+from ...golden import make_bert, make_encoder_decoder, make_gpt2, make_llama, make_vision, seeded
 
 ATOL = 5e-5  # of float32 outputs around 3
 
@@ -110,6 +110,11 @@ def _rows():
         arrays = {each: make_encoder_decoder.values(each, shape, options) for each, shape in shapes.items()}
         inputs = {"source_ids": file[f"{name}/source"], "target_ids": file[f"{name}/target"]}
         found[name] = Row(config, arrays, [(inputs, file[f"{name}/logits"])])
+    file = golden("llama")
+    for name, folder in json.loads(str(file["folders"])).items():
+        kind = name.partition("_")[0]
+        arrays = {each: make_llama.values(each, tuple(shape), kind) for each, shape in folder["shapes"].items()}
+        found[name] = Row(folder["config"], arrays, [(file["ids"], file[f"{name}/logits"])])
     file = golden("vision")
     for name, folder in json.loads(str(file["folders"])).items():
         sizes = make_vision.CONFIGS[name][2]
@@ -218,6 +223,8 @@ def reference(name):
     if kind == "bert":
         architecture, options = make_bert.CONFIGS[name.partition("_")[2] or "base"]
         return getattr(transformers, architecture)(transformers.BertConfig(**options, initializer_range=0.5)).eval()
+    if name in make_llama.CONFIGS:
+        return make_llama.model(name, seed=0)
     if name == "marian":
         return make_encoder_decoder.model(name, scale_embedding=False, activation_function="relu", encoder_layers=1)
     if name == "bart":
@@ -234,6 +241,8 @@ def reference_cases(model, name):
         if kind == "gpt2":
             with torch.no_grad():
                 found = model(torch.tensor(np.asarray(inputs, "int64"))).logits.numpy()
+        elif name in make_llama.CONFIGS:
+            found = make_llama.logits(model, inputs)
         elif kind == "bert":
             found = make_bert.outputs(model, *inputs.values(), ROWS[name].config["pad_token_id"])
         elif kind in ("marian", "bart"):
