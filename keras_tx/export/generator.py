@@ -83,6 +83,10 @@ def export_generator(
     ```
     """
     tf = folder.tensorflow()
+    max_new_tokens, sampler = int(check_lengths(0, max_new_tokens, None)), check_sampler(sampler)
+    if sampler.num_return > 1:
+        raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
+    sampler.check_limit(max_new_tokens)
     target_tokenizer = target_tokenizer or tokenizer
     _check_spelling(tokenizer, target_tokenizer)
     tokenizers.check_tokenizer(tf, tokenizer, model, text_input)
@@ -91,11 +95,6 @@ def export_generator(
         tokenizers.check_speller(decoder, target_tokenizer)
     check(decoder)
     table = decoder.longest_sequence
-    max_new_tokens = int(check_lengths(0, max_new_tokens, None))
-    sampler = check_sampler(sampler)
-    if sampler.num_return > 1:
-        raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
-    sampler.check_limit(max_new_tokens)
     fields = sampler, check_stops(stop_ids, target_tokenizer), check_seed(seed), max_new_tokens
     signature = [
         tf.TensorSpec((None, None), dtype, name=each) for each, dtype in (("token_ids", tf.int32), ("mask", tf.bool))

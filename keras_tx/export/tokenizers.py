@@ -22,6 +22,10 @@ def check_tokenizer(tf, tokenizer, model, text_input=None):
             "`tokenizer` must be callable, and its model must have one input, or a `text_input` be named. Received: "
             f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
         )
+    inputs = inputs_of(model)
+    known = next(iter(inputs.values())) if text_input is None else inputs.get(text_input)
+    rows = known and known.vocabulary_size
+    _check_size("`tokenizer` must have no more tokens than the model's embedding has rows", tokenizer, rows)
     try:
         # In a graph, as it will be served: keras-hub's tokenizers give lists outside of one.
         ids = tf.function(tokenizer)(tf.constant(["text"]))
@@ -35,10 +39,6 @@ def check_tokenizer(tf, tokenizer, model, text_input=None):
             f"`tokenizer` must give integer ids. Received: tokenizer={tokenizer!r}, which gives "
             f"{getattr(ids, 'dtype', type(ids))}."
         )
-    inputs = inputs_of(model)
-    known = next(iter(inputs.values())) if text_input is None else inputs.get(text_input)
-    rows = known and known.vocabulary_size
-    _check_size("`tokenizer` must have no more tokens than the model's embedding has rows", tokenizer, rows)
 
 
 def check_speller(decoder, tokenizer):
