@@ -75,9 +75,9 @@ class Request(NamedTuple):
     prompt: Any
     lengths: Any
     chunks: Any
-    limit: Any = 0
+    limit: Any = ()
     stops: Any = ()
-    seed: Any = 0
+    seed: Any = ()
     settings: Any = {}
     conditioning: Any = {}
 

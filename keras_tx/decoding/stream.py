@@ -82,7 +82,7 @@ def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
     if max_new_tokens == 0:
         session.turns = read
     seen = ops.convert_to_tensor(read.seen if sampler.needs_seen() else read.seen[:, :0])
-    state = sampler.begin(logits, loop.flat(read.caches), seen, request.as_tensors(), ())
+    state = sampler.begin(logits, loop.flat(read.caches), seen, request, ())
     key, program = request.key(sampler), functools.partial(_advance, sampler, type(state))
     made, ended = 0, max_new_tokens == 0
     while not ended:

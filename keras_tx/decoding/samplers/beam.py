@@ -124,7 +124,7 @@ class Beam(Sampler):
             finished_scores=ops.full((batch, width), NONE, dtype="float32"),
             finished_tokens=tokens,
             count=ops.zeros((), "int32"),
-            done=request.lengths == 0,
+            done=ops.equal(request.lengths, 0),
             failed=ops.zeros((), "bool"),
         )
 

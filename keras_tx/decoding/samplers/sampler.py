@@ -107,7 +107,7 @@ class Sampler:
             logits: float32 (B, V), after the prompts.
             caches: list of tensors, whose first axis is B times a size of their own, or scalars.
             seen: boolean (B, V), or (B, 0) unless `needs_seen()`.
-            request: `Request` of tensors.
+            request: `Request` of arrays or tensors.
             shared: list of bools, which of the caches no step changes.
         """
         batch = ops.shape(logits)[0]
@@ -117,7 +117,7 @@ class Sampler:
             tokens=ops.full((batch, request.prompt.shape[1]), PADDING, dtype="int32"),
             count=ops.zeros((), "int32"),
             recent_tokens=ops.full((batch, request.stops.shape[1]), -1, dtype="int32"),
-            done=request.lengths == 0,
+            done=ops.equal(request.lengths, 0),
             seen=seen,
             failed=ops.zeros((), "bool"),
         )
