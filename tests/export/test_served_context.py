@@ -23,10 +23,10 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer):
+def model():
     keras.utils.set_random_seed(2)
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
-    return shaken(Translator(tokenizer.vocabulary_size(), **size), seed=2, scale=1.0)
+    return shaken(Translator(280, **size), seed=2, scale=1.0)
 
 
 @pytest.mark.parametrize(
