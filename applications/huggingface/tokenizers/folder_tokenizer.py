@@ -1,6 +1,8 @@
 """The class of the tokenizer of a folder: the package `tokenizers` outside of a graph, TensorFlow inside one."""
 
 import functools
+import importlib.util
+import sys
 
 import keras
 import numpy as np
@@ -33,9 +35,19 @@ def tokenizer_class():
             _check_ids(self._fast)
             around = _around(self._fast) if add_special_tokens else ((), ())
             self._around = [list(side) for side in around]
-            self._graph = graph.TokenizerGraph(text, self._fast, around)
-            self._tables = self._graph.tables
+            self._size = graph.size_of(self._fast)
+            self._graph = self._tables = None
+            if importlib.util.find_spec("tensorflow_text") is not None:  # Windows has none
+                self._graph = graph.TokenizerGraph(text, self._fast, around)
+                self._tables = self._graph.tables  # what a SavedModel tracks
             self._name_tokens()
+
+        def _in_tensorflow(self):
+            if self._graph is None:
+                raise ImportError(
+                    "A tokenizer in a graph needs the package tensorflow-text: pip install tensorflow-text."
+                )
+            return self._graph
 
         def _name_tokens(self):
             size, said = self.vocabulary_size(), self.folder_files
@@ -64,7 +76,7 @@ def tokenizer_class():
         def tokenize(self, inputs):
             """Returns ids: of a string (T,), of strings (B,) lists of ids, or in a graph an int32 ragged tensor (B, T)."""
             if _in_graph():
-                return self._graph.tokenize_any(inputs)
+                return self._in_tensorflow().tokenize_any(inputs)
             texts, one = _strings(inputs)
             rows = self._fast.encode_batch(texts, add_special_tokens=self.add_special_tokens)
             rows = [each.ids for each in rows]
@@ -73,7 +85,7 @@ def tokenizer_class():
         def detokenize(self, inputs):
             """Returns the string of ids (T,), or the strings of several rows of them; ids that are no token's are left out."""
             if _in_graph():
-                return self._graph.detokenize_any(inputs)
+                return self._in_tensorflow().detokenize_any(inputs)
             rows = keras.tree.map_structure(_numpy, inputs) if isinstance(inputs, (list, tuple)) else _numpy(inputs)
             one = all(np.ndim(each) == 0 for each in rows)
             size, hidden = self.vocabulary_size(), {index for side in self._around for index in side}
@@ -116,7 +128,7 @@ def tokenizer_class():
 
         def vocabulary_size(self):
             """Returns the number of tokens, those that were added included."""
-            return graph.size_of(self._fast)
+            return self._size
 
         def id_to_token(self, id):
             """Returns the token of an id."""
@@ -151,9 +163,8 @@ def tokenizer_class():
 
 
 def _in_graph():
-    import tensorflow as tf
-
-    return not tf.executing_eagerly()
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and not tensorflow.executing_eagerly()
 
 
 def _numpy(value):

@@ -1,5 +1,6 @@
 """Tokenizers of folders: the ids of the package `tokenizers`, outside of a graph and inside one."""
 
+import importlib.util
 import json
 
 import minilm
@@ -153,6 +154,14 @@ def test_it_runs_in_tf_data_and_in_a_saved_model(folder, tmp_path):
     rows = served.ids(tf.constant(TEXTS)).numpy()
     assert [[index for index in row if index >= 0] for row in rows.tolist()] == expected
     assert [text.decode() for text in served.again(tf.constant(TEXTS)).numpy()] == TEXTS
+
+
+def test_without_tensorflow_text_it_works_outside_of_graphs(folder, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.detokenize(tokenizer.tokenize("The fox")) == "The fox"
+    with tf.Graph().as_default(), pytest.raises(ImportError, match="pip install tensorflow-text"):
+        tokenizer.tokenize("The fox")
 
 
 def test_special_tokens_and_stops_are_what_the_configs_say(folder):
