@@ -2,6 +2,7 @@
 
 from .bert import BERT, BERT_SIZES
 from .bert_heads import bert_classifier, bert_pretrainer
+from .gguf import load_gguf
 from .gpt import GPT, GPT_SIZES
 from .huggingface import load_huggingface, save_huggingface
 from .huggingface.tokenizers import load_tokenizer, save_tokenizer
@@ -29,6 +30,7 @@ __all__ = [
     "ViT",
     "bert_classifier",
     "bert_pretrainer",
+    "load_gguf",
     "load_huggingface",
     "load_tokenizer",
     "save_huggingface",

@@ -17,6 +17,7 @@ SOURCES = {"keras_tx": "keras_tx", "applications": "keras_tx/applications"}
 
 # Imported inside the functions that need them, so that `import keras_tx` costs no more than `import keras`.
 OPTIONAL = {
+    "gguf",
     "jax",
     "keras_hub",
     "keras_nlp",

@@ -71,7 +71,11 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
     """
     config = Config(folder)
     recipe = Field("", "model_type", one_of(RECIPES)).read(config, {}, {})
-    checkpoint = Checkpoint(folder, recipe.prefix)
+    return build(recipe, config, Checkpoint(folder, recipe.prefix), dtype)
+
+
+def build(recipe, config, checkpoint, dtype) -> keras.Model:
+    """Builds the model that a config and tensors describe by the table of their type: `load_huggingface`, once they are read."""
     arguments = recipe.arguments(config, checkpoint)
     with _dtype_policy(dtype), graph.without_values():
         model = recipe.build(**arguments)

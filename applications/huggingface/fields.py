@@ -169,10 +169,11 @@ def classes(when, **options) -> tuple:
 
 
 class Config:
-    """The `config.json` of a folder; `ValueError` if it is missing or no JSON object."""
+    """The `config.json` of a folder; `ValueError` if it is missing or no JSON object. Or other values, of another file."""
 
-    def __init__(self, folder):
-        self.folder, self._values = folder, read_json(folder, NAME)
+    def __init__(self, folder, values=None, name=NAME):
+        self.folder, self.name = folder, name
+        self._values = read_json(folder, NAME) if values is None else values
 
     def values(self, names):
         """Returns those of the names that there are, "a.b" for b in the object a, with their values."""
@@ -188,4 +189,4 @@ class Config:
         """Returns the error for values, by their names, that are not right."""
         texts = {name: ascii(value) for name, value in values.items()}
         received = ", ".join(f"{name}={text[:100] + '...' * (len(text) > 100)}" for name, text in texts.items())
-        return ValueError(f"{rule} Received: {received} in {NAME} of {self.folder}{more}.")
+        return ValueError(f"{rule} Received: {received} in {self.name} of {self.folder}{more}.")

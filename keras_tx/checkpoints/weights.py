@@ -19,7 +19,7 @@ def load_weights(weights, checkpoint, rules, ignored=(), assign=None) -> None:
 
     Args:
         weights: dict from path to `keras.Variable`, such as `{w.path: w for w in model.weights}`.
-        checkpoint: a `Checkpoint`, or its folder.
+        checkpoint: a `Checkpoint`, or its folder; or another object with its `shapes` and `read`.
         rules: list of `Rule`; the first that is for a tensor is used.
         ignored: list of name templates of tensors that may be left unused.
         assign: function `(variable, array)` that sets a value; `None` for `variable.assign`.
@@ -42,7 +42,7 @@ def load_weights(weights, checkpoint, rules, ignored=(), assign=None) -> None:
     keras_tx.checkpoints.load_weights(weights, folder, rules)
     ```
     """
-    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    checkpoint = checkpoint if hasattr(checkpoint, "shapes") else Checkpoint(checkpoint)
     shapes = {path: tuple(variable.shape) for path, variable in weights.items()}
     for tensors, paths, rule in match(rules, checkpoint.shapes, shapes, ignored):
         parts = rule.to_weights([checkpoint.read(name) for name in tensors], [shapes[path] for path in paths])

@@ -58,7 +58,7 @@ def test_a_size_that_is_missing_wrong_or_beyond_reason_is_named(name, tmp_path):
 
 ACTIVATIONS, RATE = "one of 'gelu_new'", r"a number in \[0, 1\)"
 VALUES = [
-    ("gpt2", "model_type", ["llama", ["gpt2"], "x" * 100_000], "one of 'gpt2', 'bert', .*'swin'"),
+    ("gpt2", "model_type", ["falcon", ["gpt2"], "x" * 100_000], "one of 'gpt2', 'bert', .*'swin'"),
     ("gpt2", "activation_function", ["quick_gelu", "leaky_relu", None], ACTIVATIONS),
     ("gpt2", "scale_attn_weights", [False, 1, None], "True"),
     ("gpt2", "scale_attn_by_inverse_layer_idx", [True], "False"),
