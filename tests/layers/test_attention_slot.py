@@ -8,22 +8,22 @@ from keras_tx import layers
 
 from .contract_rows import reloaded, stir
 from .execution import array, tensor
-
-B, T, S, D, N = 2, 5, 4, 8, 2
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(B, T, D)).astype("float32")
-CONTEXT = RANDOM.normal(size=(B, S, D)).astype("float32")
-REAL = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
-REAL_CONTEXT = np.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool)
-ORDER = np.tril(np.ones((T, T), bool))
-
-
-def multi_head(**kwargs):
-    return keras.layers.MultiHeadAttention(N, D // N, **kwargs)
-
-
-def grouped(**kwargs):
-    return keras.layers.GroupQueryAttention(D // N, N, 1, **kwargs)
+from .keras_attention import (
+    CONTEXT,
+    PAIRS,
+    RANDOM,
+    REAL,
+    REAL_CONTEXT,
+    B,
+    D,
+    N,
+    S,
+    T,
+    X,
+    assert_like,
+    grouped,
+    multi_head,
+)
 
 
 def like_keras(own, theirs):
@@ -57,16 +57,8 @@ def pair(request):
     return make
 
 
-def assert_like(one, other):
-    np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-5)
-
-
 def with_junk(values, real):
     return np.where(real[..., None], values, np.float32("nan"))
-
-
-PAIRS = RANDOM.random((B, N, T, T)) < 0.6
-PAIRS[:, :, 1, :2] = False  # a query without keys where the order counts
 
 
 @pytest.mark.parametrize("block", [layers.TransformerEncoder, layers.TransformerDecoder])

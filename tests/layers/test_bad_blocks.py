@@ -6,15 +6,10 @@ from keras import ops
 
 from keras_tx.layers import MultiHeadCrossAttention, TransformerDecoder, TransformerEncoder
 
+from .eager_and_symbolic import WAYS
+
 HEADS, WIDTH = 2, 8
 SHAPE = (2, 5, WIDTH)
-
-
-def symbol(shape, dtype="float32"):
-    return keras.KerasTensor(shape, dtype)
-
-
-WAYS = pytest.mark.parametrize("make", [ops.zeros, symbol], ids=["eager", "symbolic"])
 
 
 @WAYS

@@ -31,17 +31,11 @@ from keras_tx.layers import (
     WindowPositionBias,
 )
 
+from .eager_and_symbolic import WAYS
 from .execution import array
 
 BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
 SHAPE = (BATCH, LENGTH, WIDTH)
-
-
-def symbol(shape, dtype="float32"):
-    return keras.KerasTensor(shape, dtype)
-
-
-WAYS = pytest.mark.parametrize("make", [ops.zeros, symbol], ids=["eager", "symbolic"])
 
 
 def embedding():

@@ -16,6 +16,7 @@ from keras_tx.layers import (
     TransformerEncoder,
 )
 
+from .eager_and_symbolic import WAYS
 from .execution import SeenMask, array, arrays, tensor
 
 BATCH, LENGTH, KEYS, WIDTH, HEADS = 2, 5, 4, 8, 2
@@ -26,13 +27,6 @@ ATTENDING = {
     TransformerEncoder: lambda: TransformerEncoder(16, HEADS),
 }
 attending = pytest.mark.parametrize("layer", ATTENDING, ids=lambda layer: layer.__name__)
-
-
-def symbol(shape, dtype="float32"):
-    return keras.KerasTensor(shape, dtype)
-
-
-WAYS = pytest.mark.parametrize("make", [ops.zeros, symbol], ids=["eager", "symbolic"])
 
 
 @attending

@@ -12,7 +12,7 @@ from keras_tx import graph, layers
 from .contract_rows import HEADS, INTERMEDIATE, joint_model, joint_numbers, reloaded, stir
 from .contract_table import ROWS
 from .execution import array, tensor
-from .test_attention_slot import X, multi_head
+from .keras_attention import X, multi_head
 
 # JAX promotes what the others refuse to mix, and takes long to compile.
 MADE_OF_PARTS = [row for row in ROWS if row.inner and (keras.backend.backend() != "jax" or row.attentions)]

@@ -9,7 +9,7 @@ from keras_tx import analysis, decoding, layers
 
 from .contract_rows import reloaded, stir
 from .execution import array, tensor
-from .test_attention_slot import PAIRS, REAL, B, D, N, T, X, assert_like, multi_head
+from .keras_attention import PAIRS, REAL, B, D, N, T, X, assert_like, multi_head
 
 register = keras.saving.register_keras_serializable(package="test_slots")
 

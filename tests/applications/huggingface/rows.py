@@ -183,18 +183,6 @@ def assert_outputs(model, name, atol=ATOL, cases=None):
             np.testing.assert_allclose(found[key][real], value[real], atol=atol, err_msg=key)
 
 
-def with_a_weight_more(model, name):
-    """A copy of a model, whose layer of a name has a weight that is in no config."""
-
-    def copied(layer):
-        copy = type(layer).from_config(layer.get_config())
-        if layer.name == name:
-            copy.extra = keras.Variable(0.0, name="extra")
-        return copy
-
-    return keras.models.clone_model(model, clone_function=copied)
-
-
 def numbers(weight):
     array = keras.ops.convert_to_numpy(weight)
     return array.view(f"uint{8 * array.dtype.itemsize}")

@@ -1,0 +1,27 @@
+"""Attention of Keras' own, and the arrays that tests of a block's slots give it."""
+
+import keras
+import numpy as np
+
+from .execution import array
+
+B, T, S, D, N = 2, 5, 4, 8, 2
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(B, T, D)).astype("float32")
+CONTEXT = RANDOM.normal(size=(B, S, D)).astype("float32")
+REAL = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
+REAL_CONTEXT = np.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool)
+PAIRS = RANDOM.random((B, N, T, T)) < 0.6
+PAIRS[:, :, 1, :2] = False  # a query without keys where the order counts
+
+
+def multi_head(**kwargs):
+    return keras.layers.MultiHeadAttention(N, D // N, **kwargs)
+
+
+def grouped(**kwargs):
+    return keras.layers.GroupQueryAttention(D // N, N, 1, **kwargs)
+
+
+def assert_like(one, other):
+    np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-5)
