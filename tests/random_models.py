@@ -68,6 +68,9 @@ class Choices:
             causal=causal,
             use_bias=self.of("use_bias", True, False),
             rotary=self.of("rotary", None, layers.RotaryEmbedding(self.of("max_wavelength", 1e4, 50.0))),
+            window=self.of("window", None, 2, 4),
+            scale=self.of("scale", None, 0.7),
+            query_norm=self.of("query_norm", None, layers.RMSNormalization(zero_centered=True)),
         )
 
     def feed_forward(self):
