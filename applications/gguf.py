@@ -12,6 +12,7 @@ import numpy as np
 
 from .huggingface import RECIPES, build
 from .huggingface.fields import Config
+from .huggingface.tokenizers.gguf_files import reader_of, values
 
 # The architecture of a file: the model type whose table reads it.
 _TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "smollm3": "smollm3"}
@@ -80,8 +81,8 @@ class _File:
         self.folder = Path(path)
         if not self.folder.is_file():
             raise ValueError(f"`path` must be a GGUF file. Received: path={str(path)!r}.")
-        reader = _reader(self.folder)
-        self._values = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+        reader = reader_of(self.folder)
+        self._value = values(reader)
         self.architecture = self._value("general.architecture")
         if self.architecture not in _TYPES:
             raise ValueError(
@@ -134,10 +135,6 @@ class _File:
             array = array.reshape(count, -1, 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
         return np.ascontiguousarray(array, dtype="float32")
 
-    def _value(self, name):
-        field = self._values.get(name)
-        return None if field is None else field.contents()
-
     def _named(self, name):
         """The name that a tensor has in a folder."""
         block, part, ending = (_NAME.fullmatch(name) or _NAME.fullmatch("none.weight")).groups()
@@ -145,14 +142,3 @@ class _File:
         if known is None:
             raise ValueError(f"A tensor must be one that is known. Received: {ascii(name)[:100]} in {self.folder}.")
         return f"{f'model.layers.{block}.' if block else ''}{known}.{ending}"
-
-
-def _reader(path):
-    try:
-        import gguf
-    except ImportError as error:
-        raise ImportError("`load_gguf` needs the package gguf. Install it: pip install gguf") from error
-    try:
-        return gguf.GGUFReader(path)
-    except Exception as error:  # whatever the package stumbles over in a damaged file
-        raise ValueError(f"`path` must be a whole GGUF file. Received: {path}, of which gguf says: {error}") from error

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_tx.applications import Llama, load_gguf, save_huggingface
+from keras_tx.applications import Llama, load_gguf, load_tokenizer, save_huggingface
 from keras_tx.checkpoints import Checkpoint
 
 from ..layers.contract_rows import stir
@@ -96,6 +96,33 @@ def test_other_architectures_keep_the_rows_of_their_heads(tmp_path):
     path, _ = write(tmp_path / "model.gguf", tensors, architecture="qwen3", settings={"attention.key_length": 8})
     ids = np.array([[3, 4, 5, 6]])
     np.testing.assert_allclose(array(load_gguf(path)(ids)), array(model(ids)), atol=1e-6)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("split", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+def test_its_tokenizer_is_read_and_spells(split, tmp_path):
+    letters = [chr(each) for each in range(33, 127)] + ["Ġ", "Ċ"]
+    tokens, merges = [*letters, "ab", "Ġab", "12", "<|end|>", "<own>"], ["a b", "Ġ ab", "1 2"]
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(split)
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * (len(tokens) - 2) + [3, 4])
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(tokens.index("<|end|>"))
+    writer.add_eos_token_id(tokens.index("<|end|>"))
+    writer.add_add_bos_token(split == "llama-bpe")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    tokenizer = load_tokenizer(tmp_path / "model.gguf")
+    end = tokens.index("<|end|>")
+    assert tokenizer.stop_ids == [end]
+    numbers = ["1", "2"] if split in ("smollm", "qwen2") else ["12"]
+    expected = [tokens.index(each) for each in ("ab", "Ġab", "Ġ", *numbers, "<own>", "ab")]
+    start = [end] if split == "llama-bpe" else []
+    assert list(tokenizer.tokenize("ab ab 12<own>ab")) == start + expected
+    assert tokenizer.detokenize(expected) == "ab ab 12<own>ab"
 
 
 @pytest.mark.once

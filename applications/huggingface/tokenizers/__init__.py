@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ....backup import whole_file
 from ....checkpoints import read_json
-from . import folders
+from . import folders, gguf_files
 from .folder_tokenizer import tokenizer_class
 from .folders import CONFIG, GENERATION, JSON
 
@@ -14,7 +14,8 @@ def load_tokenizer(folder, add_special_tokens=True):
     r"""Makes a keras-hub tokenizer of the tokenizer of a folder, which gives the ids that `tokenizers` gives.
 
     Reads `tokenizer.json`, or `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART), or `vocab.txt` (BERT); and beside them the
-    configs, which name special tokens, the ids that end a text, and a template of chats. Nothing is downloaded, and no code in
+    configs, which name special tokens, the ids that end a text, and a template of chats. Or
+    a GGUF file, which says all of it. Nothing is downloaded, and no code in
     the folder is run but the template's, in a sandbox.
 
     Outside of a graph the package `tokenizers` does the work; inside `tf.data`, a `tf.function` or a SavedModel
@@ -24,7 +25,7 @@ def load_tokenizer(folder, add_special_tokens=True):
     belong to a call, and are left out.
 
     Args:
-        folder: str or path.
+        folder: str or path, of a folder or of a GGUF file.
         add_special_tokens: bool, whether the tokens that the folder puts around a text, such as a first one, are added.
             What was added is left out when ids are spelled.
 
@@ -49,7 +50,11 @@ def load_tokenizer(folder, add_special_tokens=True):
     """
     if not isinstance(add_special_tokens, bool):
         raise ValueError(f"`add_special_tokens` must be True or False. Received: {add_special_tokens!r}.")
-    return tokenizer_class()(folders.read(folder), add_special_tokens)
+    if str(folder).endswith(".gguf") and Path(folder).is_file():
+        known = gguf_files.read(folder)
+    else:
+        known = folders.read(folder)
+    return tokenizer_class()(known, add_special_tokens)
 
 
 def save_tokenizer(tokenizer, folder) -> None:
