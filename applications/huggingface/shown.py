@@ -55,7 +55,8 @@ class Layers:
         layer = value = found[0 if name == place else -1]
         for attribute in attributes:
             if not hasattr(value, attribute):
-                raise Difference(f"another {attributes[0]} in {layer.name}")
+                what = f"no {attribute}" if value is layer else f"a {attributes[0]} without {attribute}"
+                raise Difference(f"{what} in {layer.name}, a {type(layer).__name__}")
             value = getattr(value, attribute)
         return value
 

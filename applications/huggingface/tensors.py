@@ -60,7 +60,13 @@ def check_sizes(fields, arguments, config, shapes):
         blocks[field.blocks] = numbers
     for field in (field for field in fields if field.axis is not None):
         for template, axis, *function in field.axis if isinstance(field.axis, list) else [field.axis]:
-            for numbers in next((blocks[start] for start in blocks if template.startswith(start)), [()]):
+            counted = next((blocks[start] for start in blocks if template.startswith(start)), None)
+            if counted is None and "{" in template:
+                raise ValueError(
+                    f"A tensor of `axis` with a number in its name must start as the `blocks` of a field. Received: {template!r} "
+                    f"of {field.argument!r}, with `blocks` {', '.join(map(repr, blocks)) or 'of no field'}."
+                )
+            for numbers in counted or [()]:
                 name, size = _named(template, numbers), arguments[field.argument]
                 size = function[0](size, arguments, *numbers) if function else size
                 shape = shapes.get(name)

@@ -103,10 +103,16 @@ def save_weights(weights, folder, rules, files=None, max_shard_bytes=None, prefi
 def _tensor(name, variables, rule, place, value):
     dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in variables}
     shape = rule.tensor_shape([tuple(variable.shape) for variable in variables])
-    if len(dtypes) > 1 or not dtypes <= set(_DTYPES) or shape is None:
-        received = ", ".join(f"{each.path} of shape {tuple(each.shape)} in {each.dtype}" for each in variables)
+    received = ", ".join(f"{each.path} of shape {tuple(each.shape)} in {each.dtype}" for each in variables)
+    if len(dtypes) > 1 or not dtypes <= set(_DTYPES):
         raise ValueError(
-            f"Weights must be in {', '.join(_DTYPES)}, and fit their rule, to be saved. Received: {received} for tensor {name!r}."
+            f"The weights of a tensor must be in {', '.join(_DTYPES)}, all in the same one, to be saved. Received: {received} "
+            f"for tensor {name!r}."
+        )
+    if shape is None:
+        raise ValueError(
+            f"Weights must fit their rule to be saved. Received: {received} for tensor {name!r}, whose rule has the pattern "
+            f"{rule.pattern!r}."
         )
 
     def make():

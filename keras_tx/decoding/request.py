@@ -15,6 +15,11 @@ def check_prompts(prompts, known, may_be_empty=False):
     """Returns the prompts as int32 arrays; raises `ValueError` for ids that their `Input` has not, and for an empty prompt."""
     size, checked = known.vocabulary_size, []
     for index, row in enumerate(prompts):
+        if isinstance(row, str):
+            raise ValueError(
+                "`prompts` must be rows of at least one token id, or strings beside a `tokenizer`. "
+                f"Received: {row!r} in row {index}, and no tokenizer."
+            )
         ids = np.asarray(ops.convert_to_numpy(row) if ops.is_tensor(row) else row)
         if ids.shape == (0,) and may_be_empty:
             checked.append(ids.astype("int32"))

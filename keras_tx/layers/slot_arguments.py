@@ -29,6 +29,10 @@ def slot_or_size(slot_name, layer, size_name, size):
             each other.
     """
     layer = slot(slot_name, layer)
+    if layer is None and size is None:
+        raise ValueError(
+            f"`{size_name}` must be a positive integer where no layer is given as `{slot_name}`. Received: {size_name}=None."
+        )
     size = arguments.positive_int(size_name, size, optional=layer is not None)
     own = getattr(layer, size_name, size)
     if size is not None and size != own:

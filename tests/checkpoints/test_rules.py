@@ -218,8 +218,10 @@ def test_a_weight_that_cannot_be_saved_is_named(tmp_path):
     with pytest.raises(ValueError, match="must be in float32, float16, bfloat16, float64.*int32 for tensor 'scale'"):
         save_weights({"scale": keras.Variable([1], dtype="int32", trainable=False)}, tmp_path, [Rule("scale", "scale")])
     mixed = {**weights, "block_0/key/kernel": variables("float16")["block_0/key/kernel"]}
-    with pytest.raises(ValueError, match="fit their rule, to be saved.*'h.0.qk'"):
+    with pytest.raises(ValueError, match="all in the same one, to be saved.*'h.0.qk'"):
         save_weights(mixed, tmp_path, RULES)
+    with pytest.raises(ValueError, match=r"must fit their rule to be saved.*\(2,\).*'scale'.*pattern 'a b -> b a'"):
+        save_weights({"scale": keras.Variable([1.0, 2.0])}, tmp_path, [Rule("scale", "scale", "a b -> b a")])
     assert not any(tmp_path.iterdir())
 
 

@@ -37,6 +37,11 @@ def make_ranked():
 Ranked = make_ranked()
 
 
+class Logits(Sampler):
+    def choose(self, logits, settings, seen, seed):
+        return logits
+
+
 Alternating = collections.namedtuple("Alternating", ("turn", *TokenState._fields))
 
 
@@ -112,3 +117,5 @@ def test_it_is_serialized_and_what_no_program_can_be_kept_for_is_named(own):
         generate(own, [[3]], 1, sampler=Ranked([1]))
     with pytest.raises(NotImplementedError, match="Sampler has no `choose`"):
         generate(own, [[3]], 1, sampler=Sampler())
+    with pytest.raises(ValueError, match=r"`choose` must return one token id for each row.*from Logits"):
+        generate(own, [[3]], 1, sampler=Logits())

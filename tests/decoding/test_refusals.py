@@ -95,7 +95,7 @@ def test_a_model_that_gives_no_logits_per_token_is_refused():
         ),
         ({"prompts": [[-1]]}, r"`prompts` must hold token ids"),
         ({"prompts": [[1.5]]}, r"`prompts` must hold integer token ids.*float64"),
-        ({"prompts": ["text"]}, r"`prompts`"),
+        ({"prompts": ["text"]}, r"`prompts` must be rows .*strings beside a `tokenizer`.*'text' in row 0"),
         ({"max_new_tokens": -1}, r"`max_new_tokens` must be an integer of at least 0.*-1"),
         ({"max_new_tokens": 2.0}, r"`max_new_tokens` must be an integer"),
         ({"max_new_tokens": 15}, r"position table.*max_new_tokens=15, a prompt of 2 tokens, sequence_length=16"),

@@ -216,10 +216,13 @@ def test_norms_that_contradict_another_argument_are_refused(block, given, said):
 
 @pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])
 def test_a_block_needs_a_size_or_a_layer_for_each_slot(block):
-    with pytest.raises(ValueError, match=r"`num_heads` must be a positive integer. Received: num_heads=None"):
+    with pytest.raises(
+        ValueError, match=r"`num_heads` must be .* no layer is given as `attention`. Received: num_heads=None"
+    ):
         block(8)
     with pytest.raises(
-        ValueError, match=r"`intermediate_dim` must be a positive integer. Received: intermediate_dim=None"
+        ValueError,
+        match=r"`intermediate_dim` must be .* no layer is given as `feed_forward`. Received: intermediate_dim=None",
     ):
         block(num_heads=4)
     block(attention=MultiHeadSelfAttention(2, causal=True), feed_forward=FeedForward(16))

@@ -20,9 +20,8 @@ def load_tokenizer(folder, add_special_tokens=True):
 
     Outside of a graph the package `tokenizers` does the work; inside `tf.data`, a `tf.function` or a SavedModel
     TensorFlow does, and gives the same ids. Implemented are BPE on bytes, BPE on characters with `byte_fallback`, and word
-    pieces; what is not, such as Unigram, a SentencePiece model alone, or
-    a split by a pattern that looks behind itself, is refused by name. `truncation` and `padding` of a `tokenizer.json`
-    belong to a call, and are left out.
+    pieces. What is not, such as Unigram, a SentencePiece model alone, or a split by a pattern that looks behind, is refused
+    by name. `truncation` and `padding` of a `tokenizer.json` belong to a call, and are left out.
 
     Args:
         folder: str or path, of a folder or of a GGUF file.

@@ -134,6 +134,11 @@ class Sampler:
         going = ops.logical_not(state.done)
         failed = ops.any(ops.logical_and(going[:, None], ops.isnan(state.logits)))
         chosen = self.choose(state.logits, request.settings, state.seen, ops.stack([request.seed, state.count]))
+        if len(ops.shape(chosen)) != 1:
+            raise ValueError(
+                f"`choose` must return one token id for each row, (B,). Received: shape {tuple(chosen.shape)} from "
+                f"{type(self).__name__}."
+            )
         chosen = ops.where(state.done, 0, ops.cast(chosen, "int32"))
         recent_tokens = ops.concatenate([state.recent_tokens[:, 1:], chosen[:, None]], axis=-1)
         vocabulary = ops.arange(state.seen.shape[1], dtype="int32")[None, :]

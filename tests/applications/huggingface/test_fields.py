@@ -2,10 +2,13 @@
 
 import json
 
+import keras
 import pytest
 
 from keras_tx.applications.huggingface.fields import FLAG, POSITIVE, RATE, SIZE, Config, Field, below, only, sizes
 from keras_tx.applications.huggingface.recipe import Recipe
+from keras_tx.applications.huggingface.shown import Difference, Layers
+from keras_tx.applications.huggingface.tensors import check_sizes
 from keras_tx.checkpoints import Rule
 
 pytestmark = pytest.mark.once  # configs alone
@@ -81,6 +84,21 @@ def test_a_tensor_may_be_tied_or_one_of_its_own_as_the_arguments_say():
     assert recipe.tied_for({"tied": True}) == ties
     assert [rule.tensors for rule in recipe.rules_for({"tied": True})] == [("embedding.weight",)]
     assert [rule.tensors for rule in recipe.rules_for({"tied": False})] == [("embedding.weight",), ("lm_head.weight",)]
+
+
+def test_a_table_that_does_not_fit_itself_or_a_layer_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    width = Field("width", "w", SIZE, axis=("h.{i}.up", 0))
+    with pytest.raises(ValueError, match=r"must start as the `blocks` of a field. Received: 'h.{i}.up' of 'width'"):
+        check_sizes((width,), {"width": 2}, Config(tmp_path), {"h.0.up": (2,)})
+    layers = Layers(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")]))
+    assert layers.shown("Dense.units") == 2
+    for place, message in {
+        "unit": "no unit in out, a Dense",
+        "dtype_policy.nam": "a dtype_policy without nam in out",
+    }.items():
+        with pytest.raises(Difference, match=message):
+            layers.shown(f"Dense.{place}")
 
 
 @pytest.mark.parametrize(
