@@ -92,7 +92,7 @@ def recipe(name, architecture, marks, fields, norms=PRE_NORMS, fixed=None, deman
     return Recipe(
         name=name,
         wiring="`Llama` does",
-        marks={"decoder.has_context": False, **marks},
+        marks={"decoder.has_context": False, "RotaryEmbedding": ..., **marks},
         fields=fields,
         architectures={architecture: Architecture(head="lm_head.weight", rules=head)},
         fixed={"norm": "rms", **(fixed or {})},

@@ -63,9 +63,9 @@ KINDS = {
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path attention_dropout",
-    "number": "max_wavelength layer_norm_epsilon scale",
+    "number": "max_wavelength layer_norm_epsilon epsilon scale",
     "flag": "causal use_bias use_output_bias gated normalize_first normalize_branch parallel recompute mask_zero interleaved "
-    "use_positions mask_padding",
+    "use_positions mask_padding zero_centered",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
     "finite": "initial_value layer_scale",
@@ -125,7 +125,7 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
 
 @pytest.mark.once
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
-    own = {"scaling", "seed", "noise_shape", "embedding", "padding", "min_grid_size"}
+    own = {"axis", "scaling", "seed", "noise_shape", "embedding", "padding", "min_grid_size"}
     covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "GatherPositions"}
     assert covered == set(layers.__all__)
     assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own
