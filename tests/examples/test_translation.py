@@ -1,6 +1,8 @@
 """The translation example: its batches, its scores, its talks, and its whole job on a few pairs."""
 
+import json
 import sys
+import types
 
 import keras
 import numpy as np
@@ -58,6 +60,18 @@ def test_the_talks_of_ted_come_as_pairs(tmp_path, monkeypatch):
     assert all(isinstance(pair.source, str) and isinstance(pair.target, str) for pair in pairs["train"])
 
 
+def served_here(command, **_):
+    """What the process would print: the script has a test of its own, and the SavedModel of a translator too."""
+    import tensorflow as tf
+
+    _, script, folder, *texts = command
+    assert script.exists()
+    served = tf.saved_model.load(str(folder))
+    answers = served.serve(tf.constant(texts)).numpy()
+    lines = [json.dumps({"answer": answer.decode(errors="replace")}) for answer in answers]
+    return types.SimpleNamespace(stdout="\n".join(lines))
+
+
 @pytest.mark.slow
 def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, tmp_path, monkeypatch, capsys):
     pytest.importorskip("sacrebleu")
@@ -68,6 +82,7 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, 
     monkeypatch.setattr(example, "SIZE", SMALL)
     monkeypatch.setitem(example.SETTINGS, "cldr", {"vocabulary": 320, "pairs": 200, "lengths": (32,), "epochs": 1})
     monkeypatch.setattr(example, "SAMPLERS", {"beam 4": example.SAMPLERS["beam 4"]})
+    monkeypatch.setattr(example, "subprocess", types.SimpleNamespace(run=served_here))
     monkeypatch.setattr(sys, "argv", ["translation.py", "--output", str(tmp_path)])
     example.main()
     printed = capsys.readouterr().out
