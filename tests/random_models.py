@@ -89,7 +89,7 @@ class Choices:
             normalize_first=first,
             attention=attention,
             feed_forward=network,
-            norm=self.of("norm", None, keras.layers.RMSNormalization(), keras.layers.UnitNormalization()),
+            norm=self.of("norm", None, keras.layers.RMSNormalization(), keras.layers.LayerNormalization(center=False)),
             normalize_branch=self.of("normalize_branch", False, True),
             parallel=self.of("parallel", False, first and not has_context),
             layer_scale=self.of("layer_scale", None, 0.5),

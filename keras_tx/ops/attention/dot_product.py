@@ -36,7 +36,7 @@ def dot_product_attention(
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
         dropout_mask: `random_bits.DropoutMask`, the dropout of the weights, or `None`.
         return_scores: whether to return the weights too.
-        key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and confined already.
+        key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and isolated already.
         scale: float, or `None` for 1 / sqrt(H).
 
     Returns:
