@@ -146,10 +146,12 @@ class Field(NamedTuple):
         for name, value in values.items():
             if not kind.fits(value):
                 raise config.fault(f"`{name}` must be {kind.rule}.", {name: value})
-        value, *others = values.values() or [self.default]
-        if any(other != value for other in others):
+        if not values and callable(self.default):
+            return self.default(found)
+        argument, *others = map(kind.read, values.values() or [self.default])
+        if any(other != argument for other in others):  # two names of one value are the same
             raise config.fault(f"{' and '.join(f'`{name}`' for name in values)} must be the same.", values)
-        return kind.read(value) if values or not callable(value) else value(found)
+        return argument
 
     def write(self, config, found):
         """Puts the argument into a config, a dict."""

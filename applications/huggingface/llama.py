@@ -6,7 +6,8 @@ They hold the same tensors under the same names; their configs say which parts t
 from ...checkpoints import Rule
 from ..llama import Llama
 from . import rotary
-from .fields import ACTIVATION, FLAG, POSITIVE, RATE, SIZE, Field, Kind
+from .activations import FUNCTIONS
+from .fields import ACTIVATION, FLAG, POSITIVE, RATE, SIZE, Field, Kind, one_of
 from .recipe import Architecture, Recipe, divides
 from .shown import Difference
 from .tensors import attention, dense
@@ -62,7 +63,12 @@ _FEED_FORWARD_BIAS = Field("feed_forward_bias", "mlp_bias", FLAG, False, shown="
 _HEAD_DIM = Field("key_dim", "head_dim", SIZE, lambda found: found["hidden_dim"] // found["num_heads"],
                   shown="decoder.attention.head_dim")  # fmt: skip
 _ACTIVATION = Field("activation", "hidden_act", ACTIVATION, "silu", shown="decoder.feed_forward.activation")
+# What Gemma calls "gelu" is its approximation: folders say so to this day, and no other name of the exact one is known there.
+_GEMMA_ACTIVATION = one_of(
+    {name: FUNCTIONS["gelu_pytorch_tanh"] if found is FUNCTIONS["gelu"] else found for name, found in FUNCTIONS.items()}
+)._replace(null_is_absent=True)
 _OPTIONAL_SIZE = Kind("a positive integer or null", lambda value: value is None or SIZE.fits(value))
+_INTERVAL = Field("_interval", "no_rope_layer_interval", SIZE._replace(write=None), 4)
 # "no_rope_layers" has 1 for a block with rotary positions.
 _ROTARY_LAYERS = Field(
     "rotary_layers", "no_rope_layers",
@@ -71,7 +77,7 @@ _ROTARY_LAYERS = Field(
         lambda value: isinstance(value, list) and len(value) == found["num_layers"] and all(each in (0, 1) for each in value),
         lambda value: [bool(each) for each in value], lambda value: [int(each) for each in value], null_is_absent=True,
     ),
-    lambda found: [(index + 1) % 4 != 0 for index in range(found["num_layers"])],
+    lambda found: [(index + 1) % found["_interval"] != 0 for index in range(found["num_layers"])],
     shown=lambda layers: [block.attention.rotary is not None for block in layers.of("decoder")],
 )  # fmt: skip
 
@@ -79,6 +85,17 @@ _ROTARY_LAYERS = Field(
 def window(default) -> Field:
     """Returns the field of the window that all blocks have, `default` where a config does not say it; null is none."""
     return Field("window", "sliding_window", _OPTIONAL_SIZE, default, shown="decoder.attention.window")
+
+
+def _layer_types(found):
+    """What a config may say of each block beside its window, which all of them have or none."""
+    kind = "full_attention" if found.get("window") is None else "sliding_attention"
+    expected = [kind] * found["num_layers"]
+    rule = f"a list of {len(expected)} times {kind!r}, as the blocks are"
+    return Kind(rule, lambda value: value == expected, write=None, null_is_absent=True)
+
+
+_LAYER_TYPES = Field("_layer_types", "layer_types", _layer_types, None)
 
 
 def is_set(value):
@@ -93,7 +110,7 @@ def recipe(name, architecture, marks, fields, norms=PRE_NORMS, fixed=None, deman
         name=name,
         wiring="`Llama` does",
         marks={"decoder.has_context": False, "RotaryEmbedding": ..., **marks},
-        fields=fields,
+        fields=(*fields, _LAYER_TYPES),
         architectures={architecture: Architecture(head="lm_head.weight", rules=head)},
         fixed={"norm": "rms", **(fixed or {})},
         demands=demands or {},
@@ -145,13 +162,13 @@ QWEN3 = recipe(
 )  # fmt: skip
 SMOLLM3 = recipe(
     "SmolLM3", "SmolLM3ForCausalLM", {**_GATED, "MultiHeadSelfAttention.rotary": None},
-    (*sizes(True), *_BIASES, _FEED_FORWARD_BIAS, _ACTIVATION, _ROTARY_LAYERS, *rotary.fields(2e6)),
+    (*sizes(True), *_BIASES, _FEED_FORWARD_BIAS, _ACTIVATION, _INTERVAL, _ROTARY_LAYERS, *rotary.fields(2e6)),
     demands=_NO_WINDOWS,
 )  # fmt: skip
 GEMMA = recipe(
     "Gemma", "GemmaForCausalLM", {**_GATED, "RMSNormalization.zero_centered": True},
     (*sizes(True), _HEAD_DIM, *_BIASES,
-     Field("activation", "hidden_activation|hidden_act", ACTIVATION._replace(null_is_absent=True), "gelu_pytorch_tanh",
+     Field("activation", ("hidden_act", "hidden_activation"), _GEMMA_ACTIVATION, "gelu_pytorch_tanh",
            shown="decoder.feed_forward.activation"),
      *rotary.fields(1e4)),
     build=lambda hidden_dim, **others: Llama(hidden_dim=hidden_dim, embedding_scale=hidden_dim**0.5, **others),

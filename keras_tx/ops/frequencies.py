@@ -102,6 +102,9 @@ def frequencies(dim, max_wavelength=10_000.0, scaling=None):
     Returns:
         float64 numpy array (dim / 2,), radians a position, and a float.
 
+    Raises:
+        ValueError: for lists of factors of another length than dim / 2, and "yarn" with a `max_wavelength` of 1 or less.
+
     Reference:
         Peng et al. 2023, "YaRN", section 3; Ding et al. 2024, "LongRoPE", section 3; Dubey et al. 2024, "The Llama 3 Herd of
         Models".
@@ -119,13 +122,20 @@ def frequencies(dim, max_wavelength=10_000.0, scaling=None):
         kept = np.clip((original * w / (2 * math.pi) - low) / (high - low), 0.0, 1.0)
         return kept * w + (1 - kept) * w / factor, 1.0
     if kind == "yarn":
+        if max_wavelength <= 1:  # all pairs turn alike, or faster and faster: there is no ramp over them
+            raise ValueError(
+                "`max_wavelength` must be above 1 beside a scaling of type 'yarn'. Received: "
+                f"max_wavelength={max_wavelength}."
+            )
         kept = _yarn_ramp(dim, max_wavelength, original, scaling)
         return kept * w + (1 - kept) * w / factor, scaling.get("attention_factor", _yarn_factor(scaling))
+    for name in ("short_factor", "long_factor"):  # the one that is not used too: it is written with the other
+        if len(scaling[name]) != len(w):
+            raise ValueError(
+                f"`scaling` must have a factor for each of {len(w)} pairs. Received: {len(scaling[name])} of them in `{name}` "
+                f"for a size of {dim}."
+            )
     stretched = scaling[f"{scaling.get('factors', 'short')}_factor"]
-    if len(stretched) != len(w):
-        raise ValueError(
-            f"`scaling` must have a factor for each of {len(w)} pairs. Received: {len(stretched)} of them for a size of {dim}."
-        )
     default = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     return w / np.array(stretched, "float64"), scaling.get("attention_factor", default)
 

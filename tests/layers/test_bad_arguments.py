@@ -161,8 +161,16 @@ def test_a_part_of_a_head_that_cannot_be_rotated_is_refused():
     with pytest.raises(ValueError, match=r"the last of at least rotary_dim=6. Received: inputs of shape \(1, 2, 4\)"):
         RotaryEmbedding(rotary_dim=6)(np.zeros((1, 2, 4), "float32"))
     factors = {"short_factor": [1.0], "long_factor": [1.0], "factor": 2, "original_max_position_embeddings": 8}
-    with pytest.raises(ValueError, match="a factor for each of 2 pairs. Received: 1 of them for a size of 4"):
+    with pytest.raises(
+        ValueError, match="a factor for each of 2 pairs. Received: 1 of them in `short_factor` for a size of 4"
+    ):
         RotaryEmbedding(scaling={"type": "longrope", **factors})(np.zeros((1, 2, 4), "float32"))
+    factors |= {"short_factor": [1.0, 1.0], "long_factor": [1.0] * 3}
+    with pytest.raises(ValueError, match="Received: 3 of them in `long_factor`"):
+        RotaryEmbedding(scaling={"type": "longrope", **factors})(np.zeros((1, 2, 4), "float32"))
+    yarn = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 8}
+    with pytest.raises(ValueError, match="`max_wavelength` must be above 1 beside a scaling of type 'yarn'"):
+        RotaryEmbedding(1.0, scaling=yarn)(np.zeros((1, 2, 4), "float32"))
 
 
 @pytest.mark.parametrize("block", [TransformerEncoder, TransformerDecoder])

@@ -47,7 +47,10 @@ def test_greedy_tokens_are_those_of_transformers(name, tmp_path):
             "type": "longrope", "short_factor": [1.1, 1.5], "long_factor": [2.0, 3.0]}}),
         ("gemma", {"hidden_activation": "gelu_pytorch_tanh", "hidden_act": ...}),
         ("gemma", {"hidden_activation": None}),
+        ("gemma", {"hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu"}),
+        ("gemma", {"hidden_act": "gelu"}),
         ("smollm3", {"no_rope_layers": ...}),
+        ("qwen2", {"layer_types": ["full_attention"] * 2}),
     ],
 )  # fmt: skip
 def test_configs_of_transformers_4_are_read(name, changes, tmp_path):
@@ -68,6 +71,9 @@ def test_configs_of_transformers_4_are_read(name, changes, tmp_path):
         ("llama", {"tie_word_embeddings": True}, "Tensors must be equal where the config says that they are tied"),
         ("mistral", {"sliding_window": 0}, "`sliding_window` must be a positive integer or null"),
         ("qwen2", {"use_sliding_window": True}, "`use_sliding_window` must be False"),
+        ("smollm3", {"layer_types": ["sliding_attention"] * 4}, "`layer_types` must be a list of 4 times 'full_attention'"),
+        ("mistral", {"layer_types": ["full_attention"] * 2}, "`layer_types` must be a list of 2 times 'sliding_attention'"),
+        ("gemma", {"hidden_act": "silu", "hidden_activation": "relu"}, "`hidden_act` and `hidden_activation` must be the same"),
         ("smollm3", {"no_rope_layers": [1, 1]}, "`no_rope_layers` must be a list of 4 zeros and ones"),
         ("phi", {"qk_layernorm": True}, "`qk_layernorm` must be False"),
         ("phi", {"rope_parameters": {"partial_rotary_factor": 0.3}}, "`rope_parameters.partial_rotary_factor` must be a share"),
