@@ -63,10 +63,9 @@ _FEED_FORWARD_BIAS = Field("feed_forward_bias", "mlp_bias", FLAG, False, shown="
 _HEAD_DIM = Field("key_dim", "head_dim", SIZE, lambda found: found["hidden_dim"] // found["num_heads"],
                   shown="decoder.attention.head_dim")  # fmt: skip
 _ACTIVATION = Field("activation", "hidden_act", ACTIVATION, "silu", shown="decoder.feed_forward.activation")
-# What Gemma calls "gelu" is its approximation: folders say so to this day, and no other name of the exact one is known there.
-_GEMMA_ACTIVATION = one_of(
-    {name: FUNCTIONS["gelu_pytorch_tanh"] if found is FUNCTIONS["gelu"] else found for name, found in FUNCTIONS.items()}
-)._replace(null_is_absent=True)
+# What Gemma's folders call "gelu" is its approximation, to this day; the exact one has its other name alone.
+_GELU = FUNCTIONS["gelu_pytorch_tanh"]
+_GEMMA_ACTIVATION = one_of({"gelu_pytorch_tanh": _GELU, **FUNCTIONS, "gelu": _GELU})._replace(null_is_absent=True)
 _OPTIONAL_SIZE = Kind("a positive integer or null", lambda value: value is None or SIZE.fits(value))
 _INTERVAL = Field("_interval", "no_rope_layer_interval", SIZE._replace(write=None), 4)
 # "no_rope_layers" has 1 for a block with rotary positions.
