@@ -7,7 +7,7 @@ import pytest
 from keras_tx import layers
 
 from .contract_rows import reloaded, stir
-from .execution import array, tensor
+from .execution import BACKEND, array, tensor
 from .keras_attention import (
     CONTEXT,
     PAIRS,
@@ -111,7 +111,7 @@ def test_a_model_with_attention_of_keras_trains_and_comes_back(block, tmp_path):
         tensors.append(context)
     model = keras.Model(tensors, block(16, **slots, name="block")(*tensors))
     model.get_layer("block").attention.query_dense.trainable = False
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=BACKEND == "tensorflow")
     values = [X, CONTEXT][: len(tensors)]
     before = [array(weight) for weight in model.weights]
     model.fit(values, X, epochs=1, verbose=0)

@@ -11,7 +11,7 @@ from keras_tx import graph, layers
 
 from .contract_rows import HEADS, INTERMEDIATE, joint_model, joint_numbers, reloaded, stir
 from .contract_table import ROWS
-from .execution import array, tensor
+from .execution import BACKEND, array, tensor
 from .keras_attention import X, multi_head
 
 # JAX promotes what the others refuse to mix, and takes long to compile.
@@ -54,7 +54,7 @@ def moved(layer):
     model(tensor(X))
     stir(model)
     before = {weight.path: array(weight) for weight in model.weights}
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=BACKEND == "tensorflow")
     model.fit(X, X * 0, epochs=1, verbose=0)
     return {weight.path for weight in model.trainable_weights if not np.array_equal(array(weight), before[weight.path])}
 
