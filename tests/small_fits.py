@@ -22,6 +22,19 @@ def fit(model, epochs, *callbacks, data=ROWS, **arguments):
     return model.fit(data, ROWS[:, :1], epochs=epochs, callbacks=[*callbacks], **arguments).epoch
 
 
+def fitted(epochs, *callbacks, optimizer=None):
+    """Weights and model after a fit that is compiled where an optimizer is given, and where not on JAX alone."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, name="dense"), keras.layers.Dense(1, name="dense_1")]
+    )
+    eager = optimizer is None and keras.backend.backend() != "jax"
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), "mse", run_eagerly=eager)
+    rows, arguments = ROWS[:8], {"batch_size": 4, "shuffle": False, "verbose": 0}
+    model.fit(rows, rows[:, :1], epochs=epochs, callbacks=[*callbacks], **arguments)
+    return [keras.ops.convert_to_numpy(weight) for weight in model.weights], model
+
+
 def values(model):
     return [keras.ops.convert_to_numpy(each) for each in (*model.weights, *model.optimizer.variables)]
 

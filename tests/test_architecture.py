@@ -160,6 +160,12 @@ def test_no_file_is_a_dumping_ground():
         assert not names & {"utils", "util", "common", "helpers", "helper", "base", "misc", "tools"}, module.place
 
 
+def test_no_test_imports_another():
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        found = re.search(r"^(from|import) .*\btest_\w+", path.read_text(), re.MULTILINE)
+        assert not found, f"{path.name}: {found and found.group()}"
+
+
 def test_files_stay_short():
     for longest, folders in ((LONGEST_FILE, SOURCES.values()), (LONGEST_SCRIPT, SCRIPTS)):
         paths = [path for folder in folders for path in folder.rglob("*.py")]

@@ -13,18 +13,7 @@ import pytest
 from keras_tx import backup
 from keras_tx.backup import Backup, processes
 
-ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
-
-
-def fitted(epochs, *callbacks, optimizer=None):
-    """Weights and model after a fit; the optimizer has a state, but where it does not matter which, not Adam's long program."""
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(3, name="dense"), keras.layers.Dense(1, name="dense_1")]
-    )
-    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), "mse")
-    model.fit(ROWS, ROWS[:, :1], batch_size=4, epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks])
-    return [keras.ops.convert_to_numpy(weight) for weight in model.weights], model
+from .small_fits import ROWS, fitted
 
 
 def same(weights, wanted):
@@ -52,7 +41,7 @@ def test_a_training_goes_on_from_its_backup_with_the_state_of_its_optimizer(tmp_
 KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-import keras, test_backup
+import keras, small_fits
 from keras_tx.backup import Backup
 
 write = keras.Model.save_weights
@@ -64,7 +53,7 @@ def killed(self, path, *args, **kwargs):
     write(self, path, *args, **kwargs)
 
 keras.Model.save_weights = killed
-test_backup.fitted(4, Backup(sys.argv[2]))
+small_fits.fitted(4, Backup(sys.argv[2]))
 """
 
 
