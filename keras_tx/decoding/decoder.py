@@ -100,7 +100,7 @@ def _part(functional, index, name):
 
 
 def _index(functional, name, output):
-    keys, layers = list(functional.output) if isinstance(functional.output, dict) else [], functional.output_names
+    keys, layers = list(functional.output) if isinstance(functional.output, dict) else [], list(functional.output_names)
     count = len(functional.outputs)
     if output is None and count == 1:
         return 0
