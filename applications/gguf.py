@@ -30,7 +30,13 @@ _SETTINGS = {
     "sliding_window": "attention.sliding_window",
 }
 # What would give other numbers if it were left out.
-_REFUSED = ("expert_count", "rope.scaling.type", "attention.value_length_mla", "logit_scale", "embedding_scale")
+_REFUSED = (
+    "expert_count", "rope.scaling.type", "rope.scale_linear", "rope.scaling.factor", "attention.value_length_mla",
+    "attention.scale", "attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "embedding_scale",
+    "residual_scale",
+)  # fmt: skip
+# The size of a head, of which values and rotary positions take the whole.
+_HEAD_SIZES = ("attention.key_length", "attention.value_length", "rope.dimension_count")
 _NAME = re.compile(r"(?:blk\.(0|[1-9][0-9]{0,8})\.)?([a-z_]+)\.(weight|bias)")
 _TENSORS = {
     "token_embd": "model.embed_tokens",
@@ -70,8 +76,7 @@ def load_gguf(path, dtype=None) -> keras.Model:
             tensor that is not implemented, and tensors that are missing, too many, or of another shape.
     """
     file = _File(path)
-    kind = _TYPES[file.architecture]
-    return build(RECIPES[kind], file.config(), file, dtype)
+    return build(RECIPES[file.model_type], file.config(), file, dtype)
 
 
 class _File:
@@ -96,6 +101,14 @@ class _File:
                     f"`{self.architecture}.{name}` must not be there, as it is not implemented. Received: "
                     f"{ascii(value)[:100]} in {self.folder}."
                 )
+        window = self._value(f"{self.architecture}.attention.sliding_window")
+        if window and self.architecture != "llama":
+            raise ValueError(
+                f"`{self.architecture}.attention.sliding_window` must be 0, as it is implemented for llama alone. Received: "
+                f"{window} in {self.folder}."
+            )
+        self.model_type = "mistral" if window else _TYPES[self.architecture]
+        self._check_head_size()
         self._tensors = {}
         for tensor in reader.tensors:
             name = self._named(tensor.name)
@@ -104,6 +117,18 @@ class _File:
             self._tensors[name] = tensor
         # The sizes of a file come in the order of memory, the last axis first.
         self.shapes = {name: tuple(map(int, tensor.shape[::-1])) for name, tensor in self._tensors.items()}
+
+    def _check_head_size(self):
+        sizes = {name: self._value(f"{self.architecture}.{name}") for name in _HEAD_SIZES}
+        width, heads = (
+            self._value(f"{self.architecture}.{name}") for name in ("embedding_length", "attention.head_count")
+        )
+        size = sizes["attention.key_length"] or (width and heads and width // heads)
+        for name, value in sizes.items():
+            if size and value not in (None, size):
+                raise ValueError(
+                    f"`{self.architecture}.{name}` must be the size of a head, {size}. Received: {value} in {self.folder}."
+                )
 
     def config(self):
         """Returns what a `config.json` would say."""

@@ -4,7 +4,10 @@ import numpy as np
 
 
 def ids_of(text, tokenizer):
-    """Returns the token ids of a string as an int32 array; raises `ValueError` for what is none, and for another tokenizer."""
+    """Returns the token ids of a string, int32 (T,).
+
+    Raises `ValueError` if `text` is not a string, or the tokenizer lacks a method or pads to a fixed length.
+    """
     if not isinstance(text, str):
         raise ValueError(f"`prompts` must be strings where a tokenizer is given. Received: {text!r}.")
     for name in ("tokenize", "detokenize"):

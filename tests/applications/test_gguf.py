@@ -136,6 +136,15 @@ def test_what_is_wrong_or_not_implemented_is_refused_by_name(parts, tmp_path):
 
     refused("`general.architecture` must be one of 'llama'.*'gpt2'", architecture="gpt2")
     refused("`llama.expert_count` must not be there.*8", settings={"expert_count": 8})
+    refused(
+        "`llama.rope.dimension_count` must be the size of a head, 8. Received: 4", settings={"rope.dimension_count": 4}
+    )
+    refused("`llama.attention.value_length` must be the size of a head", settings={"attention.value_length": 16})
+    refused(
+        "`qwen3.attention.sliding_window` must be 0", architecture="qwen3", settings={"attention.sliding_window": 4}
+    )
+    path, _ = write(tmp_path / "model.gguf", tensors, settings={"attention.sliding_window": 4})
+    assert load_gguf(path).get_layer("decoder_0").attention.window == 4
     refused("`num_hidden_layers`|must be in model.gguf", settings={"block_count": None})
     refused("no tensor starts with 'model.layers.2.'", settings={"block_count": 3})
     refused("there is also 'model.layers.1", settings={"block_count": 1})

@@ -57,8 +57,8 @@ def tokenizer_class():
                     index = self._fast.token_to_id(text)
                     if index is None:
                         raise ValueError(
-                            f"A special token must be in the vocabulary. Received: {name}_token={text!r}, which is none of "
-                            f"its {size} tokens."
+                            f"A special token must be in the vocabulary. Received: {name}_token={text!r}, which is not "
+                            f"one of its {size} tokens."
                         )
                 elif index is not None and index < size:
                     said["tokens"][name] = self._fast.id_to_token(index)
@@ -106,7 +106,7 @@ def tokenizer_class():
 
             Raises:
                 ImportError: if `jinja2` is not installed.
-                ValueError: if the folder has no template, for what is no chat, and for what the template refuses.
+                ValueError: if the folder has no chat template, `messages` is not a list of such dicts, or the template raises.
             """
             template = self.folder_files["chat_template"]
             if template is None:

@@ -66,7 +66,7 @@ class TokenizerGraph:
             raise ValueError(
                 f"A tokenizer of type {kind!r} is not implemented, but BPE and WordPiece are. Received: {kind!r}."
             )
-        # One more, without a text, for ids that are none.
+        # The last entry is an empty text: ids outside the vocabulary look it up.
         self._first, self._rest = tf.constant([*first, b""]), None if rest is first else tf.constant([*rest, b""])
         self._hidden = tf.constant(sorted({index for side in around for index in side}), tf.int32)
 

@@ -10,7 +10,10 @@ __all__ = ["Beam", "Greedy", "Sample", "Sampler", "TokenState", "check_sampler",
 
 
 def check_sampler(sampler, streams=False):
-    """Returns the sampler, `Greedy()` for `None`; raises `ValueError` for what is none, or does not stream where it must."""
+    """Returns the sampler, `Greedy()` for `None`.
+
+    Raises `ValueError` for an object that is not a `Sampler`, or, where `streams`, a sampler that cannot stream.
+    """
     sampler = Greedy() if sampler is None else sampler
     if not isinstance(sampler, Sampler) or streams and not sampler.streams:
         known = (
