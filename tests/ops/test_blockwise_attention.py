@@ -242,7 +242,9 @@ def test_the_layer_takes_blocks_for_long_sequences_alone(monkeypatch):
     original = dot_product.blockwise_attention
     monkeypatch.setattr(dot_product, "LONG", 36)
     monkeypatch.setattr(fused, "supports", lambda *args: False)
-    monkeypatch.setattr(dot_product, "blockwise_attention", lambda *args: taken.append(1) or original(*args))
+    monkeypatch.setattr(
+        dot_product, "blockwise_attention", lambda *args, **named: taken.append(1) or original(*args, **named)
+    )
     for length, count in ((5, 0), (6, 1)):
         x = tensor(np.random.default_rng(0).normal(size=(1, length, 2, 3)).astype("float32"))
         attention.dot_product_attention(x, x, x)

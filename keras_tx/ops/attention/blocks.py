@@ -5,6 +5,8 @@ from keras import ops
 
 from .. import masks, sizes
 from ..random_bits import DropoutMask
+from .block_arrays import block_at, cut_positions, pad, transpose
+from .distance_blocks import DistanceBlocks
 
 LOWEST = -3.4028234e38
 
@@ -27,13 +29,14 @@ class Blocks:
             None if dropout_mask is None else dropout_mask.rate,
         )
         self.folded = (self.batch, self.key_heads, self.groups * self.rows)
+        self.distances = DistanceBlocks(self)
 
-    def cut(self, query, key, value, mask, bias, dropout_mask):
+    def cut(self, query, key, value, mask, bias=None, dropout_mask=None, distance_bias=None):
         """Returns the tensors that are there, by name, in blocks."""
         keys = mask.keys
         if keys is None and self.num_keys % self.columns:
             keys = ops.ones((self.batch, self.num_keys), dtype="bool")
-        x = _pad(query, 1, self.rows * self.row_blocks)
+        x = pad(query, 1, self.rows * self.row_blocks)
         x = ops.reshape(x, (self.batch, self.row_blocks, self.rows, self.key_heads, self.groups, self.size))
         x = ops.transpose(x, (1, 0, 3, 4, 2, 5))
         tensors = {
@@ -42,7 +45,7 @@ class Blocks:
             "value": self._cut_keys(value),
             "keys": None
             if keys is None
-            else ops.expand_dims(_pad(keys, 1, self.columns * self.column_blocks), (1, 2, 3)),
+            else ops.expand_dims(pad(keys, 1, self.columns * self.column_blocks), (1, 2, 3)),
             "pairs": None if mask.pairs is None else self._pad_pairs(mask.pairs),
             "bias": None if bias is None else self._pad_pairs(ops.cast(bias, self.wide)),
             "offset": ops.convert_to_tensor(mask.offset, dtype="int32")
@@ -52,11 +55,13 @@ class Blocks:
         }
         if mask.window is not None:
             tensors |= self._cut_window(mask)
+        if distance_bias is not None:
+            tensors |= self.distances.cut(distance_bias)
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def _cut_keys(self, x):
         """(B, S, M, C) -> (blocks, B, M, columns, C)."""
-        x = _pad(x, 1, self.columns * self.column_blocks)
+        x = pad(x, 1, self.columns * self.column_blocks)
         x = ops.reshape(x, (self.batch, self.column_blocks, self.columns, self.key_heads, x.shape[-1]))
         return ops.transpose(x, (1, 0, 3, 2, 4))
 
@@ -65,8 +70,8 @@ class Blocks:
         b, n, t, s = ops.shape(x)
         heads = (self.key_heads, self.groups) if sizes.known(x.shape[1]) != 1 else (1, 1)
         x = ops.reshape(x, (b, *heads, t, s))
-        x = x if sizes.known(x.shape[3]) == 1 else _pad(x, 3, self.rows * self.row_blocks)
-        return x if sizes.known(x.shape[4]) == 1 else _pad(x, 4, self.columns * self.column_blocks)
+        x = x if sizes.known(x.shape[3]) == 1 else pad(x, 3, self.rows * self.row_blocks)
+        return x if sizes.known(x.shape[4]) == 1 else pad(x, 4, self.columns * self.column_blocks)
 
     def _cut_window(self, mask):
         """The positions by which the window counts, (blocks, B or 1, rows or columns), and which blocks of keys each block of
@@ -84,10 +89,7 @@ class Blocks:
         ):
             positions = ops.convert_to_tensor(positions, dtype="int32")
             real = ops.ones((1, positions.shape[1]), dtype="bool") if real is None else real
-            positions, real = (
-                ops.transpose(ops.reshape(_pad(x, 1, size * count), (-1, count, size)), (1, 0, 2))
-                for x in (positions, real)
-            )
+            positions, real = (cut_positions(x, size, count) for x in (positions, real))
             found[name] = positions
             least, most = ops.where(real, positions, far), ops.where(real, positions, -far)
             bounds.append((ops.min(least, axis=-1), ops.max(most, axis=-1)))  # (blocks, B or 1)
@@ -115,9 +117,12 @@ class Blocks:
     def scores(self, given, i, j, query, key):
         """Q K^T + bias of block (i, j), (B, M, G R, C), the lowest number for pairs that may not meet."""
         scores = ops.cast(ops.matmul(query, transpose(key)), self.wide)
-        if not {"bias", "pairs", "keys", "offset", "bounds"} & set(given):
+        has_distances = self.distances.is_given(given)
+        if not has_distances and not {"bias", "pairs", "keys", "offset", "bounds"} & set(given):
             return scores
         scores = self.unfold(scores)
+        if has_distances:
+            scores = scores + self.distances.bias(given, i, j)
         if "bias" in given:
             scores = scores + ops.slice(given["bias"], *self.place(given["bias"], i, j))
         allowed = []
@@ -174,29 +179,3 @@ class Blocks:
         x = ops.reshape(x, (self.row_blocks, self.batch, self.heads, self.rows, x.shape[-1]))
         x = ops.transpose(x, (1, 0, 3, 2, 4))
         return ops.reshape(x, (self.batch, self.row_blocks * self.rows, self.heads, x.shape[-1]))[:, : self.length]
-
-
-def transpose(x):
-    """(..., R, C) -> (..., C, R)."""
-    return ops.swapaxes(x, -1, -2)
-
-
-def _start(x, i):
-    zero = ops.zeros((), dtype="int32")
-    return ops.stack([ops.cast(i, "int32"), *([zero] * (len(x.shape) - 1))])
-
-
-def block_at(x, i):
-    """x[i]."""
-    return ops.slice(x, _start(x, i), (1, *ops.shape(x)[1:]))[0]
-
-
-def set_block(x, i, block):
-    """x, with x[i] = block."""
-    return ops.slice_update(x, _start(x, i), block[None])
-
-
-def _pad(x, axis, size):
-    """Fills an axis up with zeros."""
-    missing = size - x.shape[axis]
-    return ops.pad(x, [(0, missing if each == axis else 0) for each in range(len(x.shape))]) if missing else x

@@ -11,12 +11,14 @@ from keras import ops
 from .. import sizes
 from ..custom_gradient import custom_gradient
 from .attention_mask import AttentionMask
-from .blocks import LOWEST, Blocks, block_at, set_block, transpose
+from .block_arrays import block_at, set_block, transpose
+from .blocks import LOWEST, Blocks
+from .distance_blocks import DISTANCES
 
 BLOCK = 512
 
 
-def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=None, block=BLOCK):
+def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=None, block=BLOCK, distance_bias=None):
     """softmax(Q K^T + bias) V.
 
     Blocks in which no query may see a key are skipped where the order counts (a causal mask) and where there is a window.
@@ -30,13 +32,14 @@ def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=No
         dropout_mask: `random_bits.DropoutMask`, the dropout of the weights, or `None`. It drops the very elements that it drops
             from the weights as a whole.
         block: int, how many queries meet how many keys at a time.
+        distance_bias: `DistanceBias` of finite numbers, of which the part for a block is made as it is needed, or `None`.
 
     Returns:
         The context (B, T, N, C) in the value's dtype, zeros for a query without keys.
     """
     mask = mask or AttentionMask()
     blocks = Blocks(query, key, value, mask, dropout_mask, block)
-    tensors = blocks.cut(query, key, value, mask, bias, dropout_mask)
+    tensors = blocks.cut(query, key, value, mask, bias, dropout_mask, distance_bias)
     names = list(tensors)
 
     def forward(*tensors):
@@ -98,7 +101,7 @@ def _backward(blocks, given, outputs, row_max, row_sum, upstream):
     wide = blocks.wide
     delta = ops.sum(ops.cast(outputs, wide) * ops.cast(upstream, wide), axis=-1, keepdims=True)
     upstream = ops.cast(upstream, blocks.out_dtype)
-    names = [name for name in ("query", "key", "value", "bias") if name in given]
+    names = [name for name in ("query", "key", "value", "bias", *DISTANCES) if name in given]
 
     def row(i, *sums):
         query, d_output, top, mass, shared = (
@@ -117,6 +120,7 @@ def _backward(blocks, given, outputs, row_max, row_sum, upstream):
                 start, size = blocks.place(given["bias"], i, j)
                 old = ops.slice(sums["bias"], start, size)
                 sums["bias"] = ops.slice_update(sums["bias"], start, old + _sum_like(blocks.unfold(d_scores), old))
+            sums |= blocks.distances.gradients(sums, given, i, j, blocks.unfold(d_scores))
             d_scores = ops.cast(d_scores, query.dtype)
             sums["key"] = _add_block(sums["key"], j, blocks.product(transpose(d_scores), query))
             return (j + 1, into_query + blocks.product(d_scores, key), *sums.values())

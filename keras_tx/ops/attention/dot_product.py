@@ -19,7 +19,16 @@ LONG_ON_GPU = 128 * 128
 
 
 def dot_product_attention(
-    query, key, value, mask=None, bias=None, dropout_mask=None, return_scores=False, key_heads=None, scale=None
+    query,
+    key,
+    value,
+    mask=None,
+    bias=None,
+    dropout_mask=None,
+    return_scores=False,
+    key_heads=None,
+    scale=None,
+    distance_bias=None,
 ):
     """softmax(scale Q K^T + bias) V, with fewer key heads than query heads where the shapes say so.
 
@@ -38,6 +47,8 @@ def dot_product_attention(
         return_scores: whether to return the weights too.
         key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and isolated already.
         scale: float, or `None` for 1 / sqrt(H).
+        distance_bias: `DistanceBias`, a bias that depends on the distance alone, beside `bias` or without one; or `None`. Memory
+            that grows with T + S does so with it too.
 
     Returns:
         The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
@@ -56,16 +67,22 @@ def dot_product_attention(
     if bias is not None:
         # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
         # it gets no NaN, and still nothing from a key that the mask forbids.
-        bias = ops.clip(ops.cast(bias, wide), -1e38, 1e38)
+        bias = _finite(bias, wide)
+    if distance_bias is not None:
+        parts = {name: getattr(distance_bias, name) for name in ("values", "slopes")}
+        parts = {name: part if part is None else _finite(part, wide) for name, part in parts.items()}
+        distance_bias = distance_bias._replace(**parts)
     if key_heads is None and not return_scores:
         pairs = _known_pairs(query, key)
         if pairs and mask.window is not None and mask.window >= max(query.shape[1], key.shape[1]):
             mask = mask._replace(window=None, query_positions=None, key_positions=None)  # which all keys are in
         least = min(LONG, LONG_ON_GPU) if fused.on_gpu(query) else LONG
-        if pairs >= least and fused.supports(query, value, mask, bias, dropout_mask):
+        either = distance_bias if bias is None else bias
+        if pairs >= least and fused.supports(query, value, mask, either, dropout_mask):
             return fused.fused_attention(query, key, value, mask), None
         if pairs >= LONG:
-            return blockwise_attention(query, key, value, mask, _four_axes(bias), dropout_mask), None
+            asked = {"bias": _four_axes(bias), "dropout_mask": dropout_mask, "distance_bias": distance_bias}
+            return blockwise_attention(query, key, value, mask, **asked), None
 
     batch, length, heads, size = ops.shape(query)
     if key_heads is None:
@@ -79,6 +96,8 @@ def dot_product_attention(
     scores = ops.cast(ops.reshape(scores, (batch, heads, length, num_keys)), wide)
     if bias is not None:
         scores = scores + bias
+    if distance_bias is not None:
+        scores = scores + distance_bias.whole(length, num_keys)
     pair_mask = mask.whole(length, num_keys)
     if pair_mask is not None:
         # Finite, so that a row without keys has finite gradients; exp() of it less any real score is exactly zero.
@@ -120,6 +139,10 @@ def _known_pairs(query, key):
     """How many pairs a row of the batch has; 0 where that is not known, or there is no row."""
     length, num_keys = sizes.known(query.shape[1]), sizes.known(key.shape[1])
     return 0 if None in (length, num_keys) or sizes.known(query.shape[0]) == 0 else length * num_keys
+
+
+def _finite(bias, dtype):
+    return ops.clip(ops.cast(bias, dtype), -1e38, 1e38)
 
 
 def _four_axes(pairs):
