@@ -25,6 +25,7 @@ import review_classifier
 from bert_text import make_tokenizer
 
 import keras_tx
+from keras_tx import adapters
 from keras_tx.applications import bert_classifier, load_huggingface
 from keras_tx.schedules import LinearWarmUpDecay
 
@@ -95,18 +96,8 @@ def start(kind, folder):
         if kind == "scratch":
             encoder = keras.Model.from_config(encoder.get_config())  # the same model with new weights
     if kind == "lora":
-        adapt(encoder, LORA_RANK)
+        adapters.enable_lora(encoder, LORA_RANK)
     return bert_classifier(encoder, 2, dropout=0.1), vocabulary
-
-
-def adapt(encoder, rank):
-    """Freezes an encoder, but for low-rank adapters on the query and value projections of every block."""
-    for weight in encoder.weights:
-        weight.trainable = False
-    for layer in encoder.layers:
-        if isinstance(layer, keras_tx.layers.TransformerEncoder):
-            for projection in (layer.attention.query, layer.attention.value):
-                projection.enable_lora(rank)
 
 
 def tune(model, sets, rate, epochs):

@@ -8,6 +8,7 @@ from . import layers
 __version__ = "0.1.0"
 
 _SUBPACKAGES = (
+    "adapters",
     "analysis",
     "applications",
     "backup",

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "keras_tx.decoding": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.cache_protocol"},
     "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.cache_protocol"},
     "keras_tx.export": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.cache_protocol", "keras_tx.decoding"},
+    "keras_tx.adapters": {"keras_tx.graph"},
     "keras_tx.checkpoints": set(),
     "keras_tx.losses": {"keras_tx.ops"},
     "keras_tx.pretraining": set(),

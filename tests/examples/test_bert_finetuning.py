@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bert_text import SPECIAL, make_tokenizer
 
+from keras_tx import adapters
 from keras_tx.applications import BERT, bert_classifier
 from keras_tx.export import export_saved_model
 
@@ -45,7 +46,7 @@ def test_each_epoch_draws_other_batches():
 @pytest.fixture(scope="module")
 def classifier():
     encoder = BERT(30, 16, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32)
-    bert_finetuning.adapt(encoder, 2)
+    adapters.enable_lora(encoder, 2)
     return bert_classifier(encoder, 2)
 
 
