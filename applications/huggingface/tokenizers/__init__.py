@@ -13,14 +13,14 @@ from .folders import CONFIG, GENERATION, JSON
 def load_tokenizer(folder, add_special_tokens=True):
     r"""Makes a keras-hub tokenizer of the tokenizer of a folder, which gives the ids that `tokenizers` gives.
 
-    Reads `tokenizer.json`, or `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART), or `vocab.txt` (BERT); and beside them the
-    configs, which name special tokens, the ids that end a text, and a template of chats. Or
-    a GGUF file, which says all of it. Nothing is downloaded, and no code in
-    the folder is run but the template's, in a sandbox.
+    Reads `tokenizer.json`, or `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART), or `vocab.txt` (BERT), or a model of
+    SentencePiece (T5, Llama, Gemma, XLM-R, ALBERT), as `transformers` converts it; and beside them the configs, which name
+    special tokens, the ids that end a text, and a template of chats. Or a GGUF file, which says all of it. Nothing is
+    downloaded, and no code in the folder is run but the template's, in a sandbox.
 
     Outside of a graph the package `tokenizers` does the work; inside `tf.data`, a `tf.function` or a SavedModel
-    TensorFlow does, and gives the same ids. Implemented are BPE on bytes, BPE on characters with `byte_fallback`, and word
-    pieces. What is not, such as Unigram, a SentencePiece model alone, or a split by a pattern that looks behind, is refused
+    TensorFlow does, and gives the same ids. Implemented are BPE on bytes, BPE on characters with `byte_fallback`, word
+    pieces and Unigram. What is not, such as Marian's two models, or a split by a pattern that looks behind, is refused
     by name. `truncation` and `padding` of a `tokenizer.json` belong to a call, and are left out.
 
     Args:
@@ -35,7 +35,7 @@ def load_tokenizer(folder, add_special_tokens=True):
         `sep_token_id`, `cls_token_id` and `mask_token_id` (int or `None`).
 
     Raises:
-        ImportError: if keras-hub is not installed.
+        ImportError: if keras-hub is not installed, or for a model of SentencePiece sentencepiece or protobuf.
         ValueError: if a file is missing, damaged or contradicts another, and by name for what is not implemented.
 
     Example:

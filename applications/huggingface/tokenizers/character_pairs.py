@@ -27,7 +27,7 @@ def normalizer(parts):
         if part["type"] == "Prepend":
             steps.append(("", part["prepend"]))
         elif string:
-            steps.append((re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", string), part["content"].replace("\\", r"\\")))
+            steps.append((escaped(string), part["content"].replace("\\", r"\\")))
         else:
             raise ValueError(
                 "A normalizer of a BPE with byte_fallback must be Prepend, or Replace with a String. Received: "
@@ -56,8 +56,6 @@ def splitter(parts, normalizers, model):
     Raises:
         ValueError: for another pre-tokenizer than `Metaspace`, and splits at spaces that a normalizer has replaced.
     """
-    import tensorflow as tf
-
     no_spaces = any(part["type"] == "Replace" and part["pattern"].get("String") == " " for part in normalizers)
     no_spaces = no_spaces and normalizers[-1]["type"] == "Replace"
     parts = [
@@ -69,11 +67,22 @@ def splitter(parts, normalizers, model):
             "The pre-tokenizer of a BPE with byte_fallback must be none, or Metaspace. Received: "
             f"pre_tokenizer={parts!r}."
         )
-    scheme = meta["prepend_scheme"] if meta else "never"
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     # Where no pair joins the end of a word and a space, words may be merged apart: that changes nothing, and is quicker.
     apart = not any(not left.endswith(_SPACE) and right.startswith(_SPACE) for left, right in pairs)
-    cut = rf"([^{_SPACE}])({_SPACE})" if apart else ""
+    return metaspace(meta, rf"([^{_SPACE}])({_SPACE})" if apart else "")
+
+
+def metaspace(meta, cut):
+    """Returns a function as `splitter` does, for a pre-tokenizer `Metaspace`, or `None` for texts with `▁` in them already.
+
+    Args:
+        meta: dict of a `tokenizer.json`, or `None`.
+        cut: str, the pattern of two groups between which a text is cut where `meta` does not split it; "" for none.
+    """
+    import tensorflow as tf
+
+    scheme = meta["prepend_scheme"] if meta else "never"
     if meta and meta.get("split", True):  # before each space
         cut = rf"(.)({_SPACE})"
 
@@ -134,6 +143,26 @@ def merger(model):
     return merge, module
 
 
+def merges_of(vocabulary):
+    """Returns the merges of a BPE of SentencePiece, as `transformers` has them: each way to put a piece together of two others.
+
+    Args:
+        vocabulary: list of str, the pieces by their ids: those that were learned first come first.
+    """
+    places = {piece: index for index, piece in enumerate(vocabulary)}
+    merges = []
+    for piece in vocabulary:
+        halves = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+        halves = [(left, right) for left, right in halves if left in places and right in places]
+        merges += sorted(halves, key=lambda pair: (len(pair[0]), len(pair[1])))
+    return [list(pair) for pair in merges]
+
+
 def byte_token(byte):
     """Returns the name of the token of a byte."""
     return f"<0x{byte:02X}>"
+
+
+def escaped(text):
+    """Returns a pattern of RE2 that matches a text."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)

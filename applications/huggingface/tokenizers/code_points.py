@@ -5,10 +5,16 @@ import functools
 import numpy as np
 
 COUNT = 0x110000
+PRIVATE = "\ue000"  # a character that no table of Unicode changes or makes
 # Planes whose characters no rule tells apart: none is assigned in 4 to 13, and 15 and 16 are private.
 _ALIKE = (range(0x40000, 0xE0000), range(0xF0000, 0x110000))
 _ASKED = [*range(0xD800), *range(0xE000, 0x40001), *range(0xE0000, 0xF0001)]  # no surrogates: UTF-8 has none of them
 _LATIN = 0x3000  # below it stand all characters that are a letter of ASCII in another case
+
+
+def asked():
+    """Returns the code points of all characters but those that are like others."""
+    return _ASKED
 
 
 @functools.lru_cache
@@ -79,15 +85,22 @@ def split_by(kind):
     return _spread(taken), _spread(kept)
 
 
-def mapped(normalize):
+def mapped(normalize, apart="#"):
     """Returns what a normalizer makes of each character that it changes, a dict of int to str.
 
     Args:
-        normalize: function of a str that looks at one character at a time, and changes no number sign.
+        normalize: function of a str that looks at one character at a time.
+        apart: str, a character that it neither changes nor makes of others.
+
+    Raises:
+        ValueError: if it does.
     """
     codes, _ = _characters()
-    made = normalize("#".join(chr(code) for code in codes if code != ord("#"))).split("#")
-    result = {int(code): text for code, text in zip(codes[codes != ord("#")], made, strict=True) if text != chr(code)}
+    codes = codes[codes != ord(apart)]
+    made = normalize(apart.join(map(chr, codes))).split(apart)
+    if len(made) != len(codes):
+        raise ValueError(f"A normalizer must leave {apart!r} alone. Received: one that does not.")
+    result = {int(code): text for code, text in zip(codes, made, strict=True) if text != chr(code)}
     for plane in _ALIKE:
         if plane.start in result and not result[plane.start]:
             result |= dict.fromkeys(plane, "")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ....checkpoints import read_json
-from . import byte_pairs, word_pieces
+from . import byte_pairs, precompiled, sentence_pieces, word_pieces
 from .word_pieces import text_of
 
 JSON, CONFIG, GENERATION, TEMPLATE = (
@@ -14,7 +14,6 @@ JSON, CONFIG, GENERATION, TEMPLATE = (
     "chat_template.jinja",
 )
 NAMES = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
-_SENTENCE_PIECES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 # What `tokenizer_class` may be where the files have no tokenizer.json, which says itself what is done.
 _BYTE_PAIRS = ("GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer")
 _WORD_PIECES = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
@@ -34,8 +33,10 @@ def read(folder):
     tokens = {**_optional(folder, "special_tokens_map.json"), **config}
     tokens = {name: text_of(tokens.get(f"{name}_token")) for name in NAMES}
     ids = [_optional(folder, name) for name in (GENERATION, "config.json")]
+    made = _tokenizer_json(folder, config, tokens, ids[1].get("model_type"))
+    precompiled.check(json.loads(made).get("normalizer"))
     return {
-        "tokenizer_json": _tokenizer_json(folder, config, tokens),
+        "tokenizer_json": made,
         "tokens": {name: text for name, text in tokens.items() if text is not None},
         "token_ids": {name: _first(ids, f"{name}_token_id") for name in ("bos", "eos", "pad")},
         "stop_ids": _stops(ids),
@@ -43,8 +44,11 @@ def read(folder):
     }
 
 
-def _tokenizer_json(folder, config, tokens):
-    """Returns the text of the folder's `tokenizer.json`, without truncation and padding, or one made of its other files."""
+def _tokenizer_json(folder, config, tokens, model_type):
+    """Returns the text of the folder's `tokenizer.json`, without truncation and padding, or one made of its other files.
+
+    The texts of special tokens that a file other than a config names are put among `tokens`.
+    """
     if (folder / JSON).exists():
         whole = read_json(folder, JSON)
         if not isinstance(whole.get("model"), dict) or not isinstance(whole.get("added_tokens", []), list):
@@ -63,11 +67,15 @@ def _tokenizer_json(folder, config, tokens):
     if (folder / "vocab.txt").exists():
         _check_class(folder, kind, _WORD_PIECES)
         return word_pieces.file_as_json(_text(folder, "vocab.txt").removesuffix("\n").split("\n"), config)
-    found = [name for name in _SENTENCE_PIECES if (folder / name).exists()]
+    found = [name for name in sentence_pieces.FILES if (folder / name).exists()]
+    if found:
+        made, named = sentence_pieces.file_as_json(folder / found[0], config, model_type, _added(folder, config))
+        tokens.update({name: text for name, text in named.items() if tokens[name] is None})
+        return made
     raise ValueError(
-        f"A folder with a tokenizer must have {JSON}, vocab.json and merges.txt, or vocab.txt. "
-        + (f"{found[0]} alone is not implemented: `transformers` writes a {JSON} of it. " if found else "")
-        + f"Received: {folder}."
+        f"A folder with a tokenizer must have {JSON}, vocab.json and merges.txt, vocab.txt, or one of "
+        f"{', '.join(sentence_pieces.FILES)}; two models of SentencePiece with a vocab.json (Marian) are not implemented. "
+        f"Received: {folder}."
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from . import added_tokens, byte_pairs, character_pairs, code_points, split_patterns, word_pieces
+from . import added_tokens, byte_pairs, character_pairs, code_points, split_patterns, unigram, word_pieces
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -45,10 +45,7 @@ class TokenizerGraph:
             self._normalize = character_pairs.normalizer(normalizers)
             self._split = character_pairs.splitter(splits, normalizers, model)
             self._model = self._keep(character_pairs.merger(model))
-            first, rest = _spelled_alone(fast)
-            for byte in range(256):
-                index = fast.token_to_id(character_pairs.byte_token(byte))
-                first[index] = rest[index] = bytes([byte])
+            first, rest = _spelled_alone(fast, in_bytes=True)
         elif kind == "BPE":
             self._normalize = _unicode_forms(normalizers)
             self._split = self._by_patterns
@@ -62,9 +59,14 @@ class TokenizerGraph:
             self._split = word_pieces.splitter(spec.get("pre_tokenizer"))
             self._model = self._keep(word_pieces.pieces(model))
             first, rest = _spelled_alone(fast)
+        elif kind == "Unigram":
+            self._normalize = self._keep(unigram.normalizer(normalizers))
+            self._split = unigram.splitter(splits)
+            self._model = self._keep(unigram.pieces(model))
+            first, rest = _spelled_alone(fast, in_bytes=bool(model.get("byte_fallback")))
         else:
             raise ValueError(
-                f"A tokenizer of type {kind!r} is not implemented, but BPE and WordPiece are. Received: {kind!r}."
+                f"A tokenizer must be a BPE, a WordPiece or a Unigram: others are not implemented. Received: {kind!r}."
             )
         # The last entry is an empty text: ids outside the vocabulary look it up.
         self._first, self._rest = tf.constant([*first, b""]), None if rest is first else tf.constant([*rest, b""])
@@ -202,9 +204,13 @@ def _pattern_of(part):
     return None
 
 
-def _spelled_alone(fast):
+def _spelled_alone(fast, in_bytes=False):
     """Returns what each id is spelled as at the beginning of a text, and behind another token."""
     count = size_of(fast)
     first = fast.decode_batch([[index] for index in range(count)], skip_special_tokens=False)
     rest = fast.decode_batch([[0, index] for index in range(count)], skip_special_tokens=False)
-    return [each.encode() for each in first], [each[len(first[0]) :].encode() for each in rest]
+    first, rest = [each.encode() for each in first], [each[len(first[0]) :].encode() for each in rest]
+    for byte in range(256 if in_bytes else 0):
+        index = fast.token_to_id(character_pairs.byte_token(byte))
+        first[index] = rest[index] = bytes([byte])
+    return first, rest

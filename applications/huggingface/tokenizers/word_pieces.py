@@ -6,9 +6,7 @@ has white space and punctuation by other tables. Here the tables are those of `t
 
 import json
 
-import numpy as np
-
-from . import code_points
+from . import character_maps, code_points
 
 
 def normalizer(spec, fast):
@@ -23,38 +21,11 @@ def normalizer(spec, fast):
     Raises:
         ValueError: for another normalizer.
     """
-    import tensorflow as tf
-
     if spec is None:
         return lambda texts: texts
     if spec["type"] != "BertNormalizer":
         raise ValueError(f"A normalizer of word pieces must be BertNormalizer. Received: normalizer={spec!r}.")
-    made = code_points.mapped(fast.normalizer.normalize_str)
-    numbers = {text: index + 1 for index, text in enumerate(dict.fromkeys(made.values()))}
-    sequences = [[], *([ord(character) for character in text] for text in numbers)]
-    rows = np.zeros(code_points.COUNT, np.int32)
-    rows[list(made)] = [numbers[text] for text in made.values()]
-    lengths = np.array([len(each) for each in sequences], np.int32)
-    ends = np.cumsum(lengths, dtype=np.int32)
-    values = tf.constant([code for each in sequences for code in each] or [0], tf.int32)
-    rows, lengths, starts = tf.constant(rows), tf.constant(lengths), tf.constant(ends - lengths)
-
-    def normalize(texts):
-        characters = tf.strings.unicode_decode(texts, "UTF-8")
-        codes = characters.flat_values
-        row = tf.gather(rows, codes)
-        counts = tf.where(row > 0, tf.gather(lengths, row), 1)
-        places = tf.repeat(tf.range(tf.size(codes)), counts)
-        offset = tf.ragged.range(counts).flat_values
-        changed = tf.gather(row, places) > 0
-        taken = tf.gather(values, tf.where(changed, tf.gather(starts, tf.gather(row, places)) + offset, 0))
-        new = tf.where(changed, taken, tf.gather(codes, places))
-        ends = tf.concat([[0], tf.cumsum(tf.cast(counts, tf.int64))], 0)
-        return tf.strings.unicode_encode(
-            tf.RaggedTensor.from_row_splits(new, tf.gather(ends, characters.row_splits)), "UTF-8"
-        )
-
-    return normalize
+    return character_maps.mapper(code_points.mapped(fast.normalizer.normalize_str))
 
 
 def splitter(spec):

@@ -1,5 +1,6 @@
 """Folders with small tokenizers, trained on the spot, and texts that tell tokenizers apart."""
 
+import io
 import json
 import unicodedata
 
@@ -75,6 +76,47 @@ def character_pairs(metaspace=None, size=600):
     made.add_special_tokens(["<unk>", "<s>", "</s>"])
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return made
+
+
+SENTENCE_PIECES = {  # of each class: the file, and the arguments of the trainer
+    "T5Tokenizer": ("spiece.model", {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "user_defined_symbols": "<own>"}),
+    "XLMRobertaTokenizer": ("sentencepiece.bpe.model", {"unk_id": 0, "bos_id": 1, "eos_id": 2}),
+    "AlbertTokenizer": (
+        "spiece.model",
+        {"unk_id": 1, "pad_id": 0, "bos_id": -1, "eos_id": -1, "control_symbols": "[CLS],[SEP],[MASK]"},
+    ),
+    "LlamaTokenizer": ("tokenizer.model", {"model_type": "bpe"}),
+    "GemmaTokenizer": (
+        "tokenizer.model",
+        {"model_type": "bpe", "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3, "eos_piece": "<eos>", "bos_piece": "<bos>"},
+    ),
+}  # fmt: skip
+
+
+def sentence_pieces(folder, kind, **options):
+    """Trains a model of SentencePiece as a class of `transformers` has it, writes it into a folder, and returns its path."""
+    import sentencepiece
+
+    name, arguments = SENTENCE_PIECES[kind]
+    if arguments.get("model_type") == "bpe":
+        arguments = {
+            "byte_fallback": True,
+            "normalization_rule_name": "identity",
+            "remove_extra_whitespaces": False,
+            **arguments,
+        }
+    arguments = {
+        "vocab_size": 470 if "byte_fallback" in arguments else 200,
+        "hard_vocab_limit": False,
+        **arguments,
+        **options,
+    }
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES * 3), model_writer=written, minloglevel=2, **arguments
+    )
+    (folder / name).write_bytes(written.getvalue())
+    return folder / name
 
 
 def write(folder, made, **files):
