@@ -126,6 +126,8 @@ def _is_sequence(value):
 
 
 def _differs(whole, partial, part):
+    if hasattr(whole, "shape") and not _is_sequence(whole):  # it has no positions, such as biases by distance
+        return whole.shape != partial.shape or relative_error(partial, whole) > tolerance(whole)
     if not _is_sequence(whole) or whole.shape[1:2] == partial.shape[1:2] and whole.shape[1] != 1:
         return True  # the sequence axis is gone, or does not follow that of the inputs
     return relative_error(partial, whole[:, part]) > tolerance(whole)

@@ -1,5 +1,6 @@
 """The layers: they own weights, and leave the mathematics to `keras_tx.ops`."""
 
+from .alibi_bias import AlibiBias
 from .class_token import ClassToken
 from .drop_path import DropPath
 from .dropout import Dropout
@@ -13,6 +14,7 @@ from .multi_head_cross_attention import MultiHeadCrossAttention
 from .multi_head_self_attention import MultiHeadSelfAttention
 from .patch_embedding import PatchEmbedding
 from .patch_merging import PatchMerging
+from .relative_position_bias import RelativePositionBias
 from .rms_normalization import RMSNormalization
 from .rotary_embedding import RotaryEmbedding
 from .segment_embedding import SegmentEmbedding
@@ -26,6 +28,7 @@ from .window_attention import WindowAttention
 from .window_position_bias import WindowPositionBias
 
 __all__ = [
+    "AlibiBias",
     "ClassToken",
     "DropPath",
     "Dropout",
@@ -40,6 +43,7 @@ __all__ = [
     "PatchEmbedding",
     "PatchMerging",
     "RMSNormalization",
+    "RelativePositionBias",
     "RotaryEmbedding",
     "SegmentEmbedding",
     "SinusoidalPositionEncoding",

@@ -5,11 +5,20 @@ from keras import ops
 
 from .. import arguments
 from ..ops import attention, masks, padding
-from ..ops import positions as counting
 from ..ops.attention.attention_mask import AttentionMask
 from ..ops.attention.kv_cache import Extended, KVCache, WindowCache
 from ..ops.leading_axes import LeadingAxes
-from . import cache_protocol, config, given_positions, head_projections, input_checks, slot_arguments, slots, sublayers
+from . import (
+    cache_protocol,
+    config,
+    given_positions,
+    head_projections,
+    input_checks,
+    places,
+    slot_arguments,
+    slots,
+    sublayers,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -31,8 +40,8 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         use_bias: bool, whether the projections have biases.
         rotary: layer `(x, positions) -> x` that rotates queries and keys, such as `RotaryEmbedding`, or `None`.
         position_bias: layer `(query_positions, key_positions) -> bias` (N, T, S) or (B, N, T, S) to be added to the scaled
-            scores, such as `WindowPositionBias`, or `None`. The positions are integers (T,) and (S,), with a cache (B, T)
-            and (B, S).
+            scores, such as `AlibiBias` or `WindowPositionBias`, or `None`. The positions are integers (T,) and (S,), with a
+            cache (B, T) and (B, S).
         kernel_initializer: of the four projections, each drawn as a matrix.
         bias_initializer: of their biases.
         scale: float by which scores are multiplied; `None` for 1 / sqrt(H).
@@ -57,10 +66,13 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         training: bool.
         return_attention_scores: bool, whether to return the weights too. It changes no output, save by rounding (1e-5) from some
             2,000 tokens on, where attention runs in blocks otherwise.
-        positions: integer tensor (T,) or (B, T), what `rotary` and `position_bias` take for the tokens' positions; `None`
-            for 0 .. T - 1, or for those after the ones in the cache, beside which none may be given. `causal` goes by the
-            order in the row, so `attention_mask` has to keep the pairs of packed documents apart.
+        positions: integer tensor (T,) or (B, T), by which `rotary`, `position_bias` and `distance_bias` go; `None` for 0 .. T - 1
+            or those after the ones in the cache, beside which none may be given. `causal` goes by the order in the row, so
+            `attention_mask` has to keep the pairs of packed documents apart.
         position_embedding: float tensor (T, D) or (B, T, D), added to what queries and keys are made of, and not to values.
+        distance_bias: float tensor (2R + 1, N), added to the scaled scores: row R + d for a key d positions after its query, and
+            the first or the last row for those further away. `RelativePositionBias` gives one. It goes by the same positions as
+            `rotary` does, and long sequences keep memory that grows with T.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in
@@ -135,10 +147,11 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         return_attention_scores=False,
         positions=None,
         position_embedding=None,
+        distance_bias=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        positions = self._read_positions(positions, position_embedding, inputs, cache)
+        positions = self._read_positions(positions, position_embedding, distance_bias, inputs, cache)
         batch = LeadingAxes(inputs)
         inputs, mask, positions = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(positions, 1)
         position_embedding = batch.fold(position_embedding, 2)
@@ -147,21 +160,22 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
 
         located = head_projections.add_position_embedding(inputs, position_embedding, mask)
         query, key, value = self._queries(located), self._keys(located), self._project(self.value, inputs)
-        where = positions
-        if where is None and self._marks_places:
-            where = self._positions(inputs, mask, cache)
+        where, counted = positions, positions is None and cache is None
+        if where is None and (self._marks_places or distance_bias is not None):
+            where = places.of_queries(inputs, mask, cache)
         if self.rotary is not None:
             query, key = (ops.cast(self.rotary(x, where), self.compute_dtype) for x in (query, key))
 
         seen, offset = Extended(None, key, value, mask), 0
         if cache is not None:
             seen, offset = cache.extend(*attention.isolate_nonfinite(key, value), mask), cache.length
-        if self.position_bias is not None:
-            bias = self.position_bias(where, where if cache is None else self._key_positions(seen))
-            attention_bias = bias if attention_bias is None else attention_bias + ops.cast(bias, attention_bias.dtype)
-        attention_mask = AttentionMask(
-            mask, seen.mask, pair_mask, self.causal, offset, *self._window(inputs, mask, cache, seen)
-        )
+        if self.position_bias is not None or distance_bias is not None:
+            key_places = where if cache is None else places.of_keys(seen)
+            attention_bias, distance_bias = places.add_biases(
+                self.position_bias, attention_bias, distance_bias, where, key_places, counted
+            )
+        window = places.window(self.window, inputs, mask, cache, seen)
+        attention_mask = AttentionMask(mask, seen.mask, pair_mask, self.causal, offset, *window)
 
         context, scores = attention.dot_product_attention(
             query,
@@ -173,6 +187,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             return_scores=return_attention_scores,
             key_heads=None if cache is None else self.num_key_heads,
             scale=self.scale,
+            distance_bias=distance_bias,
         )
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
         lengths = ops.shape(inputs)[1], ops.shape(seen.keys)[1]
@@ -188,31 +203,15 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
     def _marks_places(self):
         return self.rotary is not None or self.position_bias is not None
 
-    def _read_positions(self, positions, position_embedding, inputs, cache):
+    def _read_positions(self, positions, position_embedding, distance_bias, inputs, cache):
         head_projections.check_position_embedding("position_embedding", position_embedding, inputs)
-        if positions is not None and not self._marks_places:
+        places.check_distance_bias(distance_bias, self.num_heads)
+        if positions is not None and distance_bias is None and not self._marks_places:
             raise ValueError(
-                "`positions` must be for a `rotary` or a `position_bias`, which read them. Received: positions for "
-                f"{self.name}, which has neither."
+                "`positions` must be for a `rotary` or a `position_bias`, which read them, or for a `distance_bias`. Received: "
+                f"positions for {self.name}, which has none of them."
             )
         return given_positions.read(positions, inputs.shape[:-1], cache)
-
-    def _positions(self, inputs, mask, cache):
-        """(T,), or with a cache (B, T): padding before a token, or between two calls, does not move it."""
-        if cache is None:
-            return counting.arange(ops.shape(inputs)[1])
-        return counting.position_ids(ops.shape(inputs)[1], mask, cache.num_tokens)
-
-    def _key_positions(self, seen):
-        return counting.position_ids(None, seen.mask) if seen.positions is None else seen.positions
-
-    def _window(self, inputs, mask, cache, seen):
-        """The window and the positions by which it counts, (B, T) and (B, S): padding takes none."""
-        if self.window is None:
-            return ()
-        if cache is not None:
-            return self.window, self._positions(inputs, mask, cache), self._key_positions(seen)
-        return (self.window,) if mask is None else (self.window, *[counting.position_ids(None, mask)] * 2)
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
@@ -243,7 +242,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         given = config.call_arguments(MultiHeadSelfAttention, self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._read_masks(inputs, given.mask, given.attention_mask, given.attention_bias, given.cache)
-        self._read_positions(given.positions, given.position_embedding, inputs, given.cache)
+        self._read_positions(given.positions, given.position_embedding, given.distance_bias, inputs, given.cache)
         return cache_protocol.attention_spec(self, inputs, inputs, given)
 
     def get_config(self):

@@ -18,7 +18,7 @@ from .multi_head_cross_attention import MultiHeadCrossAttention
 from .residual_block import ResidualBlock
 
 # Which arguments of a call go to the self-attention, and which to the cross-attention.
-_OF_INPUTS = "mask", "attention_mask", "attention_bias", "positions", "position_embedding"
+_OF_INPUTS = "mask", "attention_mask", "attention_bias", "positions", "position_embedding", "distance_bias"
 _OF_CONTEXT = (
     "context",
     "context_mask",
@@ -74,6 +74,8 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         position_embedding: float tensor (T, D) or (B, T, D), added to what the queries of both attentions are made of, and the
             keys of the self-attention.
         context_position_embedding: float tensor (S, C) or (B, S, C), added to what keys of the context are made of.
+        distance_bias: float tensor (2R + 1, N), of the self-attention: a bias for each distance, as
+            `RelativePositionBias` gives.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last: (B, N, T, T) in a
@@ -162,6 +164,7 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         attention_bias=None,
         position_embedding=None,
         context_position_embedding=None,
+        distance_bias=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         tensors = {
@@ -174,6 +177,7 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
             "attention_bias": attention_bias,
             "position_embedding": position_embedding,
             "context_position_embedding": context_position_embedding,
+            "distance_bias": distance_bias,
         }
         block_context.check(self, cache=cache, **tensors)
         tensors["mask"], tensors["real"] = masks.for_block(inputs, mask)

@@ -71,6 +71,7 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
         context_attention_mask: boolean tensor (T, S), (B, T, S) or (B, N, T, S), True for pairs of an input and a context
             position that may meet; beside a context in place of `attention_mask`.
         context_position_embedding: float tensor (S, C) or (B, S, C), added to what keys are made of.
+        distance_bias: float tensor (2R + 1, N), a bias for each distance, such as `RelativePositionBias` gives.
 
     Returns:
         Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T), or (B, N, T, S) for a context.
@@ -148,6 +149,7 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
         context_mask=None,
         context_attention_mask=None,
         context_position_embedding=None,
+        distance_bias=None,
     ):
         tensors = {
             "inputs": inputs,
@@ -159,6 +161,7 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
             "context_mask": context_mask,
             "context_attention_mask": context_attention_mask,
             "context_position_embedding": context_position_embedding,
+            "distance_bias": distance_bias,
         }
         self._check(**tensors)
         tensors["mask"], tensors["real"] = masks.for_block(inputs, mask)

@@ -93,6 +93,28 @@ def rotate(x, positions, max_wavelength=10_000.0, rotary_dim=None, interleaved=F
     return ops.concatenate([*rotated, rest] if rotary_dim < x.shape[-1] else rotated, axis=-1)
 
 
+def distance_buckets(num_buckets, max_distance, bidirectional):
+    """Returns the bucket of each distance of a key from its query, -max_distance to max_distance: a numpy array of int32.
+
+    Half of the buckets hold one distance each, the others grow with the logarithm of the distance, up to `max_distance`, from
+    which on all share the last. If `bidirectional`, half of all are for keys behind the query and half for those after it; else
+    those after it share the bucket of distance 0.
+
+    Reference:
+        Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", section 2.1.
+    """
+    distance = np.arange(-max_distance, max_distance + 1)
+    count = num_buckets // 2 if bidirectional else num_buckets
+    after = np.where(distance > 0, count, 0) if bidirectional else 0
+    distance = np.abs(distance) if bidirectional else np.maximum(-distance, 0)
+    exact = count // 2
+    # In float32, as T5's own code does it: where the quotient is nearly whole, rounding decides on the bucket.
+    ratio = np.log(np.maximum(distance, 1).astype("float32") / np.float32(exact), dtype="float32")
+    ratio = ratio / np.float32(np.log(max_distance / exact)) * np.float32(count - exact)
+    grown = np.minimum(exact + ratio.astype("int32"), count - 1)
+    return (after + np.where(distance < exact, distance, grown)).astype("int32")
+
+
 def _angles(positions, found):
     """(...) and (R/2,) -> (..., R/2), in radians."""
     return ops.cast(positions, "float32")[..., None] * ops.convert_to_tensor(found, dtype="float32")

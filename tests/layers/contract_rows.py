@@ -44,6 +44,7 @@ class Row:
         scaled: length of the first axis of the inputs, or `None` -> shape of the outputs, less the batch, where that is not
             simply their first axis.
         call: `(layer, *inputs, **options) -> outputs`.
+        has_batch: whether the outputs of its call begin with the batch.
         graph_inputs, connect: where a functional model needs more than the layer: its inputs, and `(layer, *inputs) -> outputs`.
     """
 
@@ -59,6 +60,7 @@ class Row:
     variant: str = ""
     scaled: Callable | None = None
     call: Callable = own_call
+    has_batch: bool = True
     graph_inputs: tuple = ()
     connect: Callable | None = None
 

@@ -28,6 +28,14 @@ def _tied(dtype=None, **kwargs):
 
 ROWS = [
     Row(
+        layers.AlibiBias,
+        lambda **kw: layers.AlibiBias(HEADS, **kw),
+        inputs=(PLACES, PLACES),
+        outputs=(HEADS, CONTEXT, CONTEXT),
+        scaled=lambda length: (HEADS, length, length),
+        carries_mask=None,
+    ),
+    Row(
         layers.ClassToken,
         lambda **kw: layers.ClassToken(2, initializer="normal", **kw),
         inputs=(MAP,),
@@ -62,6 +70,16 @@ ROWS = [
         inputs=(X, PLACES),
         outputs=(CONTEXT, WIDTH),
         carries_mask=False,
+    ),
+    Row(
+        layers.RelativePositionBias,
+        lambda **kw: layers.RelativePositionBias(HEADS, 4, 3, bias_initializer="normal", **kw),
+        outputs=(7, HEADS),
+        scaled=lambda length: (7, HEADS),
+        trainable=1,
+        carries_mask=None,
+        has_batch=False,
+        connect=lambda layer, x: 0.0 * x[:, :1, :1] + layer(x),
     ),
     Row(layers.RMSNormalization, lambda **kw: layers.RMSNormalization(**kw), trainable=1),
     Row(

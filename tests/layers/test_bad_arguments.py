@@ -33,6 +33,8 @@ from keras_tx.layers import (
 
 # Arguments with which each layer can be made.
 GOOD = {
+    layers.AlibiBias: {"num_heads": 4},
+    layers.RelativePositionBias: {"num_heads": 4},
     ClassToken: {},
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
@@ -59,13 +61,13 @@ GOOD = {
 # What each argument of each layer is.
 KINDS = {
     "size": "window num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
-    "num_segments max_span_length hidden_dim output_dim num_tokens rotary_dim",
+    "num_segments max_span_length hidden_dim output_dim num_tokens rotary_dim num_buckets max_distance",
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path attention_dropout",
     "number": "max_wavelength layer_norm_epsilon epsilon scale",
     "flag": "causal use_bias use_output_bias gated normalize_first normalize_branch parallel recompute mask_zero interleaved "
-    "use_positions mask_padding zero_centered",
+    "use_positions mask_padding zero_centered bidirectional",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
     "finite": "initial_value layer_scale",

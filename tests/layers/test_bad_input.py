@@ -84,6 +84,7 @@ def test_every_layer_is_tested():
     elsewhere |= {GatherPositions, SegmentEmbedding, SpanBoundary}  # test_bad_positions.py
     # test_vision_layers.py and test_window_attention.py:
     elsewhere |= {ClassToken, GridPositionEncoding, PatchEmbedding, PatchMerging, WindowAttention, WindowPositionBias}
+    elsewhere |= {layers.AlibiBias, layers.RelativePositionBias}  # test_distance_biases.py
     assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)
 
 

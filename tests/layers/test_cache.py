@@ -18,6 +18,7 @@ _RANDOM = np.random.default_rng(11)
 FLOATS = _RANDOM.normal(size=(BATCH, LENGTH, WIDTH)).astype("float32")
 IDS = _RANDOM.integers(1, VOCABULARY, (BATCH, LENGTH)).astype("int32")
 CONTEXT = _RANDOM.normal(size=(BATCH, 4, WIDTH)).astype("float32")
+BIAS = _RANDOM.normal(size=(5, 2)).astype("float32")
 CONTEXT_REAL = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], bool)
 
 
@@ -38,6 +39,9 @@ STEPPERS = {
     "grouped": lambda: layers.MultiHeadSelfAttention(4, num_key_value_heads=2, causal=True),
     "rotary": _rotary,
     "position bias": _biased,
+    "alibi": lambda: layers.MultiHeadSelfAttention(2, causal=True, position_bias=layers.AlibiBias(2)),
+    "distance bias": lambda: layers.MultiHeadSelfAttention(2, causal=True),
+    "decoder, distance bias": lambda: layers.TransformerDecoder(32, 2),
     "decoder": lambda: layers.TransformerDecoder(32, 2, normalize_first=True, parallel=True),
     "decoder, rotary": lambda: layers.TransformerDecoder(32, attention=_rotary()),
     "decoder, context": lambda: layers.TransformerDecoder(32, 2, normalize_branch=True, layer_scale=0.5),
@@ -63,14 +67,15 @@ class Stepper:
         if name == "decoder, context":
             self.context = {"context": tensor(CONTEXT), "context_mask": tensor(CONTEXT_REAL)}
         self.layer.build(self.inputs.shape, *([CONTEXT.shape] if self.context else []))
+        self.beside = {"distance_bias": tensor(BIAS)} if "distance bias" in name else {}
         stir(self.layer)
         self.traced = []
         self.compiled_step = compiled(self._traced_step)
         self._step = self.compiled_step if BACKEND == "jax" else self._run_step
-        self._full = quick(lambda inputs: self.layer(inputs, **self.context))
+        self._full = quick(lambda inputs: self.layer(inputs, **self.context, **self.beside))
 
     def _run_step(self, inputs, cache, mask):
-        return self.layer(inputs, cache=cache, mask=mask)
+        return self.layer(inputs, cache=cache, mask=mask, **self.beside)
 
     def _traced_step(self, inputs, cache, mask):
         self.traced.append((inputs.shape[1], mask is not None))
@@ -174,7 +179,7 @@ def test_scores_with_a_cache_are_those_of_the_whole_sequence(name):
     _, cache = stepper.step(stepper.inputs[:, :3], stepper.empty())
     following = tensor(stepper.inputs[:, 3:])
     plain, _ = stepper.step(stepper.inputs[:, 3:], cache)
-    ask = quick(lambda *args, **kwargs: stepper.layer(*args, **kwargs, return_attention_scores=True))
+    ask = quick(lambda *args, **kwargs: stepper.layer(*args, **kwargs, **stepper.beside, return_attention_scores=True))
     outputs, new_cache, scores = ask(following, cache=cache)
     np.testing.assert_array_equal(array(outputs), array(plain))
     assert int(array(keras.tree.flatten(new_cache)[3])) == LENGTH

@@ -79,7 +79,7 @@ def test_symbolic_outputs_are_those_of_a_call(row, policy):
     layer = row.built(dtype=policy)
     outputs = row.call(layer, *row.values())
     symbolic = row.call(layer, *row.symbols(BATCH, dynamic=False, graph=False))
-    assert tuple(symbolic.shape) == tuple(outputs.shape) == (BATCH, *row.outputs)
+    assert tuple(symbolic.shape) == tuple(outputs.shape) == (*(BATCH,) * row.has_batch, *row.outputs)
     assert symbolic.dtype == keras.backend.standardize_dtype(outputs.dtype)
     assert tuple(layer.compute_output_shape(*row.shapes())) == symbolic.shape
 

@@ -18,7 +18,7 @@ CASES = [
     (row, batch, length)
     for row in ROWS
     for batch, length in LENGTHS
-    if length or row.layer not in (ClassToken, PatchEmbedding)
+    if row.has_batch and (length or row.layer not in (ClassToken, PatchEmbedding))
 ]
 every_case = pytest.mark.parametrize(("row", "batch", "length"), CASES, ids=str)
 

@@ -27,8 +27,8 @@ ADDING = {
 WITH_TABLE = ("embedding", "learned")
 
 
-def _marked(causal=False):
-    bias = layers.WindowPositionBias(N, (1, 9), "normal")
+def _marked(causal=False, bias=None):
+    bias = bias or layers.WindowPositionBias(N, (1, 9), "normal")
     return layers.MultiHeadSelfAttention(N, causal=causal, rotary=layers.RotaryEmbedding(), position_bias=bias)
 
 
@@ -37,6 +37,7 @@ MARKED = {
     "encoder": lambda: layers.TransformerEncoder(16, attention=_marked()),
     "encoder, recomputed": lambda: layers.TransformerEncoder(16, attention=_marked(), recompute=True),
     "decoder": lambda: layers.TransformerDecoder(16, attention=_marked(True)),
+    "decoder, alibi": lambda: layers.TransformerDecoder(16, attention=_marked(True, layers.AlibiBias(N))),
 }
 every_adding = pytest.mark.parametrize("name", ADDING)
 every_marked = pytest.mark.parametrize("name", MARKED)

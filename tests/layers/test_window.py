@@ -79,6 +79,7 @@ STEPS = [(1,) * T, (5, 1, 3), (1, 7, 1)]
 KINDS = {
     "plain": lambda: made(),
     "rotary": lambda: made(window=1, rotary=layers.RotaryEmbedding(100.0), num_key_value_heads=1),
+    "alibi": lambda: made(window=4, position_bias=layers.AlibiBias(N)),
     "position bias": lambda: made(window=4, position_bias=Distance()),
 }
 
