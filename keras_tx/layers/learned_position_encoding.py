@@ -33,6 +33,8 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
             sequences. `None` for 0 .. T - 1, or for those after the tokens in the cache, beside which none may be given.
             One outside [0, sequence_length) is an error wherever values are known (eager calls, on every backend). Inside a
             compiled function, where nothing can be raised, zeros are added for it, as for a token past the table with a cache.
+        segment_ids: integer tensor (B, T), the documents of packed rows: 1, 2, ... for the tokens of each, which stand together,
+            and 0 for padding. Positions then begin at 0 in each, unless they are given. Not beside a cache.
 
     Returns:
         A tensor like the inputs; with a cache `(outputs, new_cache)`.
@@ -72,8 +74,8 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
             )
         sublayers.build_once(self.position_embedding, input_shape[:-1])
 
-    def call(self, inputs, mask=None, cache=None, positions=None):
-        positions = self._check(inputs, cache, positions)
+    def call(self, inputs, mask=None, cache=None, positions=None, segment_ids=None):
+        positions = self._check(inputs, cache, positions, segment_ids)
         length, mask = ops.shape(inputs)[-2], None if cache is None else masks.over_positions(inputs, mask)
         table, cache = self.position_embedding, None if cache is None else token_ids.as_integers(cache)
         places = position_table.vectors(table, self.sequence_length, length, positions, mask, cache, self.offset)
@@ -82,12 +84,13 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
             return outputs
         return outputs, token_ids.check_count(counting.next_position(cache, length, mask), self.sequence_length)
 
-    def _check(self, inputs, cache, positions):
+    def _check(self, inputs, cache, positions, segment_ids):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         if cache is not None:
             cache_protocol.check_rank("inputs", inputs)
             cache_protocol.check_count(cache, inputs)
-        return given_positions.read(positions, inputs.shape[:-1], cache)
+        segment_ids = given_positions.read_segments(segment_ids, inputs.shape[:-1], cache)
+        return given_positions.read(positions, inputs.shape[:-1], cache, segment_ids)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
@@ -97,8 +100,8 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None):
-        if self._check(inputs, cache, positions) is None and inputs.shape[-2] is not None:
+    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None, segment_ids=None):
+        if self._check(inputs, cache, positions, segment_ids) is None and inputs.shape[-2] is not None:
             token_ids.check_length("inputs", inputs.shape[-2], self.sequence_length)
         outputs = sublayers.like_inputs(self, inputs)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))

@@ -11,7 +11,6 @@ from ..ops.leading_axes import LeadingAxes
 from . import (
     cache_protocol,
     config,
-    given_positions,
     head_projections,
     input_checks,
     places,
@@ -68,11 +67,14 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             2,000 tokens on, where attention runs in blocks otherwise.
         positions: integer tensor (T,) or (B, T), by which `rotary`, `position_bias` and `distance_bias` go; `None` for 0 .. T - 1
             or those after the ones in the cache, beside which none may be given. `causal` goes by the order in the row, so
-            `attention_mask` has to keep the pairs of packed documents apart.
+            `segment_ids` or `attention_mask` have to keep packed documents apart.
         position_embedding: float tensor (T, D) or (B, T, D), added to what queries and keys are made of, and not to values.
         distance_bias: float tensor (2R + 1, N), added to the scaled scores: row R + d for a key d positions after its query, and
             the first or the last row for those further away. `RelativePositionBias` gives one. It goes by the same positions as
             `rotary` does, and long sequences keep memory that grows with T.
+        segment_ids: integer tensor (B, T), the documents of packed rows: 1, 2, ... for the tokens of each, which stand together,
+            and 0 for padding, which is not real. No token attends to another document, and positions begin at 0 in each unless
+            they are given. Not beside a cache.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last, (B, N, T, S) in
@@ -148,20 +150,26 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         positions=None,
         position_embedding=None,
         distance_bias=None,
+        segment_ids=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         mask, pair_mask = self._read_masks(inputs, mask, attention_mask, attention_bias, cache)
-        positions = self._read_positions(positions, position_embedding, distance_bias, inputs, cache)
+        # Two tokens of a document are as far apart in it as in its row.
+        counted = positions is None and cache is None
+        positions, segments = places.read(
+            self, inputs, cache, positions, position_embedding, distance_bias, segment_ids
+        )
+        mask = mask if segments is None else masks.combine(mask, ops.not_equal(segments, 0))
         batch = LeadingAxes(inputs)
         inputs, mask, positions = batch.fold(inputs, 2), batch.fold(mask, 1), batch.fold(positions, 1)
-        position_embedding = batch.fold(position_embedding, 2)
+        position_embedding, segments = batch.fold(position_embedding, 2), batch.fold(segments, 1)
         pair_mask, attention_bias = batch.fold(pair_mask, 3), batch.fold(attention_bias, 3)
         inputs = padding.zero_masked(inputs, mask)
 
         located = head_projections.add_position_embedding(inputs, position_embedding, mask)
         query, key, value = self._queries(located), self._keys(located), self._project(self.value, inputs)
-        where, counted = positions, positions is None and cache is None
-        if where is None and (self._marks_places or distance_bias is not None):
+        where = positions
+        if where is None and (places.marked_by(self) or distance_bias is not None):
             where = places.of_queries(inputs, mask, cache)
         if self.rotary is not None:
             query, key = (ops.cast(self.rotary(x, where), self.compute_dtype) for x in (query, key))
@@ -175,7 +183,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
                 self.position_bias, attention_bias, distance_bias, where, key_places, counted
             )
         window = places.window(self.window, inputs, mask, cache, seen)
-        attention_mask = AttentionMask(mask, seen.mask, pair_mask, self.causal, offset, *window)
+        attention_mask = AttentionMask(mask, seen.mask, pair_mask, self.causal, offset, *window, segments)
 
         context, scores = attention.dot_product_attention(
             query,
@@ -198,20 +206,6 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         return cache_protocol.with_extras(
             batch.unfold(outputs), return_attention_scores, batch.unfold(scores), cache, seen.cache
         )
-
-    @property
-    def _marks_places(self):
-        return self.rotary is not None or self.position_bias is not None
-
-    def _read_positions(self, positions, position_embedding, distance_bias, inputs, cache):
-        head_projections.check_position_embedding("position_embedding", position_embedding, inputs)
-        places.check_distance_bias(distance_bias, self.num_heads)
-        if positions is not None and distance_bias is None and not self._marks_places:
-            raise ValueError(
-                "`positions` must be for a `rotary` or a `position_bias`, which read them, or for a `distance_bias`. Received: "
-                f"positions for {self.name}, which has none of them."
-            )
-        return given_positions.read(positions, inputs.shape[:-1], cache)
 
     def _read_masks(self, inputs, mask, attention_mask, attention_bias, cache):
         if cache is not None:
@@ -242,7 +236,8 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         given = config.call_arguments(MultiHeadSelfAttention, self, inputs, *args, **kwargs)
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         self._read_masks(inputs, given.mask, given.attention_mask, given.attention_bias, given.cache)
-        self._read_positions(given.positions, given.position_embedding, given.distance_bias, inputs, given.cache)
+        marks = (given.positions, given.position_embedding, given.distance_bias, given.segment_ids)
+        places.read(self, inputs, given.cache, *marks)
         return cache_protocol.attention_spec(self, inputs, inputs, given)
 
     def get_config(self):

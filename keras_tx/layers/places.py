@@ -7,6 +7,26 @@ from ..ops import masks
 from ..ops import positions as counting
 from ..ops.attention import DistanceBias
 from ..ops.concrete import check_tensor
+from . import given_positions, head_projections
+
+
+def marked_by(attention):
+    """Returns whether something in the attention goes by positions."""
+    return attention.rotary is not None or attention.position_bias is not None
+
+
+def read(attention, inputs, cache, positions, position_embedding, distance_bias, segment_ids):
+    """Checks what a call was given that says where its tokens stand; returns the positions, or `None`, and the segments."""
+    head_projections.check_position_embedding("position_embedding", position_embedding, inputs)
+    check_distance_bias(distance_bias, attention.num_heads)
+    if positions is not None and distance_bias is None and not marked_by(attention):
+        raise ValueError(
+            "`positions` must be for a `rotary` or a `position_bias`, which read them, or for a `distance_bias`. Received: "
+            f"positions for {attention.name}, which has none of them."
+        )
+    segments = given_positions.read_segments(segment_ids, inputs.shape[:-1], cache)
+    counted = segments if marked_by(attention) else None
+    return given_positions.read(positions, inputs.shape[:-1], cache, counted), segments
 
 
 def of_queries(inputs, mask, cache):
@@ -22,12 +42,12 @@ def of_keys(seen):
 
 
 def window(size, inputs, mask, cache, seen):
-    """The window and the positions by which it counts, (B, T) and (B, S): padding takes none."""
+    """The window and the positions by which it counts, (B, T) and (B, S): padding takes none. Each may be `None`."""
     if size is None:
-        return ()
+        return None, None, None
     if cache is not None:
         return size, of_queries(inputs, mask, cache), of_keys(seen)
-    return (size,) if mask is None else (size, *[counting.position_ids(None, mask)] * 2)
+    return size, *[None if mask is None else counting.position_ids(None, mask)] * 2
 
 
 def check_distance_bias(distance_bias, num_heads):

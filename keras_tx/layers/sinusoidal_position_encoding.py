@@ -30,6 +30,8 @@ class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
         cache: int32 tensor (B,) from `init_cache`, how many tokens of each row came before, or `None`.
         positions: integer tensor (T,), or (B, T) with all the batch axes: the positions themselves, for packed or continued
             sequences. `None` for 0 .. T - 1, or for those after the tokens in the cache, beside which none may be given.
+        segment_ids: integer tensor (B, T), the documents of packed rows: 1, 2, ... for the tokens of each, which stand together,
+            and 0 for padding. Positions then begin at 0 in each, unless they are given. Not beside a cache.
 
     Returns:
         A tensor like the inputs; with a cache `(outputs, new_cache)`.
@@ -57,8 +59,8 @@ class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
     def build(self, input_shape):
         self.hidden_dim = input_checks.hidden_size("inputs", input_shape, least=3)
 
-    def call(self, inputs, mask=None, cache=None, positions=None):
-        where, length = self._check(inputs, cache, positions), ops.shape(inputs)[-2]
+    def call(self, inputs, mask=None, cache=None, positions=None, segment_ids=None):
+        where, length = self._check(inputs, cache, positions, segment_ids), ops.shape(inputs)[-2]
         if cache is not None:
             mask, cache = masks.over_positions(inputs, mask), token_ids.as_integers(cache)
         inputs = ops.cast(inputs, self.compute_dtype)
@@ -68,12 +70,13 @@ class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
         outputs = inputs + ops.cast(table, inputs.dtype)
         return outputs if cache is None else (outputs, counting.next_position(cache, length, mask))
 
-    def _check(self, inputs, cache, positions):
+    def _check(self, inputs, cache, positions, segment_ids):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         if cache is not None:
             cache_protocol.check_rank("inputs", inputs)
             cache_protocol.check_count(cache, inputs)
-        return given_positions.read(positions, inputs.shape[:-1], cache)
+        segment_ids = given_positions.read_segments(segment_ids, inputs.shape[:-1], cache)
+        return given_positions.read(positions, inputs.shape[:-1], cache, segment_ids)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
@@ -83,8 +86,8 @@ class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None):
-        self._check(inputs, cache, positions)
+    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None, segment_ids=None):
+        self._check(inputs, cache, positions, segment_ids)
         outputs = sublayers.like_inputs(self, inputs)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))
 

@@ -38,6 +38,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
             sequences. `None` for 0 .. T - 1, or for those after the tokens in the cache, beside which none may be given.
             One outside [0, sequence_length) is an error wherever values are known (eager calls, on every backend). Inside a
             compiled function, where nothing can be raised, zeros are added for it, as for a token past the table with a cache.
+        segment_ids: integer tensor (B, T), the documents of packed rows: 1, 2, ... for the tokens of each, which stand together,
+            and 0 for padding. Positions then begin at 0 in each, unless they are given. Not beside a cache.
 
     Returns:
         A float tensor (B, T, D); with a cache `(outputs, new_cache)`.
@@ -95,8 +97,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         sublayers.build_once(self.token_embedding, input_shape)
         sublayers.build_once(self.position_embedding, input_shape)
 
-    def call(self, inputs, mask=None, cache=None, positions=None):
-        positions, length = self._check(inputs, cache, positions), ops.shape(inputs)[-1]
+    def call(self, inputs, mask=None, cache=None, positions=None, segment_ids=None):
+        positions, length = self._check(inputs, cache, positions, segment_ids), ops.shape(inputs)[-1]
         inputs = token_ids.as_integers(inputs)
         outputs = token_ids.look_up(self.token_embedding, inputs, self.vocabulary_size)
         outputs = ops.cast(outputs, self.compute_dtype)
@@ -115,16 +117,18 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
             return outputs
         return outputs, token_ids.check_count(counting.next_position(cache, length, mask), self.sequence_length)
 
-    def _check(self, inputs, cache, positions):
+    def _check(self, inputs, cache, positions, segment_ids):
         token_ids.check("inputs", inputs, self.vocabulary_size)
         if cache is not None:
             cache_protocol.check_rank("inputs", inputs, 2)
             cache_protocol.check_count(cache, inputs)
-        if positions is not None and self.position_embedding is None:
-            raise ValueError(
-                "`positions` must be for a table of positions. Received: positions for a layer with sequence_length=None."
-            )
-        return given_positions.read(positions, inputs.shape, cache)
+        for name, value in (("positions", positions), ("segment_ids", segment_ids)):
+            if value is not None and self.position_embedding is None:
+                raise ValueError(
+                    f"`{name}` must be for a table of positions. Received: {name} for a layer with sequence_length=None."
+                )
+        segment_ids = given_positions.read_segments(segment_ids, inputs.shape, cache)
+        return given_positions.read(positions, inputs.shape, cache, segment_ids)
 
     def init_cache(self, batch_size, max_length, context=None):
         """Returns the count of tokens seen: int32 zeros (B,). The layer must be built."""
@@ -137,8 +141,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.embedding_dim)
 
-    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None):
-        if self._check(inputs, cache, positions) is None and inputs.shape[-1] is not None:
+    def compute_output_spec(self, inputs, mask=None, cache=None, positions=None, segment_ids=None):
+        if self._check(inputs, cache, positions, segment_ids) is None and inputs.shape[-1] is not None:
             token_ids.check_length("inputs", inputs.shape[-1], self.sequence_length)
         outputs = keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
         return outputs if cache is None else (outputs, keras.KerasTensor(cache.shape, dtype="int32"))

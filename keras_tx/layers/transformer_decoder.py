@@ -9,6 +9,7 @@ from . import (
     branch,
     cache_protocol,
     config,
+    given_positions,
     input_checks,
     slot_arguments,
     slots,
@@ -18,7 +19,8 @@ from .multi_head_cross_attention import MultiHeadCrossAttention
 from .residual_block import ResidualBlock
 
 # Which arguments of a call go to the self-attention, and which to the cross-attention.
-_OF_INPUTS = "mask", "attention_mask", "attention_bias", "positions", "position_embedding", "distance_bias"
+_OF_INPUTS = ("mask", "attention_mask", "attention_bias", "positions", "position_embedding", "distance_bias",
+              "segment_ids")  # fmt: skip
 _OF_CONTEXT = (
     "context",
     "context_mask",
@@ -76,6 +78,7 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         context_position_embedding: float tensor (S, C) or (B, S, C), added to what keys of the context are made of.
         distance_bias: float tensor (2R + 1, N), of the self-attention: a bias for each distance, as
             `RelativePositionBias` gives.
+        segment_ids: integer tensor (B, T), of the self-attention: no token attends to another document of its row.
 
     Returns:
         Outputs (B, T, D); with a cache `(outputs, new_cache)`; with scores these are appended last: (B, N, T, T) in a
@@ -165,6 +168,7 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         position_embedding=None,
         context_position_embedding=None,
         distance_bias=None,
+        segment_ids=None,
     ):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         tensors = {
@@ -178,9 +182,10 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
             "position_embedding": position_embedding,
             "context_position_embedding": context_position_embedding,
             "distance_bias": distance_bias,
+            "segment_ids": given_positions.read_segments(segment_ids, inputs.shape[:-1], cache),
         }
         block_context.check(self, cache=cache, **tensors)
-        tensors["mask"], tensors["real"] = masks.for_block(inputs, mask)
+        tensors["mask"], tensors["real"] = masks.for_block(inputs, mask, tensors["segment_ids"])
         how = {"cache": cache, "training": training, "return_attention_scores": return_attention_scores}
         return self._run(tensors, keeps_all=cache is not None or return_attention_scores, **how)
 

@@ -4,7 +4,7 @@ import keras
 
 from .. import arguments
 from ..ops import masks, padding
-from . import attention_slot, block_context, branch, config, input_checks, slots, sublayers
+from . import attention_slot, block_context, branch, config, given_positions, input_checks, slots, sublayers
 from .residual_block import ResidualBlock
 
 
@@ -72,6 +72,8 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
             position that may meet; beside a context in place of `attention_mask`.
         context_position_embedding: float tensor (S, C) or (B, S, C), added to what keys are made of.
         distance_bias: float tensor (2R + 1, N), a bias for each distance, such as `RelativePositionBias` gives.
+        segment_ids: integer tensor (B, T), the documents of packed rows, as `MultiHeadSelfAttention` takes them: no token attends
+            to another document.
 
     Returns:
         Outputs (B, T, D), or `(outputs, scores)` with scores (B, N, T, T), or (B, N, T, S) for a context.
@@ -150,6 +152,7 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
         context_attention_mask=None,
         context_position_embedding=None,
         distance_bias=None,
+        segment_ids=None,
     ):
         tensors = {
             "inputs": inputs,
@@ -162,9 +165,10 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
             "context_attention_mask": context_attention_mask,
             "context_position_embedding": context_position_embedding,
             "distance_bias": distance_bias,
+            "segment_ids": given_positions.read_segments(segment_ids, inputs.shape[:-1]),
         }
         self._check(**tensors)
-        tensors["mask"], tensors["real"] = masks.for_block(inputs, mask)
+        tensors["mask"], tensors["real"] = masks.for_block(inputs, mask, tensors["segment_ids"])
         asked = {"training": training, "return_attention_scores": return_attention_scores}
         return self._run(tensors, keeps_all=return_attention_scores, **asked)
 

@@ -94,12 +94,13 @@ def read(inputs, mask, attention_mask, num_heads, num_keys, name="attention_mask
     return _whole(mask, inputs), attention_mask
 
 
-def for_block(inputs, mask):
+def for_block(inputs, mask, segment_ids=None):
     """Reads the mask that a block was given, or Keras' implicit one.
 
     Args:
         inputs: tensor (B, ..., D).
         mask: boolean tensor over positions or over pairs, or `None`.
+        segment_ids: integers (B, ...), 0 at positions that are not real, or `None`.
 
     Returns:
         The mask to hand to the block's attention, and the same if it is one over positions, else `None`.
@@ -108,9 +109,10 @@ def for_block(inputs, mask):
         ValueError: if it has as many axes as a mask over positions and another shape, and as `mask_values.as_booleans`.
     """
     mask = as_booleans("mask", padding.given_or_implicit(mask, inputs))
+    real = None if segment_ids is None else ops.not_equal(segment_ids, 0)
     if mask is None or len(mask.shape) != len(inputs.shape) - 1:
-        return mask, None
-    mask = over_positions(inputs, mask)
+        return mask, real
+    mask = combine(over_positions(inputs, mask), real)
     return mask, mask
 
 
@@ -198,6 +200,11 @@ def window(query_positions, key_positions, size, causal=False):
     """
     distance = query_positions[:, None, :, None] - key_positions[:, None, None, :]
     return ops.logical_and(distance < size, distance >= 0 if causal else distance > -size)
+
+
+def same_segment(query_segments, key_segments):
+    """Returns the (B, 1, T, S) mask of the pairs of one segment, from integers (B, T) and (B, S)."""
+    return ops.equal(query_segments[:, None, :, None], key_segments[:, None, None, :])
 
 
 def pairs(query_mask=None, key_mask=None, attention_mask=None):

@@ -28,6 +28,25 @@ def position_ids(length, mask=None, start=None):
     return start[:, None] + positions
 
 
+def in_segments(segment_ids):
+    """Numbers the tokens of each segment from 0, where the tokens of a segment stand together.
+
+    Args:
+        segment_ids: integer tensor (..., T), none of them -1.
+
+    Returns:
+        int32 positions (..., T).
+    """
+    length = ops.shape(segment_ids)[-1]
+    widths = [*[(0, 0)] * (len(segment_ids.shape) - 1), (1, 0)]
+    before = ops.pad(segment_ids[..., :-1], widths, constant_values=-1)
+    starts, places = ops.not_equal(segment_ids, before), position_ids(length)
+    # The first places of all segments stand first when sorted, in their order.
+    first = ops.sort(ops.where(starts, places, ops.cast(length, "int32")), axis=-1)
+    number = ops.maximum(ops.cumsum(ops.cast(starts, "int32"), axis=-1) - 1, 0)
+    return places - ops.take_along_axis(first, number, axis=-1)
+
+
 def arange(size):
     """Returns 0 .. size - 1 as int32: a numpy array where the size is known, so that what is made of it is a constant."""
     return ops.arange(size, dtype="int32") if sizes.known(size) is None else np.arange(size, dtype="int32")

@@ -11,7 +11,7 @@ class AttentionMask(NamedTuple):
     """A rule over pairs: written out it has T S elements, in its parts often only T + S.
 
     A pair may meet if its query is real, its key is real, `pairs` allows it, the query does not look ahead of itself where the
-    order counts, and the two are near enough where there is a window.
+    order counts, the two are near enough where there is a window, and of one segment where there are segments.
 
     Attributes:
         queries: boolean (B, T) or `None`, the real queries.
@@ -23,6 +23,7 @@ class AttentionMask(NamedTuple):
         query_positions: int32 (B, T) or (1, T), the positions by which the window counts, which grow along a row; `None` for
             those in the row.
         key_positions: int32 (B, S) or (1, S), the same of the keys.
+        segments: integers (B, T), T = S, the segment of each query, and of the key in its place; `None` for one segment.
     """
 
     queries: Any = None
@@ -33,10 +34,12 @@ class AttentionMask(NamedTuple):
     window: Any = None
     query_positions: Any = None
     key_positions: Any = None
+    segments: Any = None
 
     @property
     def allows_all(self):
-        return not self.causal and self.window is None and all(part is None for part in self[:3])
+        parts = (*self[:3], self.window, self.segments)
+        return not self.causal and all(part is None for part in parts)
 
     def positions(self, num_queries, num_keys):
         """Returns the positions of queries (B, T) and of keys (B, S) by which a window counts, int32; B may be 1."""
@@ -50,14 +53,16 @@ class AttentionMask(NamedTuple):
             order = masks.window(*self.positions(num_queries, num_keys), self.window, self.causal)
         else:
             order = masks.causal(num_queries, num_keys, self.offset) if self.causal else None
-        return masks.combine(masks.pairs(self.queries, self.keys, self.pairs), order)
+        same = None if self.segments is None else masks.same_segment(self.segments, self.segments)
+        return masks.combine(masks.pairs(self.queries, self.keys, self.pairs), order, same)
 
     def queries_with_keys(self, num_queries, num_keys):
         """Returns the boolean (B, T) mask of the queries that may attend to some key in some head, or `None` for all.
 
-        Axes of size 1 broadcast. Where the order counts, a real query is taken to find itself among its keys.
+        Axes of size 1 broadcast. Where the order or the segment counts, a real query is taken to find itself among its keys.
         """
         if self.pairs is not None:
             return masks.queries_with_keys(self.whole(num_queries, num_keys))
-        some = None if self.keys is None or self.causal else ops.any(self.keys, axis=-1, keepdims=True)
+        finds_itself = self.causal or self.segments is not None
+        some = None if self.keys is None or finds_itself else ops.any(self.keys, axis=-1, keepdims=True)
         return masks.combine(self.queries, some)

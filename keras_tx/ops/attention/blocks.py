@@ -53,8 +53,8 @@ class Blocks:
             else None,
             "seed": None if dropout_mask is None else dropout_mask.seed,
         }
-        if mask.window is not None:
-            tensors |= self._cut_window(mask)
+        if mask.window is not None or mask.segments is not None:
+            tensors |= self._cut_near(mask)
         if distance_bias is not None:
             tensors |= self.distances.cut(distance_bias)
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -73,15 +73,37 @@ class Blocks:
         x = x if sizes.known(x.shape[3]) == 1 else pad(x, 3, self.rows * self.row_blocks)
         return x if sizes.known(x.shape[4]) == 1 else pad(x, 4, self.columns * self.column_blocks)
 
-    def _cut_window(self, mask):
-        """The positions by which the window counts, (blocks, B or 1, rows or columns), and which blocks of keys each block of
-        queries needs: (row blocks, 2), the first and the one after the last in which a real query may see a real key.
+    def _cut_near(self, mask):
+        """The positions by which the window counts and the segments, each (blocks, B or 1, rows or columns), and which blocks of
+        keys each block of queries needs: (row blocks, 2), the first and the one after the last in which a real query may see a
+        real key. Outside of them lie the blocks of other windows and of other segments.
         """
-        far = 2**30
-        found, bounds = {}, []
-        for name, positions, real, size, count in zip(
-            ("query_positions", "key_positions"),
-            mask.positions(self.length, self.num_keys),
+        found, needed = {}, []
+        if mask.window is not None:
+            numbers = mask.positions(self.length, self.num_keys)
+            first_query, last_query, first_key, last_key = self._cut_numbers("positions", numbers, mask, found)
+            ahead = 0 if self.causal else self.window - 1
+            needed += [last_key > first_query - self.window, first_key <= last_query + ahead]
+        if mask.segments is not None:
+            numbers = (mask.segments, mask.segments)
+            first_query, last_query, first_key, last_key = self._cut_numbers("segments", numbers, mask, found)
+            needed += [last_key >= first_query, first_key <= last_query]
+        needed = ops.any(masks.combine(*needed), axis=-1)  # (row blocks, column blocks), of any row of the batch
+        order = ops.arange(self.column_blocks, dtype="int32")
+        first = ops.min(ops.where(needed, order, self.column_blocks - 1), axis=-1)
+        end = ops.max(ops.where(needed, order + 1, 0), axis=-1)
+        return {**found, "bounds": ops.stack([first, ops.maximum(end, first + 1)], axis=-1)}
+
+    def _cut_numbers(self, name, numbers, mask, found):
+        """Puts the numbers of queries and of keys into `found`, in blocks.
+
+        Returns the least and the most of the real ones in each block of queries (row blocks, 1, B or 1), and the same in each
+        block of keys (1, column blocks, B or 1).
+        """
+        far, bounds = 2**30, []
+        for place, positions, real, size, count in zip(
+            (f"query_{name}", f"key_{name}"),
+            numbers,
             (mask.queries, mask.keys),
             (self.rows, self.columns),
             (self.row_blocks, self.column_blocks),
@@ -90,19 +112,11 @@ class Blocks:
             positions = ops.convert_to_tensor(positions, dtype="int32")
             real = ops.ones((1, positions.shape[1]), dtype="bool") if real is None else real
             positions, real = (cut_positions(x, size, count) for x in (positions, real))
-            found[name] = positions
+            found[place] = positions
             least, most = ops.where(real, positions, far), ops.where(real, positions, -far)
             bounds.append((ops.min(least, axis=-1), ops.max(most, axis=-1)))  # (blocks, B or 1)
         (first_query, last_query), (first_key, last_key) = bounds
-        ahead = 0 if self.causal else self.window - 1
-        needed = ops.logical_and(
-            last_key[None] > first_query[:, None] - self.window, first_key[None] <= last_query[:, None] + ahead
-        )  # (row blocks, column blocks, B or 1)
-        needed = ops.any(needed, axis=-1)
-        order = ops.arange(self.column_blocks, dtype="int32")
-        first = ops.min(ops.where(needed, order, self.column_blocks - 1), axis=-1)
-        end = ops.max(ops.where(needed, order + 1, 0), axis=-1)
-        return {**found, "bounds": ops.stack([first, ops.maximum(end, first + 1)], axis=-1)}
+        return first_query[:, None], last_query[:, None], first_key[None], last_key[None]
 
     def place(self, pairs, i, j):
         """Where block (i, j) lies in pairs (b, m, g, t, s): the start and the size on each axis."""
@@ -133,23 +147,25 @@ class Blocks:
         if "offset" in given:
             seen = i * self.rows + ops.arange(self.rows, dtype="int32") + given["offset"]
             allowed.append(j * self.columns + ops.arange(self.columns, dtype="int32")[None] <= seen[:, None])
-        if "bounds" in given:
+        if "query_positions" in given:
             near = block_at(given["query_positions"], i), block_at(given["key_positions"], j)
             allowed.append(masks.window(*near, self.window, self.causal)[:, None])
+        if "query_segments" in given:
+            segments = block_at(given["query_segments"], i), block_at(given["key_segments"], j)
+            allowed.append(masks.same_segment(*segments)[:, None])
         for each in allowed:
             scores = ops.where(each, scores, ops.cast(LOWEST, self.wide))
         return self.fold(scores)
 
     def columns_seen(self, given, i):
         """The first block of keys that some query of block i may see, and the one after the last: int32 scalars."""
-        zero = ops.zeros((), dtype="int32")
+        first, limit = ops.zeros((), dtype="int32"), ops.convert_to_tensor(self.column_blocks, dtype="int32")
         if "bounds" in given:
-            bounds = block_at(given["bounds"], i)
-            return bounds[0], bounds[1]
-        if "offset" not in given:
-            return zero, ops.convert_to_tensor(self.column_blocks, dtype="int32")
-        last = (i + 1) * self.rows + given["offset"]
-        return zero, ops.clip((last + self.columns - 1) // self.columns, 1, self.column_blocks)
+            first, limit = ops.unstack(block_at(given["bounds"], i))
+        if "offset" in given:
+            last = (i + 1) * self.rows + given["offset"]
+            limit = ops.minimum(limit, (last + self.columns - 1) // self.columns)
+        return first, ops.maximum(limit, first + 1)
 
     def drop(self, weights, given, i, j):
         """Dropout of block (i, j), each element as the whole (B, N, T, S) is dropped from."""

@@ -17,7 +17,7 @@ def supports(query, value, mask, bias, dropout_mask):
     Dropout is not among them, as a library's drops other weights than ours would for the same seed. (Beside scores of 1e7 and
     more torch's gradients are off: its kernel keeps the logarithm of the sum added to the maximum, which rounds it away.)
     """
-    if bias is not None or dropout_mask is not None or mask.pairs is not None:
+    if any(each is not None for each in (bias, dropout_mask, mask.pairs, mask.segments)):
         return False
     aligned = not sizes.differ(query.shape[1], value.shape[1]) and sizes.known(mask.offset) == 0
     if (mask.causal or mask.window is not None) and not aligned:
