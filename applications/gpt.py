@@ -46,6 +46,7 @@ def GPT(
     attention_dropout=None,
     embedding_dropout=None,
     name="gpt",
+    packed=False,
 ) -> keras.Model:
     """Builds a GPT-2 style language model.
 
@@ -67,10 +68,14 @@ def GPT(
         attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
         embedding_dropout: float in [0, 1), on the embeddings, or `None` for `dropout`.
         name: str, the model's name.
+        packed: bool, whether the model takes `segment_ids` too, for rows of several documents. The weights are the same ones.
 
     Returns:
         A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V). It has no padding id: with padding to the
-        right, causal attention keeps it from reaching real positions, and the loss must leave it out.
+        right, causal attention keeps it from reaching real positions, and the loss must leave it out. A packed model takes
+        `[token_ids, segment_ids]`, also as a dict: int32 (B, T), 1, 2, ... for the tokens of each document of a row and 0 for
+        padding, or `None`. No token sees another document, and positions begin at 0 in each. It is decoded, exported and written
+        to folders without segments.
 
     Raises:
         ValueError: for another value of `positions`, and from the layers.
@@ -91,8 +96,11 @@ def GPT(
     if positions not in ("learned", "sinusoidal", "rotary"):
         raise ValueError(f"`positions` must be 'learned', 'sinusoidal' or 'rotary'. Received: positions={positions!r}.")
     arguments.rate("dropout", dropout)
+    arguments.flag("packed", packed)
     initializer = keras.initializers.RandomNormal(stddev=0.02)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
+    segments = keras.Input((None,), dtype="int32", name="segment_ids", optional=True) if packed else None
+    where = {"segment_ids": segments} if packed else {}
     embedding = TokenAndPositionEmbedding(
         vocabulary_size,
         sequence_length if positions == "learned" else None,
@@ -100,9 +108,9 @@ def GPT(
         embeddings_initializer=initializer,
         name="embedding",
     )
-    x = embedding(ids)
+    x = embedding(ids, **(where if positions == "learned" else {}))
     if positions == "sinusoidal":
-        x = SinusoidalPositionEncoding(name="positions")(x)
+        x = SinusoidalPositionEncoding(name="positions")(x, **where)
     x = Dropout(arguments.rate("embedding_dropout", embedding_dropout, default=dropout), name="embedding_dropout")(x)
     for index in range(num_layers):
         attention = MultiHeadSelfAttention(
@@ -124,7 +132,7 @@ def GPT(
             kernel_initializer=initializer,
             recompute=recompute,
             name=f"decoder_{index}",
-        )(x)  # (B, T, D)
+        )(x, **where)  # (B, T, D)
     x = LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
     logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
-    return with_layer_structure(keras.Model(ids, logits, name=name))
+    return with_layer_structure(keras.Model([ids, segments] if packed else ids, logits, name=name))

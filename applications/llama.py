@@ -60,6 +60,7 @@ def Llama(
     attention_dropout=None,
     recompute=False,
     name="llama",
+    packed=False,
 ) -> keras.Model:
     """Builds a decoder-only language model of the Llama family.
 
@@ -98,10 +99,12 @@ def Llama(
         attention_dropout: float in [0, 1) or `None`.
         recompute: bool, whether training computes each block's inner values again instead of keeping them.
         name: str, the model's name.
+        packed: bool, whether the model takes `segment_ids` too, for rows of several documents. The weights are the same ones.
 
     Returns:
         A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V), for sequences of any length. It has no padding id:
         with padding to the right, causal attention keeps it from reaching real positions, and the loss must leave it out.
+        A packed model takes `[token_ids, segment_ids]`, as that of `GPT` does.
 
     Raises:
         ValueError: for lists of another length, a bias of tied logits, and from the layers.
@@ -119,6 +122,7 @@ def Llama(
         Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models", section 2.2.
     """
     num_layers = arguments.positive_int("num_layers", num_layers)
+    arguments.flag("packed", packed)
     windows = _for_each_block("window", window, num_layers)
     turned = _for_each_block("rotary_layers", True if rotary_layers is None else rotary_layers, num_layers)
     if query_key_norm not in (None, "heads", "all"):
@@ -137,6 +141,8 @@ def Llama(
         return None if axis is None else make_norm(axis=axis, name=f"{part}_norm")
 
     ids = keras.Input((None,), dtype="int32", name="token_ids")
+    segments = keras.Input((None,), dtype="int32", name="segment_ids", optional=True) if packed else None
+    where = {"segment_ids": segments} if packed else {}
     embedding = TokenAndPositionEmbedding(
         vocabulary_size, None, hidden_dim, embeddings_initializer=initializer, name="embedding"
     )
@@ -181,7 +187,7 @@ def Llama(
             parallel=parallel,
             recompute=recompute,
             name=f"decoder_{index}",
-        )(x)  # (B, T, D)
+        )(x, **where)  # (B, T, D)
     x = make_norm(name="final_norm")(x)
     if tied:
         logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
@@ -193,7 +199,7 @@ def Llama(
         cap = arguments.positive_float("logit_cap", logit_cap)
         logits = keras.layers.Rescaling(1 / cap, name="logits_over_cap")(logits)
         logits = keras.layers.Rescaling(cap, name="capped_logits")(keras.layers.Activation("tanh", name="tanh")(logits))
-    return with_layer_structure(keras.Model(ids, logits, name=name))
+    return with_layer_structure(keras.Model([ids, segments] if packed else ids, logits, name=name))
 
 
 def _for_each_block(name, value, num_layers):

@@ -51,7 +51,7 @@ def layer_structure(model) -> dict:
         Frantar et al. 2023, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers"; Lin et al.
         2024, "AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration".
     """
-    holder = _holder(model)
+    holder = _holder(graph.without_optional_inputs(model))
     calls = graph.call_origins(holder)
     blocks = [path for path, (origin, _, _) in calls.items() if isinstance(origin.operation, _BLOCKS)]
     _check_once(model, [calls[path][0].operation for path in blocks])

@@ -1,6 +1,7 @@
 """Checkpoint folders in the layout of Hugging Face, read into our applications and written from them."""
 
 import contextlib
+import inspect
 
 import keras
 
@@ -30,7 +31,7 @@ RECIPES = {
 }
 
 
-def load_huggingface(folder, dtype=None) -> keras.Model:
+def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
     """Builds the model of a checkpoint folder, with its weights.
 
     Reads `config.json` and safetensors: one file, or shards with their index, in F32, F16 or BF16. Everything is checked
@@ -41,6 +42,7 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
         folder: str or path.
         dtype: name of a dtype or of a dtype policy, or a policy, such as "bfloat16" or "mixed_bfloat16"; `None` for the
             one that new layers have. A number that does not fit float16 is an error.
+        packed: bool, whether a `GPT` or a `Llama` takes `segment_ids` too, to be trained on rows of several documents.
 
     Returns:
         A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "llama", "mistral", "qwen2", "qwen3",
@@ -71,14 +73,17 @@ def load_huggingface(folder, dtype=None) -> keras.Model:
     """
     config = Config(folder)
     recipe = Field("", "model_type", one_of(RECIPES)).read(config, {}, {})
-    return build(recipe, config, Checkpoint(folder, recipe.prefix), dtype)
+    if packed and "packed" not in inspect.signature(recipe.build).parameters:
+        raise ValueError(f"`packed` must be False but for a GPT or a Llama. Received: packed=True for a {recipe.name}.")
+    options = {"packed": True} if packed else {}
+    return build(recipe, config, Checkpoint(folder, recipe.prefix), dtype, **options)
 
 
-def build(recipe, config, checkpoint, dtype) -> keras.Model:
+def build(recipe, config, checkpoint, dtype, **options) -> keras.Model:
     """Builds the model that a config and tensors describe by the table of their type: `load_huggingface`, once they are read."""
     arguments = recipe.arguments(config, checkpoint)
     with _dtype_policy(dtype), graph.without_values():
-        model = recipe.build(**arguments)
+        model = recipe.build(**arguments, **options)
     weights = structure.weights_by_path(model, recipe.root)
     load_weights(
         weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied_for(arguments)), graph.fill

@@ -170,7 +170,9 @@ GEMMA = recipe(
      Field("activation", ("hidden_act", "hidden_activation"), _GEMMA_ACTIVATION, "gelu_pytorch_tanh",
            shown="decoder.feed_forward.activation"),
      *rotary.fields(1e4)),
-    build=lambda hidden_dim, **others: Llama(hidden_dim=hidden_dim, embedding_scale=hidden_dim**0.5, **others),
+    build=lambda hidden_dim, packed=False, **others: Llama(
+        hidden_dim=hidden_dim, embedding_scale=hidden_dim**0.5, packed=packed, **others
+    ),
     fixed={"norm": "zero_centered_rms"}, demands={"use_bidirectional_attention": None},
 )  # fmt: skip
 OLMO2 = recipe(

@@ -80,6 +80,7 @@ class Recipe(NamedTuple):
 
         Raises `ValueError` if the model is not one that the application could have built, but for names.
         """
+        model = graph.without_optional_inputs(model)
         layers = Layers(model)
         try:
             found = self._shown(layers)

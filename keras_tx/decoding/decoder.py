@@ -5,7 +5,7 @@ import weakref
 import keras
 
 from .. import arguments
-from ..graph import functional_of, layer_inputs
+from ..graph import functional_of, layer_inputs, without_optional_inputs
 from ..layers import cache_protocol
 from .inputs import inputs_of, least
 from .programs import fingerprint
@@ -59,7 +59,7 @@ class Decoder:
             model: functional `keras.Model` or built `keras.Sequential`.
             output: which of several outputs: str, its key in a dict of outputs or the name of the layer that gives it, or int,
                 its index; `None` for the only one.
-            conditioning: names of all inputs but the token ids.
+            conditioning: names of all inputs but the token ids; optional ones may be left out.
             whole: bool, whether all outputs are meant where `output` is `None`.
 
         Raises:
@@ -70,8 +70,8 @@ class Decoder:
         index = None if whole and output is None else _index(functional, model.name, output)
         known, place = _decoders.setdefault(functional, {}), (index, tuple(sorted(conditioning)))
         if place not in known or known[place].variables != fingerprint(known[place].model):
-            model = known[place].model if place in known else _part(functional, index, model.name)
-            known[place] = cls(model, place[1], owned=model is not functional)
+            part = known[place].model if place in known else _part(functional, index, model.name, place[1])
+            known[place] = cls(part, place[1], owned=part is not functional)
         return known[place]
 
     @property
@@ -92,11 +92,13 @@ def built(model):
     return functional
 
 
-def _part(functional, index, name):
-    """Returns the model of one output: the model itself, or the part that leads to one of several. All its layers are shared."""
-    if index is None or len(functional.outputs) == 1 and not isinstance(functional.output, dict):
-        return functional
-    return keras.Model(functional.input, functional.outputs[index], name=name)
+def _part(functional, index, name, conditioning):
+    """Returns the model of one output, without the optional inputs that are not given: the model itself, or a part of it that
+    shares its layers.
+    """
+    if index is not None and (len(functional.outputs) > 1 or isinstance(functional.output, dict)):
+        functional = keras.Model(functional.input, functional.outputs[index], name=name)
+    return without_optional_inputs(functional, conditioning)
 
 
 def _index(functional, name, output):

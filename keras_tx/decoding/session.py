@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import arguments
+from ..graph import without_optional_inputs
 from .check import check
 from .decoder import Decoder, built
 from .request import CHUNK, cache_size
@@ -67,7 +68,7 @@ class Session:
     """
 
     def __init__(self, model, max_length=None, output=None):
-        if len(built(model).inputs) != 1:
+        if len(without_optional_inputs(built(model)).inputs) != 1:
             raise ValueError(
                 "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
                 f"Received: {model.name} with {len(model.inputs)} inputs."

@@ -5,13 +5,14 @@ import inspect
 import keras
 from keras import ops
 
-from ..graph import MISSING, complete_arguments, input_names, pack_inputs, walk
+from ..graph import MISSING, complete_arguments, input_names, optional_inputs, pack_inputs, walk
 from ..layers import cache_protocol
 from ..ops import masks, padding
 from .decoder import Decoder
 from .head import Head, call_without
 
 _DECODED = "decoded: "  # an empty entry of this name tells which of several inputs the caches are for
+_GIVEN = "given: "  # and one of this which optional inputs were given
 
 
 def init_caches(model, batch_size, max_length, context=None, output=None) -> dict:
@@ -73,7 +74,8 @@ def step(model, inputs, caches, mask=None, output=None) -> tuple:
     ids = next((key.removeprefix(_DECODED) for key in caches if key.startswith(_DECODED)), None)
     if ids is None:
         return run_step(Decoder.of(model, output, whole=True).model, inputs, caches, mask)
-    decoder = Decoder.of(model, output, [name for name in input_names(model) if name != ids], whole=True)
+    left_out = {name for name in optional_inputs(model) if _GIVEN + name not in caches}
+    decoder = Decoder.of(model, output, set(input_names(model)) - left_out - {ids}, whole=True)
     return run_step(decoder.model, pack_inputs(decoder.model, {ids: inputs}), caches, mask)
 
 
@@ -87,6 +89,7 @@ def empty_caches(decoder, batch_size, max_length, conditioning):
             f"positions. Received: {model.name} with layers {[layer.name for layer in model.layers]}."
         )
     caches = {_DECODED + name: None} if conditioning else {}
+    caches |= {_GIVEN + each: None for each in set(optional_inputs(model)) & set(conditioning)}
 
     def call_partial(operation, path, args, kwargs, there):
         if _is_cached_layer(operation):

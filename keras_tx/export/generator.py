@@ -4,7 +4,7 @@ import os
 
 import keras
 
-from .. import arguments
+from .. import arguments, graph
 from ..decoding.check import check
 from ..decoding.decoder import Decoder
 from ..decoding.request import CHUNK, Request, cache_size, check_lengths, check_pad, check_prompts, check_seed, chunk_of
@@ -82,7 +82,7 @@ def export_generator(
         path = keras_tx.export.export_generator(writer, folder + "/writer", letters, max_new_tokens=8)
     ```
     """
-    tf = folder.tensorflow()
+    tf, model = folder.tensorflow(), graph.without_optional_inputs(model)
     max_new_tokens, sampler = int(check_lengths(0, max_new_tokens, None)), check_sampler(sampler)
     if sampler.num_return > 1:
         raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")

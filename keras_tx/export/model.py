@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from .. import graph
 from ..decoding.inputs import inputs_of
 from . import folder, tokenizers
 
@@ -25,7 +26,8 @@ def export_model(
     function.
 
     Args:
-        model: `keras.Model` with one input of token ids (B, T), or of anything where no tokenizer is given.
+        model: `keras.Model` with one input of token ids (B, T), or of anything where no tokenizer is given. Optional inputs, as
+            the segments of a packed model, are left out.
         path: folder to write. One that exists is replaced, when the new one is whole.
         tokenizer: layer that maps strings (B,) to ids, dense (B, T) or ragged: a keras-hub tokenizer or an adapted
             `keras.layers.TextVectorization`. `None` for a model served on its own inputs.
@@ -53,7 +55,7 @@ def export_model(
         path = keras_tx.export.export_model(model, folder + "/reviews", tokenizer=vectorize, activation="softmax")
     ```
     """
-    tf = folder.tensorflow()
+    tf, model = folder.tensorflow(), graph.without_optional_inputs(model)
     compiled = folder.compiled(tf, model, activation, jit_compile)
     if tokenizer is None:
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]

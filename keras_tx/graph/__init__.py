@@ -6,6 +6,7 @@ With `ops/padding.py` and `layers/recomputation.py`, the only user of Keras' pri
 
 from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin
 from .deferred import fill, without_values
+from .optional_inputs import optional_inputs, without_optional_inputs
 from .sublayers import direct_parts, find_layer, parts, parts_by_attribute
 from .walk import MISSING, Origin, complete_arguments, functional_of, input_names, pack_inputs, walk
 
@@ -22,10 +23,12 @@ __all__ = [
     "layer_calls",
     "layer_inputs",
     "layers_before",
+    "optional_inputs",
     "output_origin",
     "pack_inputs",
     "parts",
     "parts_by_attribute",
     "walk",
+    "without_optional_inputs",
     "without_values",
 ]

@@ -188,6 +188,8 @@ def _carried_mask(tensor):
 def _standardized(functional, inputs):
     """Returns the inputs as a list of tensors; what stands for a tensor stays."""
     flat = keras.tree.flatten(inputs)
+    if len(flat) == len(functional.inputs) and any(isinstance(each, keras.KerasTensor) for each in flat):
+        return flat  # a conversion would become an operation of the graph
     if not any(isinstance(each, STANDS) for each in flat):
         return functional._standardize_inputs(inputs)
     return [

@@ -40,6 +40,7 @@ LAYERS = {
     "rotary": lambda: attention(rotary=layers.RotaryEmbedding(100.0)),
     "window": lambda: attention(window=2),
     "window both ways": lambda: attention(False, window=2),
+    "bias by distance": lambda: attention(position_bias=layers.AlibiBias(N), rotary=layers.RotaryEmbedding(100.0)),
     "position bias": lambda: attention(False, position_bias=Distance()),
     "decoder": lambda: layers.TransformerDecoder(16, N, normalize_first=True),
     "decoder of other attention": lambda: layers.TransformerDecoder(16, attention=attention(rotary=layers.RotaryEmbedding())),
@@ -49,7 +50,7 @@ LAYERS = {
     "learned": lambda: layers.LearnedPositionEncoding(5 + T),
     "embedding": lambda: layers.TokenAndPositionEmbedding(11, 5 + T, D),
 }  # fmt: skip
-IN_BLOCKS = "causal", "both ways", "window", "window both ways", "position bias"
+IN_BLOCKS = "causal", "both ways", "bias by distance", "window", "window both ways", "position bias"
 
 
 @pytest.fixture(params=[False, True], ids=["", "blocks"])
