@@ -30,7 +30,12 @@ MAY_IMPORT = {
     "keras_tx.whole_files": set(),
     "keras_tx.atomic_folders": {"keras_tx.whole_files"},
     "keras_tx.distribution": set(),
-    "keras_tx.decoding": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.cache_protocol"},
+    "keras_tx.decoding": {
+        "keras_tx.ops",
+        "keras_tx.graph",
+        "keras_tx.layers.cache_protocol",
+        "keras_tx.layers.stepwise",
+    },
     "keras_tx.analysis": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.cache_protocol"},
     "keras_tx.export": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers.cache_protocol", "keras_tx.decoding"},
     "keras_tx.adapters": {"keras_tx.graph"},

@@ -48,10 +48,7 @@ def heads(model, outputs, tolerance):
     Raises `ValueError` if its outputs for some ids, a numpy array (B, T, V), are neither logits nor probabilities (whose sums
     are 1 within the tolerance), naming the layer that makes them.
     """
-    origin = output_origin(model)
-    while origin.operation is not None and _keeps_values(origin.operation):
-        origin = next(x for x in keras.tree.flatten((origin.args, origin.kwargs)) if hasattr(x, "operation"))
-    activation = _activation(origin.operation)
+    origin, activation = _end(model)
     if activation in ("linear", "log_softmax"):
         return [Head()]
     if not _are_probabilities(outputs, tolerance) and not (activation == "softmax" and np.isnan(outputs).any()):
@@ -64,6 +61,22 @@ def heads(model, outputs, tolerance):
         )
     whole = [Head(log=True)]
     return [Head(softmax=origin.path), *whole] if activation == "softmax" and _has_logits(origin) else whole
+
+
+def known_head(model):
+    """Returns the `Head` of a model of one output that its graph shows, or `None` where its numbers have to tell."""
+    origin, activation = _end(model)
+    if activation in ("linear", "log_softmax") or vars(type(origin.operation)).get("gives_logits"):
+        return Head()
+    return Head(softmax=origin.path) if activation == "softmax" and _has_logits(origin) else None
+
+
+def _end(model):
+    """Returns the `Origin` of a model's numbers, and the name of the activation with which it ends, if any."""
+    origin = output_origin(model)
+    while origin.operation is not None and _keeps_values(origin.operation):
+        origin = next(x for x in keras.tree.flatten((origin.args, origin.kwargs)) if hasattr(x, "operation"))
+    return origin, _activation(origin.operation)
 
 
 def call_without(head):

@@ -4,7 +4,7 @@ layer.
 With `ops/padding.py` and `layers/recomputation.py`, the only user of Keras' private names.
 """
 
-from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin
+from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin, reached_calls
 from .deferred import fill, without_values
 from .optional_inputs import optional_inputs, without_optional_inputs
 from .sublayers import direct_parts, find_layer, parts, parts_by_attribute
@@ -28,6 +28,7 @@ __all__ = [
     "pack_inputs",
     "parts",
     "parts_by_attribute",
+    "reached_calls",
     "walk",
     "without_optional_inputs",
     "without_values",

@@ -29,6 +29,29 @@ def layer_inputs(model):
     return _reached(model, {name: frozenset([name]) for name in input_names(model)}, lambda found, path: found)
 
 
+def reached_calls(model, reads_nothing=lambda operation: False):
+    """Lists the calls of a functional model, of layers and operations, and which inputs each argument depends on. Nothing is run.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`; a subclassed one is a `ValueError`.
+        reads_nothing: function from a layer or an operation to whether it gives the same whatever its inputs.
+
+    Returns:
+        List of tuples: the layer or operation; the arguments of the call, positional and by name, as the graph has them; and a
+        dict from the id of each `KerasTensor` in them to the frozenset of the names of inputs.
+    """
+    calls = []
+
+    def call(operation, path, args, kwargs, values, count):
+        leaves = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
+        reach = {id(leaf): values[id(leaf)] for leaf in leaves}
+        calls.append((operation, args, kwargs, reach))
+        return [frozenset() if reads_nothing(operation) else frozenset().union(*reach.values())] * count
+
+    run(model, pack_inputs(model, {name: frozenset([name]) for name in input_names(model)}), call)
+    return calls
+
+
 def layers_before(model):
     """Lists for each layer call, by its path as in `layer_calls`, the frozenset of the paths that it depends on."""
     calls = _reached(model, dict.fromkeys(input_names(model), frozenset()), lambda found, path: found | {path})

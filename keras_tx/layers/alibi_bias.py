@@ -48,6 +48,8 @@ class AlibiBias(TracedSubclasses, keras.layers.Layer):
         Press et al. 2022, "Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation", section 3.
     """
 
+    goes_by_positions = True
+
     def __init__(self, num_heads, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = arguments.positive_int("num_heads", num_heads)

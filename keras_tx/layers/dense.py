@@ -7,7 +7,7 @@ import math
 import keras
 
 from ..ops import activations, linear
-from . import calibration
+from . import calibration, stepwise
 
 
 def _is_calibrated(mode):
@@ -139,12 +139,16 @@ class _Product:
 class Dense(_Product, keras.layers.Dense):
     """`keras.layers.Dense`."""
 
+    is_stepwise = property(stepwise.has_known_activation)
+
     _contracted = 1
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
 class EinsumDense(_Product, keras.layers.EinsumDense):
     """`keras.layers.EinsumDense` for equations whose contracted axes are the inputs' last and the kernel's first."""
+
+    is_stepwise = property(stepwise.has_known_activation)
 
     @property
     def _contracted(self):

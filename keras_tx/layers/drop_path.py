@@ -41,6 +41,8 @@ class DropPath(Composite, keras.layers.Layer):
         Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3.
     """
 
+    is_stepwise = True
+
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.rate = arguments.rate("rate", rate)

@@ -46,6 +46,8 @@ class Dropout(TracedSubclasses, keras.layers.Layer):
         Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", section 4.
     """
 
+    is_stepwise = True
+
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.rate = arguments.rate("rate", rate)

@@ -5,7 +5,7 @@ from keras import ops
 
 from .. import arguments
 from ..ops import activations, linear
-from . import config, input_checks, sublayers
+from . import config, input_checks, stepwise, sublayers
 from .composite import Composite
 from .dense import Dense
 from .dropout import Dropout
@@ -49,6 +49,8 @@ class FeedForward(Composite, keras.layers.Layer):
         Vaswani et al. 2017, "Attention Is All You Need", section 3.3; Shazeer 2020, "GLU Variants Improve Transformer",
         section 2, for gates.
     """
+
+    is_stepwise = property(lambda self: stepwise.has_known_activation(self) and stepwise.has_stepwise_parts(self))
 
     def __init__(
         self,

@@ -5,9 +5,9 @@ import math
 import keras
 from keras import ops
 
-from .. import arguments
+from .. import arguments, graph
 from ..ops import masks, padding
-from . import config, input_checks, slot_arguments, slots, sublayers
+from . import config, input_checks, slot_arguments, slots, stepwise, sublayers
 from .composite import Composite
 from .dense import EinsumDense
 from .dropout import Dropout
@@ -85,6 +85,22 @@ class HeadProjections(Composite):
         outputs = norm(heads)
         input_checks.check_branch(heads, outputs, slot)
         return ops.cast(outputs, self.compute_dtype)
+
+
+def attends_in_steps(layer):
+    """Returns whether an attention, to earlier tokens or to a context, is known to work in steps.
+
+    A class in the slots of positions says by `goes_by_positions` in its body that all else is the same to it.
+    """
+    slots = [getattr(layer, name, None) for name in ("rotary", "position_bias")]
+    norms = [layer.query_norm, layer.key_norm]  # of heads (B, T, N, H)
+    others = [part for part in graph.direct_parts(layer) if all(part is not each for each in (*slots, *norms))]
+    return (
+        getattr(layer, "causal", True)
+        and all(slot is None or vars(type(slot)).get("goes_by_positions", False) for slot in slots)
+        and all(norm is None or stepwise.normalizes(norm, -1, -2) for norm in norms)
+        and all(map(stepwise.is_stepwise, others))
+    )
 
 
 def check_position_embedding(name, embedding, inputs):

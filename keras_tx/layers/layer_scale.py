@@ -37,6 +37,8 @@ class LayerScale(TracedSubclasses, keras.layers.Layer):
         Touvron et al. 2021, "Going deeper with Image Transformers", section 2.
     """
 
+    is_stepwise = True
+
     def __init__(self, initial_value=1e-5, **kwargs):
         super().__init__(**kwargs)
         self.initial_value = arguments.finite_float("initial_value", initial_value)

@@ -53,6 +53,8 @@ class LearnedPositionEncoding(Composite, keras.layers.Layer):
         Gehring et al. 2017, "Convolutional Sequence to Sequence Learning", section 3.1.
     """
 
+    is_stepwise = True
+
     def __init__(self, sequence_length, embeddings_initializer="uniform", offset=0, **kwargs):
         super().__init__(**kwargs)
         self.sequence_length = arguments.positive_int("sequence_length", sequence_length)

@@ -71,6 +71,8 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3.
     """
 
+    is_stepwise = property(head_projections.attends_in_steps)
+
     def __init__(
         self,
         num_heads,

@@ -25,10 +25,8 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
     """Lets each position of a sequence attend to the others.
 
     head_n = softmax(scale Q_n K_n^T) V_n with Q_n, K_n, V_n linear in the inputs; the heads are concatenated and
-    projected back to the width of the inputs.
-
-    What is masked out has weight exactly zero and may hold anything, NaN included. A query with no key left, and one
-    that is itself not real, gets zeros.
+    projected back to the width of the inputs. What is masked out has weight exactly zero and may hold anything, NaN included. A
+    query with no key left, and one that is itself not real, gets zeros.
 
     Args:
         num_heads: int, N.
@@ -96,6 +94,8 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Ainslie et al. 2023, "GQA", section 2.2, for
         shared key heads.
     """
+
+    is_stepwise = property(head_projections.attends_in_steps)
 
     def __init__(
         self,

@@ -7,12 +7,14 @@ from keras import ops
 
 from .. import arguments
 from ..ops import sizes
-from . import input_checks, slot_arguments, slots, sublayers
+from . import input_checks, slot_arguments, slots, stepwise, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` over the last axis. Its statistics run in float32 or wider."""
+
+    is_stepwise = property(lambda self: stepwise.normalizes(self, -1))
 
     def call(self, inputs):
         # torch's own takes no size that is known only when a traced program runs, and ONNX none that is not a constant.

@@ -54,6 +54,8 @@ class RelativePositionBias(TracedSubclasses, keras.layers.Layer):
         Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", section 2.1.
     """
 
+    reads_nothing = True  # of its inputs: decoding need not try it
+
     def __init__(
         self, num_heads, num_buckets=32, max_distance=128, bidirectional=True, bias_initializer="zeros", **kwargs
     ):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from .. import arguments
-from . import config, input_checks, sublayers
+from . import config, input_checks, stepwise, sublayers
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -43,6 +43,8 @@ class RMSNormalization(keras.layers.Layer):
     Reference:
         Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", section 4.
     """
+
+    is_stepwise = property(lambda self: stepwise.normalizes(self, -1))
 
     def __init__(self, axis=-1, epsilon=1e-6, zero_centered=False, **kwargs):
         super().__init__(**kwargs)

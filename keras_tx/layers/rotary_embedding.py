@@ -50,6 +50,8 @@ class RotaryEmbedding(TracedSubclasses, keras.layers.Layer):
         Ding et al. 2024, "LongRoPE".
     """
 
+    goes_by_positions = True
+
     def __init__(self, max_wavelength=10_000.0, rotary_dim=None, interleaved=False, scaling=None, **kwargs):
         super().__init__(**kwargs)
         self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)

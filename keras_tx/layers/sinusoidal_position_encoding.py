@@ -49,6 +49,8 @@ class SinusoidalPositionEncoding(TracedSubclasses, keras.layers.Layer):
         Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
 
+    is_stepwise = True
+
     def __init__(self, max_wavelength=10_000.0, interleaved=True, **kwargs):
         super().__init__(**kwargs)
         self.max_wavelength = arguments.positive_float("max_wavelength", max_wavelength)

@@ -40,6 +40,9 @@ class TiedLogits(TracedSubclasses, keras.layers.Layer):
         Press and Wolf 2017, "Using the Output Embedding to Improve Language Models", section 3.
     """
 
+    is_stepwise = True
+    gives_logits = True
+
     def __init__(self, embedding, use_bias=False, **kwargs):
         super().__init__(**kwargs)
         self.use_bias = arguments.flag("use_bias", use_bias)

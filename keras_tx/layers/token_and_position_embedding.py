@@ -59,6 +59,8 @@ class TokenAndPositionEmbedding(Composite, keras.layers.Layer):
         Devlin et al. 2019, "BERT", section 3 ("Input/Output Representations"), for learned positions.
     """
 
+    is_stepwise = True
+
     def __init__(
         self,
         vocabulary_size,

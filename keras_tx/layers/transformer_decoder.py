@@ -13,6 +13,7 @@ from . import (
     input_checks,
     slot_arguments,
     slots,
+    stepwise,
     sublayers,
 )
 from .multi_head_cross_attention import MultiHeadCrossAttention
@@ -21,13 +22,7 @@ from .residual_block import ResidualBlock
 # Which arguments of a call go to the self-attention, and which to the cross-attention.
 _OF_INPUTS = ("mask", "attention_mask", "attention_bias", "positions", "position_embedding", "distance_bias",
               "segment_ids")  # fmt: skip
-_OF_CONTEXT = (
-    "context",
-    "context_mask",
-    "context_attention_mask",
-    "context_position_embedding",
-    "position_embedding",
-)
+_OF_CONTEXT = ("context", "context_mask", "context_attention_mask", "context_position_embedding", "position_embedding")
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -99,6 +94,8 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
     """
+
+    is_stepwise = property(stepwise.has_stepwise_parts)
 
     def __init__(
         self,
