@@ -79,19 +79,23 @@ def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
     return build(recipe, config, Checkpoint(folder, recipe.prefix), dtype, **options)
 
 
-def build(recipe, config, checkpoint, dtype, **options) -> keras.Model:
-    """Builds the model that a config and tensors describe by the table of their type: `load_huggingface`, once they are read."""
+def build(recipe, config, checkpoint, dtype, filler=None, **options) -> keras.Model:
+    """Builds the model that a config and tensors describe by the table of their type: `load_huggingface`, once they are read.
+
+    `filler`, a function from the model and its weights by their paths to a context, gives what fills them in the place of
+    `graph.fill`; `options` are further arguments of the application.
+    """
     arguments = recipe.arguments(config, checkpoint)
     with _dtype_policy(dtype), graph.without_values():
         model = recipe.build(**arguments, **options)
     weights = structure.weights_by_path(model, recipe.root)
-    load_weights(
-        weights, checkpoint, recipe.rules_for(arguments), (*recipe.ignored, *recipe.tied_for(arguments)), graph.fill
-    )
-    filled = {id(weight) for weight in weights.values()}
-    for variable in model.variables:  # what is left: the states of random generators
-        if id(variable) not in filled:
-            graph.fill(variable)
+    named = {id(weight) for weight in weights.values()}
+    others = [variable for variable in model.variables if id(variable) not in named]  # the states of random generators
+    ignored = (*recipe.ignored, *recipe.tied_for(arguments))
+    with contextlib.nullcontext(graph.fill) if filler is None else filler(model, weights) as fill:
+        load_weights(weights, checkpoint, recipe.rules_for(arguments), ignored, fill)
+    for variable in others:
+        graph.fill(variable)
     return model
 
 

@@ -1,74 +1,23 @@
 """GGUF files: put together by the package gguf as llama.cpp's converter does it, read as the model that they were made of."""
 
+import keras
 import numpy as np
 import pytest
 
-from keras_tx.applications import Llama, load_gguf, load_tokenizer, save_huggingface
-from keras_tx.checkpoints import Checkpoint
+from keras_tx.applications import load_gguf, load_tokenizer
 
-from ..layers.contract_rows import stir
 from ..layers.execution import array
 
 gguf = pytest.importorskip("gguf")
-KIND = gguf.GGMLQuantizationType
-SIZES = {"vocabulary_size": 40, "num_layers": 2, "num_heads": 4, "num_key_value_heads": 2, "hidden_dim": 32}
-NAMES = {
-    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-}  # fmt: skip
+from .gguf_files import KIND, model_and_tensors, write  # noqa: E402  (needs the package)
+
+FACTORS = "rope_freqs.weight"
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """A model, and its tensors by their names in a folder."""
-    model = Llama(**SIZES, intermediate_dim=64, max_wavelength=500.0, norm_epsilon=1e-5, tied=True)
-    stir(model)
-    folder = tmp_path_factory.mktemp("folder")
-    save_huggingface(model, folder)
-    checkpoint = Checkpoint(folder)
-    return model, {name: checkpoint.read(name) for name in checkpoint.shapes}
-
-
-def named(name):
-    for theirs, ours in NAMES.items():
-        if name.removesuffix(".weight").endswith(theirs):
-            block = f"blk.{name.split('.')[2]}." if ".layers." in name else ""
-            return f"{block}{ours}.weight"
-    raise AssertionError(name)
-
-
-def permuted(tensor, heads):
-    """As llama.cpp's converter lays the rows of query and key maps."""
-    return tensor.reshape(heads, 2, -1, tensor.shape[-1]).swapaxes(1, 2).reshape(tensor.shape)
-
-
-def write(path, tensors, kind=KIND.F32, architecture="llama", settings=None):
-    """Writes a file; matrices are of the kind, all else is F32. Returns the tensors as the file holds them."""
-    writer, held = gguf.GGUFWriter(path, architecture), {}
-    values = {
-        "block_count": 2, "embedding_length": 32, "feed_forward_length": 64, "attention.head_count": 4,
-        "attention.head_count_kv": 2, **(settings or {}),
-    }  # fmt: skip
-    for key, value in values.items():
-        if value is not None:
-            writer.add_uint32(f"{architecture}.{key}", value)
-    writer.add_float32(f"{architecture}.rope.freq_base", 500.0)
-    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
-    for name, tensor in tensors.items():
-        laid = tensor
-        if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
-            laid = permuted(tensor, 4 if "q_proj" in name else 2)
-        each = kind if tensor.ndim == 2 else KIND.F32
-        packed = gguf.quants.quantize(np.ascontiguousarray(laid), each)
-        writer.add_tensor(named(name) if "." in name else name, packed, raw_dtype=each)
-        held[name] = np.abs(gguf.quants.dequantize(packed, each).reshape(laid.shape) - laid).max()
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path, held
+    return model_and_tensors(tmp_path_factory.mktemp("folder"), tied=True)
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_0", "Q4_1"])
@@ -88,14 +37,70 @@ def test_a_file_gives_the_model_that_it_was_made_of(parts, kind, tmp_path):
 
 @pytest.mark.once
 def test_other_architectures_keep_the_rows_of_their_heads(tmp_path):
-    model = Llama(**SIZES, intermediate_dim=64, max_wavelength=500.0, norm_epsilon=1e-5, query_key_norm="heads")
-    stir(model)
-    save_huggingface(model, tmp_path / "folder")
-    checkpoint = Checkpoint(tmp_path / "folder")
-    tensors = {name: checkpoint.read(name) for name in checkpoint.shapes}
+    model, tensors = model_and_tensors(tmp_path / "folder", query_key_norm="heads")
     path, _ = write(tmp_path / "model.gguf", tensors, architecture="qwen3", settings={"attention.key_length": 8})
     ids = np.array([[3, 4, 5, 6]])
     np.testing.assert_allclose(array(load_gguf(path)(ids)), array(model(ids)), atol=1e-6)
+
+
+def llama3_factors(base, original, factor=8.0, low=1.0, high=4.0):
+    """As llama.cpp's converter makes them, for heads of 8."""
+    wavelengths = 2 * np.pi * base ** (np.arange(0, 8, 2) / 8)
+    kept = np.clip((original / wavelengths - low) / (high - low), 0, 1)
+    return (1 / ((1 - kept) / factor + kept)).astype("float32")
+
+
+YARN = {"scaling.type": "yarn", "scaling.factor": 4.0, "scaling.original_context_length": 16}
+LLAMA3 = {"type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("scaling", "said", "factors"),
+    [
+        ({"type": "linear", "factor": 4.0}, {"scaling.type": "linear", "scaling.factor": 4.0}, None),
+        ({"type": "linear", "factor": 4.0}, {"scale_linear": 4.0}, None),
+        (None, {"scaling.type": "none", "scaling.factor": 4.0}, None),
+        ({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, YARN, None),
+        ({**LLAMA3, "original_max_position_embeddings": 8192}, {}, llama3_factors(5e5, 8192)),
+        ({**LLAMA3, "original_max_position_embeddings": 64}, {}, llama3_factors(5e5, 64)),
+        (None, {}, np.ones(4, "float32")),
+    ],
+)
+def test_scaled_rotary_positions_are_those_of_a_folder(scaling, said, factors, tmp_path):
+    model, tensors = model_and_tensors(tmp_path / "folder", rotary_scaling=scaling, max_wavelength=5e5)
+    settings = {f"rope.{key}": value for key, value in {"freq_base": 5e5, **said}.items()}
+    tensors |= {} if factors is None else {FACTORS: factors}
+    path, _ = write(tmp_path / "model.gguf", tensors, settings=settings)
+    found, ids = load_gguf(path), np.arange(60)[None] % 40
+    np.testing.assert_allclose(array(found(ids)), array(model(ids)), atol=2e-5)
+    rotary = found.get_layer("decoder_0").attention.rotary.scaling
+    listed = factors is not None and (scaling or {}).get("original_max_position_embeddings") == 64
+    assert (rotary or {}).get("type") == ("longrope" if listed else (scaling or {}).get("type"))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented:UserWarning")
+@pytest.mark.filterwarnings("ignore:The use of `x.T` on tensors of dimension other than 2:UserWarning")
+@pytest.mark.parametrize(
+    ("mode", "tied"),
+    [("int8", True), *(pytest.param(*row, marks=pytest.mark.once) for row in (("int8", False), ("int4", True)))],
+)
+def test_weights_are_quantized_as_they_are_read(mode, tied, tmp_path):
+    _, tensors = model_and_tensors(tmp_path / "folder", tied=tied)
+    path, _ = write(tmp_path / "model.gguf", tensors)
+    config = {"int8": keras.quantizers.Int8QuantizationConfig, "int4": keras.quantizers.Int4QuantizationConfig}[mode]
+    expected, ids = load_gguf(path), np.array([[3, 4, 5, 6]])
+    exact = array(expected(ids))
+    expected.quantize(mode, config=config(activation_quantizer=None))
+    found = load_gguf(path, quantize=mode)
+    assert [weight.path for weight in found.weights] == [weight.path for weight in expected.weights]
+    for weight, other in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(array(weight), array(other), err_msg=weight.path)
+    np.testing.assert_array_equal(array(found(ids)), array(expected(ids)))
+    assert 0 < np.abs(array(found(ids)) - exact).max() < {"int8": 0.05, "int4": 0.5}[mode] * np.abs(exact).max()
+    found.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(array(again(ids)), array(found(ids)))
 
 
 @pytest.mark.once
@@ -148,7 +153,19 @@ def test_what_is_wrong_or_not_implemented_is_refused_by_name(parts, tmp_path):
     refused("`num_hidden_layers`|must be in model.gguf", settings={"block_count": None})
     refused("no tensor starts with 'model.layers.2.'", settings={"block_count": 3})
     refused("there is also 'model.layers.1", settings={"block_count": 1})
-    refused("must be one that is known. Received: 'rope_freqs", {**tensors, "rope_freqs": np.ones(4, "float32")})
+    refused("must be one that is known. Received: 'rope_freqs'", {**tensors, "rope_freqs": np.ones(4, "float32")})
+    for wrong in (np.ones(3, "float32"), -np.ones(4, "float32"), np.full(4, np.nan, "float32")):
+        refused("rope_freqs.weight must have a positive number for each of the 4 pairs", {**tensors, FACTORS: wrong})
+    stretched = {"rope.scaling.factor": 2.0}
+    refused("must have no other scaling", {**tensors, FACTORS: 2 * np.ones(4, "float32")}, settings=stretched)
+    refused("`llama.rope.scaling.type` must be 'none'.*'longrope'", settings={"rope.scaling.type": "longrope"})
+    refused("`llama.rope.scaling.attn_factor` must be 1", settings={"rope.scaling.attn_factor": 2.0})
+    refused(
+        "rope_scaling.*must be",
+        settings={"rope.scaling.type": "yarn", "rope.scaling.factor": -2.0, "context_length": 64},
+    )
+    with pytest.raises(ValueError, match="`quantize` must be one of 'int8', 'int4'.*'gptq'"):
+        load_gguf(tmp_path / "model.gguf", quantize="gptq")
     refused("down_proj", {name: each for name, each in tensors.items() if "1.mlp.down_proj" not in name})
     refused("q_proj", {name: each[:16] if "0.self_attn.q_proj" in name else each for name, each in tensors.items()})
     path, _ = write(tmp_path / "model.gguf", tensors)
