@@ -9,6 +9,7 @@ from .huggingface.tokenizers import load_tokenizer, save_tokenizer
 from .llama import Llama
 from .llama_sizes import LLAMA_SIZES
 from .swin import SWIN_SIZES, Swin
+from .t5 import T5, T5_SIZES
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
 from .translator import TRANSLATOR_SIZES, Translator, shift_right
 from .vit import VIT_SIZES, ViT
@@ -20,6 +21,8 @@ __all__ = [
     "GPT_SIZES",
     "LLAMA_SIZES",
     "SWIN_SIZES",
+    "T5",
+    "T5_SIZES",
     "TEXT_CLASSIFIER_SIZES",
     "TRANSLATOR_SIZES",
     "VIT_SIZES",

@@ -6,8 +6,7 @@ through decoder blocks (causal self-attention, attention to the encoded source, 
 against the table of its own embedding. Padding of the source is told from its ids, and nothing attends to it.
 
 Encoder and decoder are models of their own inside the one that is trained: `get_layer("encoder")` and
-`get_layer("decoder")`. The tables of tokens stand outside both, because Keras loses, when it saves, that two nested models
-share a layer.
+`get_layer("decoder")`.
 """
 
 import math
@@ -29,7 +28,7 @@ from ..layers import (
     TransformerEncoder,
 )
 from ..layers.normalization import LayerNormalization
-from ..quantization import with_layer_structure
+from .encoder_decoder import decoder_inputs, encoder_decoder, encoder_inputs
 
 # Vaswani et al. 2017, table 3, with the shared vocabulary of about 37,000 tokens of section 5.1.
 TRANSLATOR_SIZES = {
@@ -180,15 +179,14 @@ def Translator(
     def end(x):
         return LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x) if normalize_first else x
 
-    embedded, mask = _vectors(hidden_dim, "embedded"), _mask("mask")
-    x = begin(embedded)  # (B, S, D)
+    inputs = encoder_inputs(hidden_dim)
+    x = begin(inputs["embedded"])  # (B, S, D)
     for index in range(num_layers):
         encode = TransformerEncoder(**block, attention=attend(), feed_forward=network(), name=f"encoder_{index}")
-        x = encode(x, mask=mask)
-    encoder = keras.Model({"embedded": embedded, "mask": mask}, end(x), name="encoder")
+        x = encode(x, mask=inputs["mask"])
+    encoder = keras.Model(inputs, end(x), name="encoder")
 
-    inputs = {"embedded": _vectors(hidden_dim, "embedded"), "context": _vectors(hidden_dim, "context")}
-    inputs["context_mask"] = _mask("context_mask")
+    inputs = decoder_inputs(hidden_dim)
     x = begin(inputs["embedded"])  # (B, T, D)
     for index in range(num_decoder_layers):
         decode = TransformerDecoder(
@@ -201,27 +199,17 @@ def Translator(
         x = decode(x, inputs["context"], context_mask=inputs["context_mask"])
     decoder = keras.Model(inputs, end(x), name="decoder")
 
-    source_ids = keras.Input((None,), dtype="int32", name="source_ids")
-    target_ids = keras.Input((None,), dtype="int32", name="target_ids")
-    mask = ops.not_equal(source_ids, padding_id)  # (B, S)
-    context = encoder({"embedded": source_embedding(source_ids), "mask": mask})
-    x = decoder({"embedded": target_embedding(target_ids), "context": context, "context_mask": mask})
-    logits = TiedLogits(target_embedding, use_bias=logits_bias, name="logits")(x)  # (B, T, V)
-    return with_layer_structure(keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name))
+    tables, score = (
+        (source_embedding, target_embedding),
+        TiedLogits(target_embedding, use_bias=logits_bias, name="logits"),
+    )
+    return encoder_decoder(encoder, decoder, *tables, padding_id, score, name)
 
 
 def _table(vocabulary_size, hidden_dim, name):
     # Of unit variance once scaled, and so are the logits.
     initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
     return TokenAndPositionEmbedding(vocabulary_size, None, hidden_dim, embeddings_initializer=initializer, name=name)
-
-
-def _vectors(hidden_dim, name):
-    return keras.Input((None, hidden_dim), name=name)
-
-
-def _mask(name):
-    return keras.Input((None,), dtype="bool", name=name)
 
 
 def shift_right(labels, start_id):

@@ -7,7 +7,7 @@ import keras
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import adapters, bart, bert, deit, gpt2, llama, marian, phi, structure, swin, vit
+from . import adapters, bart, bert, deit, gpt2, llama, marian, phi, structure, swin, t5, vit
 from .fields import NAME, Config, Field, one_of
 
 # By the `model_type` of a config.json. A model is written as the last type whose marks it has.
@@ -16,6 +16,7 @@ RECIPES = {
     "bert": bert.RECIPE,
     "marian": marian.RECIPE,
     "bart": bart.RECIPE,
+    "t5": t5.RECIPE,
     "vit": vit.RECIPE,
     "deit": deit.RECIPE,
     "swin": swin.RECIPE,

@@ -28,7 +28,7 @@ class Recipe(NamedTuple):
     build: Callable  # arguments -> model
     marks: dict  # what tells a model of this type from those of the other types: see `Layers.have`
     fields: tuple  # of `Field`
-    rules: tuple  # of `Rule`, without the prefix
+    rules: Any  # of `Rule`, without the prefix; or a function from arguments to these
     architectures: dict = {}  # name: `Architecture`; the first whose options a model has is written
     prefix: str = ""  # of the names of tensors
     fixed: dict = {}  # arguments that the layout demands
@@ -63,7 +63,8 @@ class Recipe(NamedTuple):
     def rules_for(self, arguments, prefix=""):
         """Returns the rules for a model of these arguments, with the prefix that the names of tensors have."""
         _, architecture = self._named(arguments)
-        found, tied = [*(rule.prefixed(prefix) for rule in self.rules), *architecture.rules], self.tied_for(arguments)
+        rules, tied = self.rules(arguments) if callable(self.rules) else self.rules, self.tied_for(arguments)
+        found = [*(rule.prefixed(prefix) for rule in rules), *architecture.rules]
         found = [rule for rule in found if not tied.keys() & set(rule.tensors)]
         return [rule.sized(**self.axes(arguments)) for rule in found] if self.axes else found
 

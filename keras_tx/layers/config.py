@@ -55,8 +55,10 @@ def activation(name, value):
         ) from error
 
 
-def initializer(name, value):
-    """Returns the initializer that a name, a config or a function stands for; raises `ValueError` for none."""
+def initializer(name, value, optional=False):
+    """Returns the initializer that a name, a config or a function stands for; raises `ValueError` for none, unless `optional`."""
+    if value is None and optional:
+        return None
     try:
         if value is None:
             raise TypeError

@@ -31,12 +31,15 @@ class HeadProjections(Composite):
                 f"{self.key_norm.name} in both slots."
             )
 
-    def _set_projections(self, use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout):
+    def _set_projections(
+        self, use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout, query_initializer
+    ):
         """Keeps the arguments of the projections, which are made when the layer is built, and makes the dropout."""
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.use_output_bias = arguments.flag("use_output_bias", use_output_bias, optional=True)
         self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
         self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
+        self.query_initializer = config.initializer("query_initializer", query_initializer, optional=True)
         self.dropout = arguments.rate("dropout", dropout)
         self.query = self.key = self.value = self.attention_output = None
         self.attention_dropout = Dropout(self.dropout, name="attention_dropout", dtype=self.dtype_policy)
@@ -49,7 +52,8 @@ class HeadProjections(Composite):
         use_output_bias = self.use_bias if self.use_output_bias is None else self.use_output_bias
         shared = (self.kernel_initializer, self.bias_initializer, self.dtype_policy)
         if self.query is None:
-            self.query = into_heads(self.num_heads, head_dim, "query", self.use_bias, *shared)
+            of_queries = (self.query_initializer or self.kernel_initializer, *shared[1:])
+            self.query = into_heads(self.num_heads, head_dim, "query", self.use_bias, *of_queries)
             self.key = into_heads(self.num_key_heads, head_dim, "key", self.use_bias, *shared)
             self.value = into_heads(self.num_key_heads, head_dim, "value", self.use_bias, *shared)
             self.attention_output = out_of_heads(hidden_dim, "attention_output", use_output_bias, *shared)

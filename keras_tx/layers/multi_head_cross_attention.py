@@ -31,6 +31,7 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
         use_output_bias: bool, whether the projection back has a bias; `None` for `use_bias`.
         query_norm: layer `x -> x` on queries (B, T, N, H), as in `MultiHeadSelfAttention`, or `None`.
         key_norm: the same for keys (B, S, M, H); another layer.
+        query_initializer: of the projection to queries, or `None` for `kernel_initializer`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -86,11 +87,14 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
         use_output_bias=None,
         query_norm=None,
         key_norm=None,
+        query_initializer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self._set_heads(num_heads, key_dim, num_key_value_heads, scale, query_norm, key_norm)
-        self._set_projections(use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout)
+        self._set_projections(
+            use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout, query_initializer
+        )
 
     def build(self, inputs_shape, context_shape=None):
         input_checks.hidden_size("inputs", inputs_shape, least=3)

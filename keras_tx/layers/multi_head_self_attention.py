@@ -49,6 +49,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         window: int: a position sees itself and those less than `window` real tokens away, of which `causal` leaves those before
             it; `None` for all. Padding, which `mask` tells, is not counted. Long sequences then cost T times the window, and a
             cache holds no more than the window.
+        query_initializer: of the projection to queries, or `None` for `kernel_initializer`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -114,6 +115,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         query_norm=None,
         key_norm=None,
         window=None,
+        query_initializer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -122,7 +124,9 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         self.rotary = slot_arguments.slot("rotary", rotary)
         self.position_bias = slot_arguments.slot("position_bias", position_bias)
         self._set_heads(num_heads, key_dim, num_key_value_heads, scale, query_norm, key_norm)
-        self._set_projections(use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout)
+        self._set_projections(
+            use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout, query_initializer
+        )
         heads = getattr(self.position_bias, "num_heads", self.num_heads)
         if heads != self.num_heads:
             raise ValueError(

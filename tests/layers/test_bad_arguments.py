@@ -69,7 +69,7 @@ KINDS = {
     "flag": "causal use_bias use_output_bias gated normalize_first normalize_branch parallel recompute mask_zero interleaved "
     "use_positions mask_padding zero_centered bidirectional",
     "activation": "activation",
-    "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer",
+    "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer query_initializer",
     "finite": "initial_value layer_scale",
     "slot": "attention cross_attention feed_forward rotary position_bias query_norm key_norm norm",
 }
@@ -96,6 +96,7 @@ OPTIONAL = {
     "sequence_length",
     "attention_dropout",
     "layer_scale",
+    "query_initializer",
 }
 
 

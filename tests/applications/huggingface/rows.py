@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ...checkpoints.files import file_bytes, write_shards
-from ...golden import make_bert, make_encoder_decoder, make_gpt2, make_llama, make_vision, seeded
+from ...golden import make_bert, make_encoder_decoder, make_gpt2, make_llama, make_t5, make_vision, seeded
 
 ATOL = 5e-5  # of float32 outputs around 3
 
@@ -115,6 +115,11 @@ def _rows():
         kind = name.partition("_")[0]
         arrays = {each: make_llama.values(each, tuple(shape), kind) for each, shape in folder["shapes"].items()}
         found[name] = Row(folder["config"], arrays, [(file["ids"], file[f"{name}/logits"])])
+    file = golden("t5")
+    for name, folder in json.loads(str(file["folders"])).items():
+        arrays = {each: make_t5.values(each, tuple(shape)) for each, shape in folder["shapes"].items()}
+        inputs = {"source_ids": file["source"], "target_ids": file["target"]}
+        found[name] = Row(folder["config"], arrays, [(inputs, file[f"{name}/logits"])])
     file = golden("vision")
     for name, folder in json.loads(str(file["folders"])).items():
         sizes = make_vision.CONFIGS[name][2]
@@ -213,6 +218,8 @@ def reference(name):
         return getattr(transformers, architecture)(transformers.BertConfig(**options, initializer_range=0.5)).eval()
     if name in make_llama.CONFIGS:
         return make_llama.model(name, seed=0)
+    if name in make_t5.CONFIGS:
+        return make_t5.model(name, seed=0)
     if name == "marian":
         return make_encoder_decoder.model(name, scale_embedding=False, activation_function="relu", encoder_layers=1)
     if name == "bart":
@@ -231,6 +238,8 @@ def reference_cases(model, name):
                 found = model(torch.tensor(np.asarray(inputs, "int64"))).logits.numpy()
         elif name in make_llama.CONFIGS:
             found = make_llama.logits(model, inputs)
+        elif kind == "t5":
+            found = make_t5.logits(model, *inputs.values())
         elif kind == "bert":
             found = make_bert.outputs(model, *inputs.values(), ROWS[name].config["pad_token_id"])
         elif kind in ("marian", "bart"):

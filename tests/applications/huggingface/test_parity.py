@@ -21,6 +21,7 @@ live = pytest.mark.skipif(keras.backend.backend() != "torch", reason="transforme
 _FREE = {
     "marian": {"eos_token_id", "forced_eos_token_id", "bos_token_id", "max_position_embeddings", "activation_function"},
     "bart": {"eos_token_id", "forced_eos_token_id", "bos_token_id"},
+    "t5_gated": {"eos_token_id", "tie_word_embeddings"},
     "gpt2_upcast": {"reorder_and_upcast_attn"},
     "bert_classifier": {"classifier_dropout"},
     "phi3_long": {"rope_parameters", "max_position_embeddings"},
