@@ -143,27 +143,27 @@ def T5(
             layer.tell({"intermediate": own, "gate": own})
         return layer
 
-    def begin(inputs, bidirectional):
-        """What both halves do before their first block: the vectors, and the bias that all blocks share."""
+    def begin(half, inputs):
+        """What each half does before its first block: the vectors, and the bias that its blocks share."""
         x = Dropout(dropout, name="embedding_dropout", **wide)(inputs["embedded"])
         initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
-        shape = (num_heads, num_buckets, max_distance, bidirectional, initializer)
-        return x, RelativePositionBias(*shape, name="position_bias")(x)
+        shape = (num_heads, num_buckets, max_distance, half == "encoder", initializer)
+        return x, RelativePositionBias(*shape, name=f"{half}_position_bias")(x)
 
-    def end(x):
-        x = RMSNormalization(epsilon=norm_epsilon, name="final_norm", **wide)(x)
+    def end(half, x):
+        x = RMSNormalization(epsilon=norm_epsilon, name=f"{half}_final_norm", **wide)(x)
         return Dropout(dropout, name="final_dropout", **wide)(x)
 
     inputs = encoder_inputs(hidden_dim)
-    x, bias = begin(inputs, bidirectional=True)  # (B, S, D), (2 max_distance + 1, N)
+    x, bias = begin("encoder", inputs)  # (B, S, D), (2 max_distance + 1, N)
     for index in range(num_layers):
         own = MultiHeadSelfAttention(num_heads, **attention, name="attention")
         encode = TransformerEncoder(attention=own, feed_forward=network(), **block, name=f"encoder_{index}")
         x = encode(x, mask=inputs["mask"], distance_bias=bias)
-    encoder = keras.Model(inputs, end(x), name="encoder")
+    encoder = keras.Model(inputs, end("encoder", x), name="encoder")
 
     inputs = decoder_inputs(hidden_dim)
-    x, bias = begin(inputs, bidirectional=False)  # (B, T, D)
+    x, bias = begin("decoder", inputs)  # (B, T, D)
     for index in range(num_decoder_layers):
         decode = TransformerDecoder(
             attention=MultiHeadSelfAttention(num_heads, **attention, causal=True, name="attention"),
@@ -173,7 +173,7 @@ def T5(
             name=f"decoder_{index}",
         )
         x = decode(x, inputs["context"], context_mask=inputs["context_mask"], distance_bias=bias)
-    decoder = keras.Model(inputs, end(x), name="decoder")
+    decoder = keras.Model(inputs, end("decoder", x), name="decoder")
 
     normal = keras.initializers.RandomNormal(stddev=1.0)
     table = TokenAndPositionEmbedding(

@@ -74,6 +74,10 @@ def _translator(**settings):
     return applications.Translator(VOCABULARY, **_SIZES, **settings)
 
 
+def _t5():
+    return applications.T5(VOCABULARY, **_SIZES, gated=True, tied=False)
+
+
 def _vit(**settings):
     return applications.ViT(4, **_SIZES, image_size=16, num_classes=3, **settings)
 
@@ -116,6 +120,7 @@ APPLICATIONS = {
     "bert_pretrainer": Case(_bert_pretrainer, axes=_MASKED),
     "Translator": Case(_translator),
     "Translator, learned": Case(lambda: _translator(positions="learned", sequence_length=8)),
+    "T5": Case(_t5),
     "ViT": Case(_vit, IMAGES),
     "ViT, padding='mask', pooling='avg'": Case(
         lambda: _vit(padding="mask", include_top=False, pooling="avg"), ((1, 16, 16), (3, 11, 21), (2, 25, 6))

@@ -47,14 +47,15 @@ def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
 
     Returns:
         A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "llama", "mistral", "qwen2", "qwen3",
-        "smollm3", "phi", "phi3", "gemma" and "olmo2" that of `Llama`; for "marian" and "bart" that of `Translator`. For "bert"
-        what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one; `bert_pretrainer` for
-        "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with
-        `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide between the first two.
-        For "vit" that of `ViT`, for "deit" that of `ViT` with a distillation token, for "swin" that of `Swin` with
-        `mask_padding=False`, each with a head where there is one. These take images of any size, channels last, with their
-        pixels rescaled and normalized as the folder's processor does it, which is not read here; the pooler of a "ViTModel"
-        is left out. Each rate of dropout in the config goes to the layers that it is for, and `save_huggingface` writes it
+        "smollm3", "phi", "phi3", "gemma" and "olmo2" that of `Llama`; for "marian" and "bart" that of `Translator`; for "t5"
+        that of `T5`. For "bert" what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one;
+        `bert_pretrainer` for "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head;
+        `bert_classifier` with `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide
+        between the first two. For "vit" that of `ViT`, for "deit" that of `ViT` with a distillation token, for "swin" that of
+        `Swin` with `mask_padding=False`, each with a head where there is one. These take images of any size, channels last,
+        with their pixels rescaled and normalized as the folder's processor does it, which is not read here; the pooler of a
+        "ViTModel" is left out. Each rate of dropout in the config goes to the layers that it is for, and `save_huggingface`
+        writes it
         again; layers dropped at random (`encoder_layerdrop` and `decoder_layerdrop`) are refused.
 
     Raises:
@@ -109,15 +110,16 @@ def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> No
     Low-rank adapters (`enable_lora`) are merged into the kernels and tables that are written, so that the folder gives the
     outputs of the adapted model; the model itself keeps them apart.
 
-    A model holds none of a vocabulary's special ids but the padding id of `Translator`. So the config of a translator has
-    the others as the published models have them, whatever folder it was loaded from: for BART `decoder_start_token_id`,
+    A model holds none of a vocabulary's special ids but the padding id of `Translator` and `T5`. So the config of these has the
+    others as the published models have them, whatever folder it was loaded from: for BART `decoder_start_token_id`,
     `eos_token_id` and `forced_eos_token_id` 2 and `bos_token_id` 0; for Marian `decoder_start_token_id` the padding id, and
-    `eos_token_id` and `forced_eos_token_id` 0 (null where that is the padding id). Where yours are others, write them into
+    `eos_token_id` and `forced_eos_token_id` 0 (null where that is the padding id); for T5 `decoder_start_token_id` the padding
+    id, and `eos_token_id` 1 (null where padding is not 0). Where yours are others, write them into
     `config.json` before `transformers` generates with it, and a `generation_config.json` if there was one.
 
     Args:
         model: a model of `GPT`, `Llama`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
-            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `ViT` or
+            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `T5`, `ViT` or
             `Swin` (both without pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows
             divide), or one that wires the same layers in the same way under names of its own. A classifier of one input is
             saved as one of two. A model of images that rescales pixels itself is saved without this layer, and with a

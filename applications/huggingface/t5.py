@@ -48,8 +48,8 @@ def _rules(arguments):
     if arguments["untied"]:
         found.append(Rule(_HEAD, "logits/kernel", "in out -> out in"))
     for side, parts in _SIDES.items():
-        found.append(Rule(_BIAS.format(side), f"{side}/position_bias/bias_table"))
-        found.append(Rule(f"{side}.final_layer_norm.weight", f"{side}/final_norm/scale"))
+        found.append(Rule(_BIAS.format(side), f"{side}/{side}_position_bias/bias_table"))
+        found.append(Rule(f"{side}.final_layer_norm.weight", f"{side}/{side}_final_norm/scale"))
         for number, part in enumerate(parts):
             tensor, path = f"{_BLOCK[side]}layer.{number}", f"{side}/{side}_{{i}}/{part}"
             name = {"attention": "SelfAttention", "cross_attention": "EncDecAttention"}.get(part, "DenseReluDense")

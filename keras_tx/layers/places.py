@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import masks
+from ..ops import masks, sizes
 from ..ops import positions as counting
 from ..ops.attention import DistanceBias
 from ..ops.concrete import check_tensor
@@ -59,7 +59,7 @@ def check_distance_bias(distance_bias, num_heads):
     if "float" not in dtype:
         raise ValueError(f"`distance_bias` must be a float tensor. Received: distance_bias of dtype {dtype}.")
     masks.check_shape("distance_bias", distance_bias, (None, num_heads))
-    if not isinstance(shape[0], int) or shape[0] % 2 == 0 or shape[1] != num_heads:
+    if shape[0] is None or int(shape[0]) % 2 == 0 or sizes.known(shape[1]) == 1 != num_heads:
         raise ValueError(
             "`distance_bias` must have an odd number of rows, for the distances -R to R, and a column a head. Received: "
             f"distance_bias of shape {shape}."

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from .. import arguments
+from ..ops import sizes
 from . import config, input_checks, stepwise, sublayers
 
 
@@ -64,6 +65,11 @@ class RMSNormalization(keras.layers.Layer):
         scale = self.scale
         if self.zero_centered:
             scale = 1.0 + ops.cast(scale, keras.backend.result_type(inputs.dtype, "float32"))
+        is_traced = keras.backend.backend() == "torch" and sizes.known(inputs.shape[-1]) is None
+        if is_traced and self.axis == [*range(-len(self.axis), 0)]:  # ONNX has no form of torch's own operation
+            x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+            x = x * ops.rsqrt(ops.mean(x * x, axis=self.axis, keepdims=True) + self.epsilon)
+            return ops.cast(x * ops.cast(scale, x.dtype), inputs.dtype)
         return ops.rms_normalization(inputs, scale=scale, axis=self.axis, epsilon=self.epsilon)
 
     def compute_output_shape(self, input_shape):

@@ -41,6 +41,11 @@ def translator(random, length):
     return applications.Translator(20, **SIZES), inputs, target[:, 1:]
 
 
+def t5(random, length):
+    _, inputs, labels = translator(random, length)
+    return applications.T5(20, **SIZES, gated=True, tied=False), inputs, labels
+
+
 def vit(random, length):
     model = applications.ViT(4, **SIZES, image_size=12, **IMAGE)
     return model, random.uniform(0, 255, (BATCH, 4 * length, 16, 3)).astype("float32"), random.integers(0, 3, BATCH)
@@ -51,7 +56,7 @@ def swin(random, length):
     return model, random.uniform(0, 255, (BATCH, 4 * length, 16, 3)).astype("float32"), random.integers(0, 3, BATCH)
 
 
-CASES = {function.__name__: function for function in (classifier, gpt, bert, translator, vit, swin)}
+CASES = {function.__name__: function for function in (classifier, gpt, bert, translator, t5, vit, swin)}
 
 
 def counted(model):

@@ -74,7 +74,7 @@ def test_exported_layers_give_the_same_numbers_at_every_size(name, format, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "torch", reason="the exporter that runs a sample of one token")
-@pytest.mark.parametrize("name", ["GPT", "Translator"])
+@pytest.mark.parametrize("name", ["GPT", "Translator", "T5"])
 @pytest.mark.filterwarnings("ignore")
 def test_applications_keep_their_numbers_in_onnx(name, tmp_path):
     assert_exported(name, "onnx", tmp_path)

@@ -2,8 +2,8 @@
 
     python -m tests.golden.make_t5
 
-needs torch and transformers. The weights are those of `seeded.tensor`, times 1.5 where they are no scales of norms and no head; the
-file holds the configs, the shapes of the tensors, the ids, the logits and what greedy decoding gives.
+needs torch and transformers. The weights are those of `seeded.tensor`, times 1.5 but for scales of norms and the head; the file
+holds the configs, the shapes of the tensors, the ids, the logits and what greedy decoding gives.
 """
 
 import json

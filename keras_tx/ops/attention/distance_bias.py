@@ -60,14 +60,17 @@ def at(values, slopes, distance):
 
 def places(values, distance):
     """Which row of the values is for a distance."""
-    radius = values.shape[0] // 2
+    radius = _radius(values)
     return ops.clip(distance, -radius, radius) + radius
+
+
+def _radius(values):
+    return int(values.shape[0]) // 2  # which is known always, though torch's tracer wraps it in a tensor
 
 
 def line(values, num_queries, num_keys):
     """(2R + 1, N) -> (N, T + S - 1): the bias at each distance, from that of the last query and the first key on."""
-    there = np.arange(1 - num_queries, num_keys)
-    radius = values.shape[0] // 2
+    there, radius = np.arange(1 - num_queries, num_keys), _radius(values)
     return ops.transpose(ops.take(values, np.clip(there, -radius, radius) + radius, axis=0))
 
 

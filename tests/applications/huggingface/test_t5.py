@@ -18,6 +18,7 @@ DEAD = {"decoder__block__0__layer__1__EncDecAttention__relative_attention_bias__
 ALIASES = {f"{side}__embed_tokens__weight": rows.ROWS["t5"].tensors["shared.weight"] for side in ("encoder", "decoder")}
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiled it takes long, and is tested on other models")
 @pytest.mark.parametrize("name", golden.CONFIGS if keras.backend.backend() == "torch" else ["t5_gated"])
 def test_generated_ids_are_those_of_transformers(name, tmp_path):
     model, config = load_huggingface(rows.write(tmp_path, name)), rows.ROWS[name].config
