@@ -33,8 +33,7 @@ from keras_tx.layers import (
 
 # Arguments with which each layer can be made.
 GOOD = {
-    layers.AlibiBias: {"num_heads": 4},
-    layers.RelativePositionBias: {"num_heads": 4},
+    **dict.fromkeys((layers.AlibiBias, layers.RelativePositionBias), {"num_heads": 4}),
     ClassToken: {},
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
