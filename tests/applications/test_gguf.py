@@ -1,5 +1,8 @@
 """GGUF files: put together by the package gguf as llama.cpp's converter does it, read as the model that they were made of."""
 
+import contextlib
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -128,6 +131,63 @@ def test_its_tokenizer_is_read_and_spells(split, tmp_path):
     start = [end] if split == "llama-bpe" else []
     assert list(tokenizer.tokenize("ab ab 12<own>ab")) == start + expected
     assert tokenizer.detokenize(expected) == "ab ab 12<own>ab"
+
+
+@pytest.mark.once
+def test_a_tokenizer_of_sentencepiece_gives_the_ids_of_sentencepiece(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from .huggingface import tokenizer_folders as folders
+
+    data = folders.sentence_pieces(tmp_path, "LlamaTokenizer", allow_whitespace_only_pieces=True).read_bytes()
+    package = sentencepiece.SentencePieceProcessor(model_proto=data)
+    ids = range(package.vocab_size())
+    pieces, scores = [package.id_to_piece(index) for index in ids], [package.get_score(index) for index in ids]
+    kinds = [2, 3, 3, *(6 if package.is_byte(index) else 1 for index in ids[3:])]
+
+    def tokenizer(scores=scores, **arguments):
+        writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list(pieces)
+        writer.add_token_scores(scores)
+        writer.add_token_types(kinds)
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        return load_tokenizer(tmp_path / "model.gguf", **arguments)
+
+    draw = random.Random(0)
+    texts = [text for text in folders.texts() if "<" not in text]
+    texts += ["".join(draw.choice("ao =-#\n") for _ in range(draw.randint(1, 60))) for _ in range(1000)]
+    found = tokenizer(add_special_tokens=False)
+    assert found.tokenize(texts) == package.encode(texts)
+    assert found.detokenize(package.encode(texts)) == package.decode(package.encode(texts))
+    assert tokenizer().tokenize("a</s>a").tolist() == [1, *package.encode("a"), 2, *package.encode("a")]
+    with pytest.raises(ValueError, match="must not have one score"):
+        tokenizer([0.0] * len(pieces))
+    with pytest.raises(ValueError, match="must have a number for each of"):
+        tokenizer(scores[:-1])
+
+
+@pytest.mark.once
+def test_files_that_were_altered_are_refused_or_give_a_model_of_the_same_sizes(parts, tmp_path):
+    model, tensors = parts
+    path, _ = write(tmp_path / "model.gguf", tensors)
+    whole, draw = path.read_bytes(), random.Random(0)
+    header = len(whole) - sum(tensor.nbytes for tensor in tensors.values())
+    for trial in range(150):
+        data = bytearray(whole)
+        if trial % 3:
+            for _ in range(trial % 4 + 1):
+                data[draw.randrange(header)] ^= 1 << draw.randrange(8)
+        else:
+            del data[draw.randrange(len(data)) :]
+        path.write_bytes(data)
+        with contextlib.suppress(ValueError):
+            found = load_gguf(path)
+            assert trial % 3, "a file that was cut off"
+            assert [weight.shape for weight in found.weights] == [weight.shape for weight in model.weights]
 
 
 @pytest.mark.once
