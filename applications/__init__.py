@@ -2,12 +2,14 @@
 
 from .bert import BERT, BERT_SIZES
 from .bert_heads import bert_classifier, bert_pretrainer
+from .fnet import FNET_SIZES, FNet
 from .gguf import load_gguf
 from .gpt import GPT, GPT_SIZES
 from .huggingface import load_huggingface, save_huggingface
 from .huggingface.tokenizers import load_tokenizer, save_tokenizer
 from .llama import Llama
 from .llama_sizes import LLAMA_SIZES
+from .mixer import MIXER_SIZES, Mixer
 from .swin import SWIN_SIZES, Swin
 from .t5 import T5, T5_SIZES
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
@@ -17,16 +19,20 @@ from .vit import VIT_SIZES, ViT
 __all__ = [
     "BERT",
     "BERT_SIZES",
+    "FNET_SIZES",
     "GPT",
     "GPT_SIZES",
     "LLAMA_SIZES",
+    "MIXER_SIZES",
     "SWIN_SIZES",
     "T5",
     "T5_SIZES",
     "TEXT_CLASSIFIER_SIZES",
     "TRANSLATOR_SIZES",
     "VIT_SIZES",
+    "FNet",
     "Llama",
+    "Mixer",
     "Swin",
     "TextClassifier",
     "Translator",

@@ -7,13 +7,14 @@ import keras
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import adapters, bart, bert, deit, gpt2, llama, marian, phi, structure, swin, t5, vit
+from . import adapters, bart, bert, deit, fnet, gpt2, llama, marian, phi, structure, swin, t5, vit
 from .fields import NAME, Config, Field, one_of
 
 # By the `model_type` of a config.json. A model is written as the last type whose marks it has.
 RECIPES = {
     "gpt2": gpt2.RECIPE,
     "bert": bert.RECIPE,
+    "fnet": fnet.RECIPE,
     "marian": marian.RECIPE,
     "bart": bart.RECIPE,
     "t5": t5.RECIPE,

@@ -33,11 +33,18 @@ def _old_norm(tensor, path):
     return *norm(tensor, path), *(Rule(f"{tensor}.{name}", f"{path}/{name}") for name in ("gamma", "beta"))
 
 
-def _build(head=None, pooler=True, next_sentence=False, num_classes=None, classifier_dropout=0.0, pairs=True, **sizes):
-    encoder = BERT(**sizes, pooler=pooler or next_sentence or head == "classifier")
-    if head == "pretrainer":
-        return bert_pretrainer(encoder, next_sentence=next_sentence, activation=sizes["activation"])
-    return encoder if head is None else bert_classifier(encoder, num_classes, classifier_dropout, pairs=pairs)
+def with_heads(application):
+    """Returns the function that builds an encoder of this application and the head that the arguments name."""
+
+    def build(
+        head=None, pooler=True, next_sentence=False, num_classes=None, classifier_dropout=0.0, pairs=True, **sizes
+    ):
+        encoder = application(**sizes, pooler=pooler or next_sentence or head == "classifier")
+        if head == "pretrainer":
+            return bert_pretrainer(encoder, next_sentence=next_sentence, activation=sizes["activation"])
+        return encoder if head is None else bert_classifier(encoder, num_classes, classifier_dropout, pairs=pairs)
+
+    return build
 
 
 def _head(layers):
@@ -59,7 +66,7 @@ _HEADS = (
 RECIPE = Recipe(
     name="BERT",
     wiring="`BERT` and its heads do",
-    build=_build,
+    build=with_heads(BERT),
     marks={"SegmentEmbedding": ...},
     architectures={
         "BertForPreTraining": Architecture({**_PRETRAINER, "next_sentence": True}, f"{_NEXT}.weight", _HEADS),

@@ -110,6 +110,12 @@ def _check_layer(layer, path, args, kwargs, there):
         positional, named = complete_arguments(*keras.tree.map_structure(cut, (args, kwargs)), there)
         return layer(*positional, **named)
 
+    def mixes(end):
+        try:
+            return _differs(outputs, call_part(end), end)
+        except ValueError:  # the layer itself takes no other number of positions
+            return True
+
     outputs = call_part()
     if cache_protocol.is_cached_layer(layer):
         if _differs(outputs, call_part(slice(0, 1)), slice(0, 1)):
@@ -117,7 +123,7 @@ def _check_layer(layer, path, args, kwargs, there):
                 "`model` must not look ahead to be decoded. Received: "
                 f"layer {path!r} ({type(layer).__name__}), whose outputs depend on later positions."
             )
-    elif any(_differs(outputs, call_part(end), end) for end in (slice(0, 1), slice(-1, None))):
+    elif any(mixes(end) for end in (slice(0, 1), slice(-1, None))):
         raise ValueError(
             "`model` must have a cache in every layer that mixes positions to be decoded. Received: "
             f"layer {path!r} ({type(layer).__name__}), which mixes positions and has none."

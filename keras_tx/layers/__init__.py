@@ -5,6 +5,7 @@ from .class_token import ClassToken
 from .drop_path import DropPath
 from .dropout import Dropout
 from .feed_forward import FeedForward
+from .fourier_mixing import FourierMixing
 from .gather_positions import GatherPositions
 from .grid_position_encoding import GridPositionEncoding
 from .layer_scale import LayerScale
@@ -22,6 +23,7 @@ from .sinusoidal_position_encoding import SinusoidalPositionEncoding
 from .span_boundary import SpanBoundary
 from .tied_logits import TiedLogits
 from .token_and_position_embedding import TokenAndPositionEmbedding
+from .token_mixing import TokenMixing
 from .transformer_decoder import TransformerDecoder
 from .transformer_encoder import TransformerEncoder
 from .window_attention import WindowAttention
@@ -33,6 +35,7 @@ __all__ = [
     "DropPath",
     "Dropout",
     "FeedForward",
+    "FourierMixing",
     "GatherPositions",
     "GridPositionEncoding",
     "LayerScale",
@@ -50,6 +53,7 @@ __all__ = [
     "SpanBoundary",
     "TiedLogits",
     "TokenAndPositionEmbedding",
+    "TokenMixing",
     "TransformerDecoder",
     "TransformerEncoder",
     "WindowAttention",

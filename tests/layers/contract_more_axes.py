@@ -29,6 +29,16 @@ MORE_AXES = [
         variant="more-axes",
     ),
     Row(
+        layers.TokenMixing,
+        lambda **kw: layers.TokenMixing(INTERMEDIATE, dropout=0.1, **kw),
+        inputs=(MAP,),
+        outputs=MAP[1],
+        trainable=4,
+        seeds=1,
+        carries_mask=None,
+        inner=("feed_forward/intermediate", "feed_forward/output_dense"),
+    ),
+    Row(
         layers.TransformerDecoder,
         lambda **kw: layers.TransformerDecoder(INTERMEDIATE, HEADS, bias_initializer="normal", **kw),
         inputs=(MAP, ("float32", (LENGTH, CONTEXT, WIDTH))),

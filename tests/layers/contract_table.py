@@ -64,6 +64,7 @@ ROWS = [
         inner=("intermediate", "gate", "output_dense"),
         variant="gated",
     ),
+    Row(layers.FourierMixing, lambda **kw: layers.FourierMixing(**kw)),
     Row(
         layers.GatherPositions,
         lambda **kw: layers.GatherPositions(**kw),

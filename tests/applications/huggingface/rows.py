@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ...checkpoints.files import file_bytes, write_shards
-from ...golden import make_bert, make_encoder_decoder, make_gpt2, make_llama, make_t5, make_vision, seeded
+from ...golden import make_bert, make_encoder_decoder, make_fnet, make_gpt2, make_llama, make_t5, make_vision, seeded
 
 ATOL = 5e-5  # of float32 outputs around 3
 
@@ -104,6 +104,13 @@ def _rows():
         outputs = {key.removeprefix(start): value for key, value in file.items() if key.startswith(start)}
         row = Row(config, filled(bert_shapes(config)), [(inputs, outputs)])
         found["bert" if name == "base" else f"bert_{name}"] = row
+    file = golden("fnet")
+    for name, folder in json.loads(str(file["folders"])).items():
+        inputs = {key: file[f"{name}/{key}"] for key in ("token_ids", "segment_ids")}
+        start = f"{name}/outputs/"
+        outputs = {key.removeprefix(start): value for key, value in file.items() if key.startswith(start)}
+        case = (inputs, outputs.get("logits", outputs))
+        found[name] = Row(folder["config"], filled(folder["shapes"]), [case])
     file = golden("encoder_decoder")
     for name, config in json.loads(str(file["configs"])).items():
         shapes, options = sequence_shapes(config), make_encoder_decoder.CONFIGS[name]
@@ -183,7 +190,7 @@ def assert_outputs(model, name, atol=ATOL, cases=None):
         assert set(expected) <= set(found)
         for key, value in expected.items():
             real = slice(None)
-            if isinstance(inputs, dict) and "token_ids" in inputs and value.ndim == 3:
+            if isinstance(inputs, dict) and "token_ids" in inputs and value.ndim == 3 and "fnet" not in name:
                 real = inputs["token_ids"] != ROWS[name].config["pad_token_id"]
             np.testing.assert_allclose(found[key][real], value[real], atol=atol, err_msg=key)
 
@@ -216,6 +223,9 @@ def reference(name):
     if kind == "bert":
         architecture, options = make_bert.CONFIGS[name.partition("_")[2] or "base"]
         return getattr(transformers, architecture)(transformers.BertConfig(**options, initializer_range=0.5)).eval()
+    if kind == "fnet":
+        architecture, options = make_fnet.CONFIGS[name]
+        return getattr(transformers, architecture)(transformers.FNetConfig(**options, initializer_range=0.5)).eval()
     if name in make_llama.CONFIGS:
         return make_llama.model(name, seed=0)
     if name in make_t5.CONFIGS:
@@ -242,6 +252,8 @@ def reference_cases(model, name):
             found = make_t5.logits(model, *inputs.values())
         elif kind == "bert":
             found = make_bert.outputs(model, *inputs.values(), ROWS[name].config["pad_token_id"])
+        elif kind == "fnet":
+            found = make_fnet.outputs(model, *inputs.values())
         elif kind in ("marian", "bart"):
             found = make_encoder_decoder.logits(model, name, *inputs.values())
         else:

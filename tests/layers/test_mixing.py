@@ -1,0 +1,73 @@
+"""What mixes positions in the place of attention: the numbers, what padding does, and who refuses it."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tx import analysis, decoding, layers
+
+from .execution import array, quick, tensor
+
+X = np.random.default_rng(0).normal(size=(2, 3, 5, 8)).astype("float32")
+MASK = np.arange(5) < np.array([[5, 3, 1], [4, 2, 0]])[..., None]
+
+
+def test_a_fourier_transform_is_that_of_numpy():
+    layer = layers.FourierMixing()
+    found = array(quick(layer)(tensor(X)))
+    np.testing.assert_allclose(found, np.fft.fft2(X.astype("float64")).real, atol=1e-5)
+    filled = np.where(MASK[..., None], X, np.nan).astype("float32")
+    found = array(quick(lambda x, mask: layer(x, mask=mask))(tensor(filled), tensor(MASK)))
+    expected = np.fft.fft2(np.where(MASK[..., None], X, 0)).real * MASK[..., None]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_half_floats_are_transformed_in_float32():
+    found = layers.FourierMixing(dtype="bfloat16")(X)
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    found = array(keras.ops.cast(found, "float32"))
+    np.testing.assert_allclose(found, np.fft.fft2(X).real, rtol=0.02, atol=0.3)
+
+
+def test_tokens_are_mixed_by_one_network_for_each_channel():
+    layer = layers.TokenMixing(7, "relu", kernel_initializer="he_normal", bias_initializer="he_normal")
+    found = array(layer(X, mask=MASK))
+    w, b, v, c = (array(weight) for weight in layer.weights[:4])
+    masked = np.where(MASK[..., None], X, 0).swapaxes(-1, -2)
+    expected = (np.maximum(masked @ w + b, 0) @ v + c).swapaxes(-1, -2) * MASK[..., None]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.once
+def test_another_number_of_positions_is_refused():
+    layer = layers.TokenMixing(7)
+    with pytest.raises(ValueError, match=r"`inputs` must have a known number of positions.*\(None, None, 8\)"):
+        layer(keras.Input((None, 8)))
+    layer = layers.TokenMixing(7)
+    layer(X)
+    with pytest.raises(ValueError, match=r"the 5 positions for which.*\(2, 3, 4, 8\)"):
+        layer(X[:, :, :4])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "make", [layers.FourierMixing, lambda **kw: layers.TokenMixing(7, **kw)], ids=["fourier", "tokens"]
+)
+def test_what_needs_weights_of_attention_or_steps_refuses_it_by_name(make):
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.TokenAndPositionEmbedding(9, 6, 8)(ids)
+    x = layers.TransformerEncoder(16, attention=make(name="mixing"), name="block")(x)
+    model = keras.Model(ids, keras.layers.Dense(9)(x))
+    numbers = np.ones((1, 6), "int32")
+    for walk in (analysis.attention_maps, analysis.attention_rollout):
+        with pytest.raises(ValueError, match="return_attention_scores.*mixing"):
+            walk(model, numbers)
+    with pytest.raises(
+        ValueError, match="must have a cache in every layer that mixes positions|must have layers with a cache"
+    ):
+        decoding.generate(model, [[1, 2]], 1)
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.TokenAndPositionEmbedding(9, 6, 8)(ids)
+    x = layers.TransformerDecoder(16, attention=make(name="mixing"), name="block")(x)
+    with pytest.raises(ValueError, match=r"must have a cache \(`init_cache`.*(FourierMixing|TokenMixing) in block"):
+        decoding.generate(keras.Model(ids, keras.layers.Dense(9)(x)), [[1, 2]], 1)
