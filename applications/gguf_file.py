@@ -10,7 +10,7 @@ from .huggingface.fields import Config
 from .huggingface.tokenizers.gguf_files import reader_of, values
 
 # The architecture of a file: the model type whose table reads it.
-_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "smollm3": "smollm3"}
+_TYPES = {name: name for name in ("llama", "qwen2", "qwen3", "smollm3", "gemma", "olmo2")}
 # Keys of a config, and of a file behind the name of its architecture.
 _SETTINGS = {
     "vocab_size": "vocab_size",
@@ -55,6 +55,9 @@ _TENSORS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# OLMo 2 normalizes what a branch gives.
+_OLMO2_NORMS = {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
+_OLMO2 = {name: _TENSORS[name] for name in _TENSORS if name not in ("attn_norm", "ffn_norm")} | _OLMO2_NORMS
 
 
 class File:
@@ -184,8 +187,10 @@ class File:
         return Config(self.folder, found, self.folder.name)
 
     def read(self, name):
-        """Returns a tensor in float32, and query and key maps of Llama with the halves of a head as `transformers` has them."""
+        """Returns a tensor in float32, as `transformers` has it: of Llama the halves of a head, of Gemma the scales of norms."""
         array = self._widened(self._tensors[name])
+        if self.architecture == "gemma" and name.endswith("norm.weight"):
+            array = array - 1  # which llama.cpp's converter has added
         heads = {"q_proj": "attention.head_count", "k_proj": "attention.head_count_kv"}
         part = name.split(".")[-2]
         if self.architecture == "llama" and part in heads:
@@ -209,7 +214,7 @@ class File:
     def _named(self, name):
         """The name that a tensor has in a folder."""
         block, part, ending = (_NAME.fullmatch(name) or _NAME.fullmatch("none.weight")).groups()
-        known = _TENSORS.get(part)
+        known = (_OLMO2 if self.architecture == "olmo2" else _TENSORS).get(part)
         if known is None:
             raise ValueError(f"A tensor must be one that is known. Received: {ascii(name)[:100]} in {self.folder}.")
         return f"{f'model.layers.{block}.' if block else ''}{known}.{ending}"

@@ -27,8 +27,11 @@ def model_and_tensors(folder, **options):
     return model, {name: checkpoint.read(name) for name in checkpoint.shapes}
 
 
-def named(name):
-    for theirs, ours in NAMES.items():
+OLMO2 = {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+
+
+def named(name, architecture):
+    for theirs, ours in {**NAMES, **(OLMO2 if architecture == "olmo2" else {})}.items():
         if name.removesuffix(".weight").endswith(theirs):
             block = f"blk.{name.split('.')[2]}." if ".layers." in name else ""
             return f"{block}{ours}.weight"
@@ -56,9 +59,13 @@ def write(path, tensors, kind=KIND.F32, architecture="llama", settings=None):
         laid = tensor
         if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
             laid = permuted(tensor, 4 if "q_proj" in name else 2)
+        if architecture == "gemma" and name.endswith("norm.weight"):
+            laid = tensor + 1
         each = kind if tensor.ndim == 2 else KIND.F32
         packed = gguf.quants.quantize(np.ascontiguousarray(laid), each)
-        writer.add_tensor(named(name) if name.startswith(("model.", "lm_head")) else name, packed, raw_dtype=each)
+        writer.add_tensor(
+            named(name, architecture) if name.startswith(("model.", "lm_head")) else name, packed, raw_dtype=each
+        )
         held[name] = np.abs(gguf.quants.dequantize(packed, each).reshape(laid.shape) - laid).max()
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tx.applications import load_gguf, load_tokenizer
+from keras_tx.applications.huggingface.activations import FUNCTIONS
 
 from ..layers.execution import array
 
@@ -39,9 +40,23 @@ def test_a_file_gives_the_model_that_it_was_made_of(parts, kind, tmp_path):
 
 
 @pytest.mark.once
-def test_other_architectures_keep_the_rows_of_their_heads(tmp_path):
-    model, tensors = model_and_tensors(tmp_path / "folder", query_key_norm="heads")
-    path, _ = write(tmp_path / "model.gguf", tensors, architecture="qwen3", settings={"attention.key_length": 8})
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("qwen3", {"query_key_norm": "heads"}),
+        (
+            "gemma",
+            {"norm": "zero_centered_rms", "embedding_scale": 32**0.5, "tied": True},
+        ),
+        ("olmo2", {"normalize_first": False, "normalize_branch": True, "query_key_norm": "all"}),
+    ],
+)
+def test_other_architectures_are_laid_as_llama_cpp_lays_them(architecture, options, tmp_path):
+    if architecture == "gemma":
+        options = {**options, "activation": FUNCTIONS["gelu_pytorch_tanh"]}
+    model, tensors = model_and_tensors(tmp_path / "folder", **options)
+    settings = {"attention.key_length": 8}
+    path, _ = write(tmp_path / "model.gguf", tensors, architecture=architecture, settings=settings)
     ids = np.array([[3, 4, 5, 6]])
     np.testing.assert_allclose(array(load_gguf(path)(ids)), array(model(ids)), atol=1e-6)
 
