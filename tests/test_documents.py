@@ -9,6 +9,8 @@ from pathlib import Path
 import keras
 import pytest
 
+from keras_tx.applications import huggingface
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKING = sorted({*PAGES, *ROOT.glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"})
@@ -58,6 +60,7 @@ def served(page):
 )
 def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface, "RECIPES", dict(huggingface.RECIPES))  # to which a page adds one
     names = {}
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)

@@ -18,6 +18,7 @@ import image_data
 SMALL = {
     "vit": {"patch_size": 2, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16},
     "swin": {"patch_size": 1, "window_size": 4, "num_layers": (1, 1), "num_heads": (1, 2), "hidden_dim": 8},
+    "mixer": {"patch_size": 2, "num_layers": 1, "hidden_dim": 8, "tokens_dim": 4, "channels_dim": 16},
     "epochs": 2,
 }
 
@@ -84,6 +85,12 @@ def test_what_arrives_at_the_logits_is_a_share_of_every_patch(kind, grid):
         assert np.all(weights.sum(axis=(1, 2)) < 0.5)
     else:
         np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1.0, atol=1e-5)
+
+
+def test_a_mixer_is_made_for_the_size_of_the_images():
+    model = example.make_model("mixer", SMALL, (8, 6, 1), 10)
+    assert (model.input_shape, model.output_shape) == ((None, 8, 6, 1), (None, 10))
+    assert {kind for kinds in example.SETTINGS.values() for kind in kinds} == {"vit", "swin", "mixer"}
 
 
 def test_augmentation_changes_images_in_another_way_each_epoch():
