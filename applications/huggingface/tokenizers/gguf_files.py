@@ -3,6 +3,8 @@
 import itertools
 import json
 
+import numpy as np
+
 from . import character_pairs
 
 # The split of a text, by the name that llama.cpp has for it, as the published `tokenizer.json` of these models has it.
@@ -35,8 +37,20 @@ def reader_of(path):
         import gguf
     except ImportError as error:
         raise ImportError("GGUF files need the package gguf. Install it: pip install gguf") from error
+
+    class Reader(gguf.GGUFReader):
+        """The package's, which cuts the file into a hundred thousand pieces: of a plain array three times as fast as of a map."""
+
+        @property
+        def data(self):
+            return self.bytes_of_file
+
+        @data.setter
+        def data(self, mapped):
+            self.bytes_of_file = np.asarray(mapped).view(np.ndarray)
+
     try:
-        return gguf.GGUFReader(path)
+        return Reader(path)
     except Exception as error:  # whatever the package stumbles over in a damaged file
         raise ValueError(f"`path` must be a whole GGUF file. Received: {path}, of which gguf says: {error}") from error
 
