@@ -1,15 +1,16 @@
 """Greedy generation beside keras-hub and transformers: tokens per second, first call, compilations, and the bandwidth floor.
 
-    python benchmarks/generate.py [--model gpt2-small tiny] [--batch 1 8] [--prompt 32] [--new 128] [--rounds 5]
-                                  [--peers keras_hub transformers]
+    python benchmarks/generate.py [--model gpt2-small tiny smollm2-135m smollm2-135m-int8] [--batch 1 8] [--prompt 32]
+                                  [--new 128] [--rounds 5] [--peers keras_hub transformers]
 
-All have random weights of one architecture. The candidates take turns within each round. Prints a table, and one line of
-JSON last.
+All have random weights of one architecture. The candidates take turns within each round. Beside SmolLM2 stands transformers
+alone, in float32 also where our weights are int8. Prints a table, and one line of JSON last.
 """
 
 import argparse
 import functools
 import json
+import math
 import os
 import time
 
@@ -20,7 +21,7 @@ import numpy as np
 from timing import alternate, machine, medians, ratio
 
 from keras_tx import decoding
-from keras_tx.applications import GPT, GPT_SIZES
+from keras_tx.applications import GPT, GPT_SIZES, LLAMA_SIZES, Llama
 
 MODELS = {
     "gpt2-small": GPT_SIZES["small"],
@@ -32,13 +33,21 @@ MODELS = {
         "hidden_dim": 256,
         "intermediate_dim": 1024,
     },
+    "smollm2-135m": LLAMA_SIZES["smollm2_135m"],
+    "smollm2-135m-int8": LLAMA_SIZES["smollm2_135m"],
 }
 OURS = "keras_tx"
 
 
-def ours(size, new):
-    model = GPT(**size)
+def ours(size, new, int8=False):
+    model = Llama(**size) if is_llama(size) else GPT(**size)
+    if int8:
+        model.quantize("int8")
     return model, lambda prompts: decoding.generate(model, prompts, new)
+
+
+def is_llama(size):
+    return "num_key_value_heads" in size
 
 
 def keras_hub(size, new):
@@ -82,11 +91,32 @@ def gpt2_config(size, **options):
     )
 
 
+def llama_config(size):
+    """The configuration by which transformers makes the Llama of a table of sizes."""
+    import transformers
+
+    return transformers.LlamaConfig(
+        vocab_size=size["vocabulary_size"],
+        hidden_size=size["hidden_dim"],
+        intermediate_size=size["intermediate_dim"],
+        num_hidden_layers=size["num_layers"],
+        num_attention_heads=size["num_heads"],
+        num_key_value_heads=size["num_key_value_heads"],
+        rms_norm_eps=size["norm_epsilon"],
+        rope_theta=size["max_wavelength"],
+        tie_word_embeddings=size["tied"],
+        eos_token_id=None,
+    )
+
+
 def transformers(size, new):
     import torch
     import transformers
 
-    model = transformers.GPT2LMHeadModel(gpt2_config(size)).eval()
+    if is_llama(size):
+        model = transformers.LlamaForCausalLM(llama_config(size)).eval()
+    else:
+        model = transformers.GPT2LMHeadModel(gpt2_config(size)).eval()
 
     def run(prompts):
         ids = torch.tensor(prompts)
@@ -120,8 +150,10 @@ def copy_bandwidth():
 
 def measure(name, batches, prompt, new, rounds, peers):
     size = MODELS[name]
-    made = {OURS: ours(size, new), **{peer: PEERS[peer](size, new) for peer in peers}}
-    weight_bytes = 4 * made[OURS][0].count_params()
+    peers = [peer for peer in peers if peer == "transformers" or not is_llama(size)]
+    made = {OURS: ours(size, new, name.endswith("int8")), **{peer: PEERS[peer](size, new) for peer in peers}}
+    weights = made[OURS][0].weights
+    weight_bytes = sum(math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in weights)
     rows = []
     for batch in batches:
         prompts = np.random.default_rng(0).integers(1, size["vocabulary_size"], (batch, prompt))
@@ -141,6 +173,7 @@ def measure(name, batches, prompt, new, rounds, peers):
                 "first_call_seconds": first,
                 "ratio": {c: round(ratio(seconds, c, OURS), 2) for c in candidates if c != OURS},
                 "floor_tokens_per_second": round(floor, 1),
+                "weights_megabytes": round(weight_bytes / 1e6, 1),
             }
         )
     return rows
@@ -171,11 +204,10 @@ def main():
         for row in measure(name, options.batch, options.prompt, options.new, options.rounds, options.peers):
             rows.append(row)
             speeds = "".join(f"  {c} {speed} tokens/s" for c, speed in row["tokens_per_second"].items())
-            print(
-                f"{name} batch {row['batch']}{speeds}  ratios {row['ratio']}  first {row['first_call_seconds']} s",
-                flush=True,
-            )
-    traces = compilations("tiny")
+            floor = f"floor {row['floor_tokens_per_second']}"
+            first = f"first {row['first_call_seconds']} s"
+            print(f"{name} batch {row['batch']}{speeds}  {floor}  ratios {row['ratio']}  {first}", flush=True)
+    traces = compilations("tiny") if "tiny" in options.model else None
     print(f"programs compiled in eight differing calls: {traces}")
     backend = keras.backend.backend()
     dated = machine(

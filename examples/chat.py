@@ -20,6 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 ANSWER = "\N{INVISIBLE SEPARATOR}answer\N{INVISIBLE SEPARATOR}"  # stands for an answer that the cache holds
+# What is answered with its own message alone.
+REFUSALS = (FileNotFoundError, ImportError, ValueError)
 
 
 class Chat:
@@ -140,9 +142,9 @@ def load(path=None):
     """Returns the model and the tokenizer of a GGUF file or a folder of Hugging Face; `None` for SmolLM2's."""
     import smollm2
 
+    path = smollm2.path() if path is None else Path(path)
     from keras_tx.applications import load_gguf, load_huggingface, load_tokenizer
 
-    path = smollm2.path() if path is None else Path(path)
     model = load_huggingface(path) if path.is_dir() else load_gguf(path)
     return model, load_tokenizer(path, add_special_tokens=False)
 
@@ -157,6 +159,9 @@ def told(what):
         os.dup2(log.fileno(), 2)
         try:
             yield
+        except REFUSALS:
+            os.write(terminal, b"\n")
+            raise
         except BaseException:
             log.seek(0)
             os.write(terminal, b"\n" + log.read())
@@ -244,7 +249,7 @@ def main():
             chat.compile()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except REFUSALS as error:
         raise SystemExit(str(error)) from None
     if options.prompt is not None:
         raise SystemExit(0 if say(chat, options.prompt, options.verbose) else 1)
