@@ -2,9 +2,12 @@
 
     python benchmarks/generate.py [--model gpt2-small tiny smollm2-135m smollm2-135m-int8] [--batch 1 8] [--prompt 32]
                                   [--new 128] [--rounds 5] [--peers keras_hub transformers]
+                                  [--processor-time]
 
 All have random weights of one architecture. The candidates take turns within each round. Beside SmolLM2 stands transformers
-alone, in float32 also where our weights are int8. Prints a table, and one line of JSON last.
+alone, in float32 also where our weights are int8. On a machine that others use, the processor's time of one thread says
+more than the clock on the wall: OMP_NUM_THREADS=1 taskset -c 0 ... --processor-time. Prints a table, and one line of JSON
+last.
 """
 
 import argparse
@@ -136,19 +139,19 @@ def transformers(size, new):
 PEERS = {"keras_hub": keras_hub, "transformers": transformers}
 
 
-def copy_bandwidth():
+def copy_bandwidth(clock=time.perf_counter):
     """Returns bytes read and written a second when one large array is copied to another, the best of several copies."""
     source = np.random.default_rng(0).standard_normal(50_000_000)
     target = np.empty_like(source)
     times = []
     for _ in range(7):
-        start = time.perf_counter()
+        start = clock()
         np.copyto(target, source)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return 2 * source.nbytes / min(times)
 
 
-def measure(name, batches, prompt, new, rounds, peers):
+def measure(name, batches, prompt, new, rounds, peers, clock):
     size = MODELS[name]
     peers = [peer for peer in peers if peer == "transformers" or not is_llama(size)]
     made = {OURS: ours(size, new, name.endswith("int8")), **{peer: PEERS[peer](size, new) for peer in peers}}
@@ -163,8 +166,8 @@ def measure(name, batches, prompt, new, rounds, peers):
             run(prompts)
             first[candidate] = round(time.perf_counter() - start, 2)
         candidates = {candidate: functools.partial(run, prompts) for candidate, (_, run) in made.items()}
-        seconds = alternate(candidates, rounds, warm_up=1)
-        floor = copy_bandwidth() / weight_bytes * batch
+        seconds = alternate(candidates, rounds, warm_up=1, clock=clock)
+        floor = copy_bandwidth(clock) / weight_bytes * batch
         rows.append(
             {
                 "model": name,
@@ -198,10 +201,14 @@ def main():
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument(
+        "--processor-time", action="store_true", help="of a process that is bound to one core, by taskset"
+    )
     options = parser.parse_args()
+    clock = time.process_time if options.processor_time else time.perf_counter
     rows = []
     for name in options.model:
-        for row in measure(name, options.batch, options.prompt, options.new, options.rounds, options.peers):
+        for row in measure(name, options.batch, options.prompt, options.new, options.rounds, options.peers, clock):
             rows.append(row)
             speeds = "".join(f"  {c} {speed} tokens/s" for c, speed in row["tokens_per_second"].items())
             floor = f"floor {row['floor_tokens_per_second']}"
@@ -213,7 +220,18 @@ def main():
     dated = machine(
         "keras", "keras-hub", backend, *(["torch", "transformers"] if "transformers" in options.peers else [])
     )
-    print(json.dumps({"benchmark": "generate", "backend": backend, "machine": dated, "traces": traces, "rows": rows}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "generate",
+                "backend": backend,
+                "machine": dated,
+                "traces": traces,
+                "clock": clock.__name__,
+                "rows": rows,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import statistics
 import time
 
 
-def alternate(candidates, rounds, warm_up=2):
+def alternate(candidates, rounds, warm_up=2, clock=time.perf_counter):
     """Times functions in turn, round after round.
 
     Args:
         candidates: dict name -> function of no arguments that returns when its work is done.
         rounds: int, how often each is timed.
         warm_up: int, how often each is called before, untimed (compilation falls into these).
+        clock: function that gives seconds; `time.process_time` for one thread on a machine that others use.
 
     Returns:
         Dict name -> list of seconds, one a round.
@@ -24,9 +25,9 @@ def alternate(candidates, rounds, warm_up=2):
     seconds = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, function in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             function()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 
