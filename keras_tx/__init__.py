@@ -23,6 +23,7 @@ _SUBPACKAGES = (
     "quantization",
     "resizing",
     "schedules",
+    "weight_decay",
 )
 
 __all__ = ["layers", *_SUBPACKAGES]

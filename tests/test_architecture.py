@@ -41,10 +41,11 @@ MAY_IMPORT = {
     "keras_tx.adapters": {"keras_tx.graph"},
     "keras_tx.checkpoints": set(),
     "keras_tx.losses": {"keras_tx.ops"},
-    "keras_tx.pretraining": set(),
+    "keras_tx.pretraining": {"keras_tx.atomic_folders"},
     "keras_tx.quantization": {"keras_tx.graph", "keras_tx.layers"},
     "keras_tx.resizing": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers"},
     "keras_tx.schedules": set(),
+    "keras_tx.weight_decay": set(),
     "keras_tx.applications": {"keras_tx"},
 }
 # What every part may import.

@@ -1,7 +1,7 @@
-"""Examples for pretraining, made from token ids: masked tokens, masked spans, and pairs of a text and what follows.
+"""Examples for pretraining, made from token ids: masked tokens, masked spans, pairs of a text and what follows, and packed rows.
 
-All are functions of numpy arrays, and of tensors inside `tf.data`. The same seed gives the same examples in both, in any
-process and in any order, so that a pipeline is parallel and yet can be run again:
+Those of masks, spans and pairs are functions of numpy arrays, and of tensors inside `tf.data`. The same seed gives the same
+examples in both, in any process and in any order, so that a pipeline is parallel and yet can be run again:
 
     dataset = dataset.enumerate().map(
         lambda i, ids: mask_tokens(ids, seed=(epoch, i), vocabulary_size=30522, mask_id=103, num_predictions=20),
@@ -11,7 +11,22 @@ process and in any order, so that a pipeline is parallel and yet can be run agai
 
 from .masked_lm import mask_tokens
 from .next_sentence import next_sentence_pairs
+from .packed_batches import PackedBatches
+from .packing import next_tokens, pack
+from .shards import TokenShards, read_shards, write_shards
 from .spans import mask_spans
 from .vocabulary import special_token_ids, word_start_table
 
-__all__ = ["mask_spans", "mask_tokens", "next_sentence_pairs", "special_token_ids", "word_start_table"]
+__all__ = [
+    "PackedBatches",
+    "TokenShards",
+    "mask_spans",
+    "mask_tokens",
+    "next_sentence_pairs",
+    "next_tokens",
+    "pack",
+    "read_shards",
+    "special_token_ids",
+    "word_start_table",
+    "write_shards",
+]
