@@ -7,7 +7,8 @@ import keras
 
 from .. import graph
 
-_MODES = {"int8": keras.quantizers.Int8QuantizationConfig, "int4": keras.quantizers.Int4QuantizationConfig}
+_MODES = {"int8": "Int8QuantizationConfig", "int4": "Int4QuantizationConfig"}
+_BLOCK = 1024  # rows of a table that are rounded at once
 
 
 def config_of(quantize):
@@ -16,14 +17,37 @@ def config_of(quantize):
     Raises:
         ValueError: for another mode: float8 is for training, and GPTQ and AWQ calibrate a model that is whole.
     """
-    if quantize is None or isinstance(quantize, tuple(_MODES.values())):
+    kinds = {mode: getattr(keras.quantizers, name) for mode, name in _MODES.items()}
+    if quantize is None or isinstance(quantize, tuple(kinds.values())):
         return quantize
-    if quantize not in tuple(_MODES):
+    if quantize not in tuple(kinds):
         raise ValueError(
             f"`quantize` must be one of {', '.join(map(repr, _MODES))}, a keras.quantizers.Int8QuantizationConfig or "
             f"Int4QuantizationConfig, or None. Received: quantize={quantize!r}."
         )
-    return _MODES[quantize](activation_quantizer=None)
+    return kinds[quantize](activation_quantizer=None)
+
+
+class _RowsInTurn(keras.quantizers.AbsMaxQuantizer):
+    """Rounds some rows of a table at a time, each by a scale of its own: what `AbsMaxQuantizer` makes of all, in less memory."""
+
+    def __call__(self, x, axis=None, to_numpy=False):
+        rounded = super().__call__
+        starts = range(0, x.shape[0], _BLOCK)
+        parts = [rounded(x[start : start + _BLOCK], axis=axis, to_numpy=to_numpy) for start in starts]
+        return tuple(keras.ops.concatenate(each, axis=0) for each in zip(*parts, strict=True))
+
+
+def _quantize(layer, config):
+    """Quantizes a layer, and keeps the copies small that Keras makes of a large table."""
+    by_rows = type(layer) is keras.layers.Embedding or (
+        type(layer) is keras.layers.ReversibleEmbedding and layer.tie_weights
+    )
+    if config.mode == "int8" and config.weight_quantizer is None and by_rows:
+        layer.quantize("int8", config=type(config)(_RowsInTurn(axis=-1), config.activation_quantizer))
+        layer.quantization_config = config
+    else:
+        layer.quantize(config.mode, config=config)
 
 
 @contextlib.contextmanager
@@ -51,7 +75,7 @@ def filler(model, weights, config):
     def fill(variable, value):
         while len(waiting) > 1:  # what their variables were made of has been let go by now
             layer = waiting.pop(0)
-            quantize([layer], lambda: layer.quantize(config.mode, config=config))  # noqa: B023  (it is called at once)
+            quantize([layer], lambda: _quantize(layer, config))  # noqa: B023  (it is called at once)
         graph.fill(variable, value)
         layer = owners.get(id(variable))
         if layer is not None:

@@ -91,6 +91,8 @@ def _parsed(path):
         proto.ParseFromString(path.read_bytes())
         if not proto.IsInitialized() or not proto.pieces:
             raise DecodeError("no pieces")
+        if not all(isinstance(piece.piece, str) for piece in proto.pieces):  # bytes where it is no UTF-8
+            raise DecodeError("a piece that is no UTF-8")
     except (DecodeError, UnicodeDecodeError, OSError) as error:
         raise ValueError(
             f"A model of SentencePiece must be a whole file. Received: {path}, {error or 'cut off'}."
