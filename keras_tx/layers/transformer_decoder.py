@@ -194,7 +194,8 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
             branches.append(self._attention_branch("cross_attention", other))
         branches.append(self._feed_forward_branch(training))
         x, extras = branch.apply(branches, padding.zero_masked(inputs, real), training, self.parallel)
-        new_cache = None if cache is None else (extras[0][0], other["cache"])
+        # Of both attentions, as Keras has cast what came in to the dtype of the block, which may be another.
+        new_cache = None if cache is None else (extras[0][0], None if other["cache"] is None else extras[1][0])
         scores = self._scores(return_attention_scores, *extras[:2])
         return cache_protocol.with_extras(x, return_attention_scores, scores, cache, new_cache)
 

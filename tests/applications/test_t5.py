@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx import analysis, graph
+from keras_tx import analysis, decoding, graph
 from keras_tx.applications import T5, T5_SIZES
 
 from ..layers.execution import quick
@@ -131,6 +131,11 @@ def test_float16_holds_sums_beyond_its_largest_number(policy, gated, tmp_path):
         assert keras.backend.standardize_dtype(other.output.dtype) == "float16"
         parts = other.get_layer("encoder").get_layer("encoder_0").feed_forward
         assert parts.intermediate.compute_dtype == "float16"
+    caches = decoding.init_caches(half, 1, 4, {"source_ids": SOURCE[:1]})
+    outputs, following = decoding.step(half, TARGET[:1, :2], caches)
+    np.testing.assert_allclose(ops.convert_to_numpy(outputs), run(half)[:1, :2], atol=0.02)
+    dtypes = [[getattr(each, "dtype", None) for each in keras.tree.flatten(value)] for value in (caches, following)]
+    assert dtypes[0] == dtypes[1]  # or no loop takes them
 
 
 @pytest.mark.once
