@@ -159,7 +159,7 @@ def told(what):
         os.dup2(log.fileno(), 2)
         try:
             yield
-        except REFUSALS:
+        except (*REFUSALS, KeyboardInterrupt):
             os.write(terminal, b"\n")
             raise
         except BaseException:
