@@ -23,6 +23,7 @@ def decays(model, optimizer):
     """The paths of the weights that a step without gradients changes."""
     for weight in model.trainable_variables:
         weight.assign(np.full(weight.shape, 2.0))
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # the outer one's `apply` does not run eagerly on JAX
     optimizer.apply([keras.ops.zeros(weight.shape) for weight in model.trainable_variables], model.trainable_variables)
     changed = {}
     for weight in model.trainable_variables:
