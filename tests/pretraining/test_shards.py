@@ -149,6 +149,7 @@ def test_a_training_that_goes_on_sees_the_batches_of_one_that_was_not_killed(fol
         batches = PackedBatches(read_shards(folder), length=16, batch_size=2, steps=3, end_id=0)
         callbacks = [batches.follow(), Backup(tmp_path / place)]
         model.fit(batches, epochs=epochs, shuffle=False, callbacks=callbacks, verbose=0)
+        assert batches.epoch == epochs - 1  # whose batches are others than those of the first
         return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
 
     whole = trained(3, "whole")
