@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import masks, padding
+from ..ops import masks, padding, sizes
 from . import config, input_checks, sublayers
 from .traced_subclasses import TracedSubclasses
 
@@ -56,7 +56,10 @@ class FourierMixing(TracedSubclasses, keras.layers.Layer):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, least=3)
         mask = masks.over_positions(inputs, mask)
         x = ops.cast(padding.zero_masked(inputs, mask), keras.backend.result_type(inputs.dtype, "float32"))
-        real, _ = ops.fft2((x, ops.zeros_like(x)))
+        if 0 in map(sizes.known, x.shape):  # torch has no transform of nothing
+            real = x
+        else:
+            real, _ = ops.fft2((x, ops.zeros_like(x)))
         return padding.zero_masked(ops.cast(real, self.compute_dtype), mask)
 
     def compute_output_shape(self, input_shape):
