@@ -227,3 +227,16 @@ def test_each_layer_call_knows_those_before_it():
         "embed": set(),
         "head": {"encoder/encode", "embed"},
     }
+
+
+@pytest.mark.once
+def test_walk_takes_inputs_of_a_dict_by_their_names_and_refuses_too_few_too_many_and_others():
+    a, b = keras.Input((4, 8), name="a"), keras.Input((4, 8), name="b")
+    x = random(1, 4, 8)
+    for inputs in ({"b": b, "a": a}, [b, a]):
+        model = keras.Model(inputs, a - b)
+        found = graph.walk(model, {"other": x, "b": x, "a": 3 * x}, call)
+        np.testing.assert_allclose(ops.convert_to_numpy(found), 2 * x, atol=1e-6)
+        for wrong in (x, [x], [x, x, x], {"a": x}, {"a": x, "other": x}):
+            with pytest.raises(ValueError, match="`inputs` must hold each input of the model"):
+                graph.walk(model, wrong, call)

@@ -186,12 +186,19 @@ def _carried_mask(tensor):
 
 
 def _standardized(functional, inputs):
-    """Returns the inputs as a list of tensors; what stands for a tensor stays."""
-    flat = keras.tree.flatten(inputs)
-    if len(flat) == len(functional.inputs) and any(isinstance(each, keras.KerasTensor) for each in flat):
+    """Returns the inputs as a list of tensors, those of a dict by their names; what stands for a tensor stays."""
+    names = input_names(functional)
+    complete = not isinstance(inputs, dict) or set(names) <= set(inputs)
+    flat = keras.tree.flatten(pack_inputs(functional, inputs) if isinstance(inputs, dict) and complete else inputs)
+    if not complete or len(flat) != len(functional.inputs):  # of too many, Keras would take the first ones
+        raise ValueError(
+            f"`inputs` must hold each input of the model, {names}, an optional one as a tensor or `None`. Received: "
+            f"{list(inputs) if isinstance(inputs, dict) else len(flat)} for {functional.name}."
+        )
+    if any(isinstance(each, keras.KerasTensor) for each in flat):
         return flat  # a conversion would become an operation of the graph
     if not any(isinstance(each, STANDS) for each in flat):
-        return functional._standardize_inputs(inputs)
+        return functional._standardize_inputs(keras.tree.pack_sequence_as(functional.input, flat))
     return [
         each if isinstance(each, STANDS) else keras.ops.convert_to_tensor(each, dtype=tensor.dtype)
         for each, tensor in zip(flat, functional.inputs, strict=True)
