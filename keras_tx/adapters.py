@@ -13,8 +13,8 @@ def enable_lora(model, rank, targets=("query", "value"), alpha=None) -> list[str
 
     A layer with the kernel W gets two factors A (inputs, rank) and B (rank, outputs), and its kernel becomes
     W + (alpha / rank) A B. B starts as zeros, so that the model's outputs stay what they were. Kernels may be in int8 or
-    int4. Biases are frozen too. Compile the model afterwards. New layers that are put around it then, such as a head, are
-    trained as ever.
+    int4. Biases are frozen too. Compile the model afterwards, also one that was compiled before. New layers that are put around
+    it then, such as a head, are trained as ever.
 
     `model.save` and `keras_tx.applications.save_huggingface` write kernels with the adapters merged in. A model loaded from
     a file of Keras has no adapters, trains the kernels that had some, and is frozen otherwise.
@@ -55,6 +55,8 @@ def enable_lora(model, rank, targets=("query", "value"), alpha=None) -> list[str
     _freeze(model, {id(layer) for layer in chosen.values()})
     for layer in chosen.values():
         layer.enable_lora(rank, lora_alpha=alpha)
+    if isinstance(model, keras.Model):
+        model.compiled = False  # what was compiled on TensorFlow would go on training the weights that are now frozen
     return list(chosen)
 
 

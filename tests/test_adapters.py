@@ -102,6 +102,16 @@ def test_training_changes_the_adapters_alone_and_a_file_has_them_merged(mode, tm
         assert len(enable_lora(again, 1)) == 2
 
 
+@pytest.mark.once
+def test_a_model_that_was_compiled_before_is_not_trained_by_what_was_compiled():
+    model = llama(num_layers=1)
+    fitted(model)
+    enable_lora(model, 2)
+    with pytest.raises(ValueError, match=r"call `compile\(\)`"):
+        model.fit(IDS, IDS, verbose=0)
+    fitted(model)
+
+
 def adapted():
     model = llama()
     model.get_layer("decoder_1").attention.value.enable_lora(1)
