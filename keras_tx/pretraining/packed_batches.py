@@ -49,6 +49,11 @@ class PackedBatches(keras.utils.PyDataset):
 
     def __init__(self, documents, length, batch_size, steps=None, seed=0, **packing):
         super().__init__()
+        if not all(hasattr(documents, name) for name in ("shuffled", "num_tokens", "__len__")):
+            raise ValueError(
+                "`documents` must be what `read_shards` returns, or have its `shuffled`, `num_tokens` and length. Received: "
+                f"documents of class {type(documents).__name__}."
+            )
         self.documents, self.seed, self.packing = documents, arguments.seed("seed", seed), packing
         self.length = arguments.integer("length", length, least=2)
         self.batch_size = arguments.positive_int("batch_size", batch_size)
@@ -82,6 +87,8 @@ class PackedBatches(keras.utils.PyDataset):
         return self.steps
 
     def __getitem__(self, index):
+        if not 0 <= index < self.steps:
+            raise IndexError(f"There are {self.steps} batches an epoch. Received: number {index}.")
         with self._lock:
             if self._rows is None or index < self._next:
                 self._rows, self._next = self.rows(self.epoch * self._documents_an_epoch), 0

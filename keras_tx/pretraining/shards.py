@@ -2,6 +2,7 @@
 
 import bisect
 import json
+import operator
 import os
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def write_shards(documents, folder, vocabulary_size, shard_tokens=2**26) -> Path
     Args:
         documents: iterable of documents, each a list or an array of token ids; empty ones are left out.
         folder: str or path, where nothing is yet.
-        vocabulary_size: int, V; ids lie in [0, V).
+        vocabulary_size: int, V, at most 2**31; ids lie in [0, V).
         shard_tokens: int, after how many tokens the next shard is begun. A document is never cut.
 
     Returns:
@@ -44,7 +45,7 @@ def write_shards(documents, folder, vocabulary_size, shard_tokens=2**26) -> Path
     print(len(shards), shards.num_tokens, shards[1])  # 3 7 [8 9]
     ```
     """
-    size = arguments.positive_int("vocabulary_size", vocabulary_size)
+    size = arguments.integer("vocabulary_size", vocabulary_size, least=1, most=2**31)
     shard_tokens = arguments.positive_int("shard_tokens", shard_tokens)
     dtype, shards, numbered = _dtype(size), [], enumerate(documents)
     pending = next(numbered, None)
@@ -115,9 +116,10 @@ class TokenShards:
         return self._firsts[-1]
 
     def __getitem__(self, number):
+        number = operator.index(number)
         if not -len(self) <= number < len(self):
             raise IndexError(f"There are {len(self)} documents. Received: number {number}.")
-        number = int(number) % len(self)
+        number %= len(self)
         shard = bisect.bisect_right(self._firsts, number) - 1
         tokens, ends, own = self._tokens[shard], self._ends[shard], number - self._firsts[shard]
         first, end = int(ends[own - 1]) if own else 0, int(ends[own])

@@ -171,7 +171,23 @@ def test_batches_depend_on_seed_epoch_and_number_alone(folder):
     assert not np.array_equal(batches[0][1], held[0][1])
     batches.start_epoch(0)
     assert np.array_equal(batches[0][0]["token_ids"], held[0][0]["token_ids"])
+    for wrong in (batches.num_batches, -1):
+        with pytest.raises(IndexError, match=f"Received: number {wrong}"):
+            batches[wrong]
+    with pytest.raises(ValueError, match="`documents` must be what `read_shards` returns.*class list"):
+        PackedBatches([[1, 2]], 20, 3)
     for wrong in ({"length": 10**6}, {"steps": 0}, {"batch_size": 0}, {"open_rows": 0}):
         with pytest.raises(ValueError, match="must"):
             PackedBatches(shards, **{"length": 20, "batch_size": 3, **wrong})
     assert pretraining.PackedBatches is PackedBatches
+
+
+@pytest.mark.once
+def test_what_is_written_can_be_read_and_a_number_is_an_integer(tmp_path):
+    shards = read_shards(write_shards([[2**31 - 1, 0]], tmp_path / "wide", 2**31))
+    np.testing.assert_array_equal(shards[np.int64(-1)], [2**31 - 1, 0])
+    with pytest.raises(ValueError, match="`vocabulary_size` must be an integer from 1 to 2147483648"):
+        write_shards([[2**31]], tmp_path / "wider", 2**31 + 1)
+    for wrong in (0.5, "a", slice(1)):
+        with pytest.raises(TypeError, match="integer"):
+            shards[wrong]
