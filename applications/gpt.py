@@ -72,10 +72,10 @@ def GPT(
 
     Returns:
         A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V). It has no padding id: with padding to the
-        right, causal attention keeps it from reaching real positions, and the loss must leave it out. A packed model takes
-        `[token_ids, segment_ids]`, also as a dict: int32 (B, T), 1, 2, ... for the tokens of each document of a row and 0 for
-        padding, or `None`. No token sees another document, and positions begin at 0 in each. It is decoded, exported and written
-        to folders without segments.
+        right, causal attention keeps it from reaching real positions, and the loss must leave it out. A packed model takes a dict
+        of `token_ids` and `segment_ids`: int32 (B, T), 1, 2, ... for the tokens of each document of a row and 0 for padding, or
+        `None` where a row is one document. No token sees another document, and positions begin at 0 in each. It is decoded,
+        exported and written to folders without segments.
 
     Raises:
         ValueError: for another value of `positions`, and from the layers.
@@ -135,4 +135,5 @@ def GPT(
         )(x, **where)  # (B, T, D)
     x = LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
     logits = TiedLogits(embedding, name="logits")(x)  # (B, T, V)
-    return with_layer_structure(keras.Model([ids, segments] if packed else ids, logits, name=name))
+    inputs = {"token_ids": ids, "segment_ids": segments} if packed else ids
+    return with_layer_structure(keras.Model(inputs, logits, name=name))

@@ -104,7 +104,7 @@ def Llama(
     Returns:
         A functional `keras.Model` from int32 ids (B, T) to logits (B, T, V), for sequences of any length. It has no padding id:
         with padding to the right, causal attention keeps it from reaching real positions, and the loss must leave it out.
-        A packed model takes `[token_ids, segment_ids]`, as that of `GPT` does.
+        A packed model takes a dict of `token_ids` and `segment_ids`, as that of `GPT` does.
 
     Raises:
         ValueError: for lists of another length, a bias of tied logits, and from the layers.
@@ -199,7 +199,8 @@ def Llama(
         cap = arguments.positive_float("logit_cap", logit_cap)
         logits = keras.layers.Rescaling(1 / cap, name="logits_over_cap")(logits)
         logits = keras.layers.Rescaling(cap, name="capped_logits")(keras.layers.Activation("tanh", name="tanh")(logits))
-    return with_layer_structure(keras.Model([ids, segments] if packed else ids, logits, name=name))
+    inputs = {"token_ids": ids, "segment_ids": segments} if packed else ids
+    return with_layer_structure(keras.Model(inputs, logits, name=name))
 
 
 def _for_each_block(name, value, num_layers):

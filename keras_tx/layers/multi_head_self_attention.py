@@ -122,7 +122,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         self.causal = arguments.flag("causal", causal)
         self.window = arguments.positive_int("window", window, optional=True)
         self.rotary = slot_arguments.slot("rotary", rotary)
-        self.position_bias = slot_arguments.slot("position_bias", position_bias)
+        self.position_bias = slot_arguments.position_bias(position_bias)
         self._set_heads(num_heads, key_dim, num_key_value_heads, scale, query_norm, key_norm)
         self._set_projections(
             use_bias, use_output_bias, kernel_initializer, bias_initializer, dropout, query_initializer

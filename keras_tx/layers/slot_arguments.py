@@ -1,5 +1,7 @@
 """What a slot of a layer is given: a layer, or its config, or the size of the one that the owner makes itself."""
 
+import inspect
+
 import keras
 
 from .. import arguments
@@ -18,6 +20,18 @@ def slot(name, value):
             ) from error
     if value is not None and not isinstance(value, keras.Layer):
         raise ValueError(f"`{name}` must be a keras.Layer or None. Received: {name}={value!r}.")
+    return value
+
+
+def position_bias(value):
+    """Returns the layer of a `position_bias` slot as `slot` does; raises `ValueError` for one that takes no positions."""
+    value = slot("position_bias", value)
+    if value is not None and len(inspect.signature(value.call).parameters) < 2:
+        raise ValueError(
+            "`position_bias` must hold a layer called as (query_positions, key_positions), such as AlibiBias. Received: "
+            f"position_bias of class {type(value).__name__} with call{inspect.signature(value.call)}. What "
+            "RelativePositionBias gives is handed to the blocks' calls as `distance_bias`."
+        )
     return value
 
 

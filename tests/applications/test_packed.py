@@ -21,6 +21,10 @@ SEGMENTS = np.array([[1, 1, 1, 2, 2, 2, 2, 0, 0], [1, 1, 1, 1, 2, 2, 2, 0, 0]], 
 IDS = np.random.default_rng(3).integers(1, 30, SEGMENTS.shape).astype("int32")
 
 
+def inputs(ids, segments):
+    return {"token_ids": ids, "segment_ids": segments}
+
+
 def both(name):
     """A packed model, and the one of one input with the same weights."""
     packed, plain = MODELS[name](packed=True), MODELS[name]()
@@ -40,10 +44,12 @@ def check_alone(found, plain, ids, segments, atol=2e-6):
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_those_of_each_document_alone(name):
     packed, plain = both(name)
-    check_alone(array(quick(packed)([tensor(IDS), tensor(SEGMENTS)])), plain, IDS, SEGMENTS)
-    call = compiled(lambda ids, segments: packed({"token_ids": ids, "segment_ids": segments}))
+    check_alone(array(quick(packed)(inputs(tensor(IDS), tensor(SEGMENTS)))), plain, IDS, SEGMENTS)
+    call = compiled(lambda ids, segments: packed(inputs(ids, segments)))
     check_alone(array(call(tensor(IDS), tensor(SEGMENTS))), plain, IDS, SEGMENTS)
-    np.testing.assert_array_equal(array(quick(packed)([tensor(IDS), None])), array(quick(plain)(tensor(IDS))))
+    np.testing.assert_array_equal(
+        array(quick(lambda ids: packed(inputs(ids, None)))(tensor(IDS))), array(quick(plain)(tensor(IDS)))
+    )
 
 
 @pytest.mark.parametrize("name", ["learned", "llama"])
@@ -58,14 +64,16 @@ def test_long_rows_and_their_gradients_are_those_of_each_document(name):
     plain.set_weights(packed.get_weights())
     segments = np.repeat([1, 2, 3, 0], [640, 640, 640, 128]).astype("int32")[None]
     ids = np.random.default_rng(4).integers(1, 30, segments.shape).astype("int32")
-    check_alone(array(compiled(lambda *x: packed(list(x)))(tensor(ids), tensor(segments))), plain, ids, segments, 1e-5)
+    check_alone(
+        array(compiled(lambda *x: packed(inputs(*x)))(tensor(ids), tensor(segments))), plain, ids, segments, 1e-5
+    )
 
     def loss(model, inputs, labels, weights):
         losses = keras.losses.sparse_categorical_crossentropy(labels, model(inputs), from_logits=True)
         return keras.ops.sum(losses * weights)
 
     labels, real = np.roll(ids, -1), (segments > 0).astype("float32")
-    call = gradients(lambda *x: loss(packed, list(x[:2]), *x[2:]), packed.trainable_variables)
+    call = gradients(lambda *x: loss(packed, inputs(*x[:2]), *x[2:]), packed.trainable_variables)
     found = call(tensor(ids), tensor(segments), tensor(labels), tensor(real))
     call = gradients(lambda ids, *rest: loss(plain, ids, *rest), plain.trainable_variables)
     parts = [call(*(tensor(each[:, segments[0] == segment]) for each in (ids, labels, real))) for segment in (1, 2, 3)]
@@ -84,13 +92,13 @@ def test_it_is_decoded_saved_and_looked_into_without_segments(tmp_path):
     outputs, _ = decoding.step(packed, tensor(IDS[:1, :4]), caches)
     np.testing.assert_allclose(array(outputs), array(plain(tensor(IDS[:1, :4]))), atol=2e-6)
 
-    maps = analysis.attention_maps(packed, [IDS, SEGMENTS])
+    maps = analysis.attention_maps(packed, inputs(IDS, SEGMENTS))
     same = (SEGMENTS[:, None, :, None] == SEGMENTS[:, None, None]) & (SEGMENTS[:, None, None] > 0)
     assert all(np.all((scores > 0) <= same) for scores in maps.values())
 
     packed.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(array(again([IDS, SEGMENTS])), array(packed([IDS, SEGMENTS])))
+    np.testing.assert_array_equal(array(again(inputs(IDS, SEGMENTS))), array(packed(inputs(IDS, SEGMENTS))))
     np.testing.assert_array_equal(decoding.generate(again, prompts, max_new_tokens=4), tokens)
     with pytest.raises(ValueError, match="`model` must hand nothing of its context .*`segment_ids`"):
         decoding.generate(packed, prompts, max_new_tokens=4, context={"segment_ids": SEGMENTS[:, :3]})
@@ -100,7 +108,7 @@ def test_folders_hold_the_model_of_one_input_and_are_read_as_either(tmp_path):
     packed = MODELS["learned"](packed=True)
     save_huggingface(packed, tmp_path / "gpt")
     again = load_huggingface(tmp_path / "gpt", packed=True)
-    np.testing.assert_array_equal(array(again([IDS, SEGMENTS])), array(packed([IDS, SEGMENTS])))
+    np.testing.assert_array_equal(array(again(inputs(IDS, SEGMENTS))), array(packed(inputs(IDS, SEGMENTS))))
     assert len(load_huggingface(tmp_path / "gpt").inputs) == 1
 
 

@@ -39,6 +39,14 @@ def test_slopes_are_the_published_ones(heads, slopes):
 
 
 @pytest.mark.once
+def test_a_bias_of_no_positions_is_refused_in_their_slot():
+    with pytest.raises(
+        ValueError, match="`position_bias` must hold a layer called as.*RelativePositionBias.*`distance_bias`"
+    ):
+        layers.MultiHeadSelfAttention(2, position_bias=layers.RelativePositionBias(2))
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("heads", [1, 5, 6, 16, 71, 112])
 def test_slopes_are_those_of_bloom(heads):
     torch = pytest.importorskip("torch")
