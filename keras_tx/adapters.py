@@ -17,14 +17,17 @@ def enable_lora(model, rank, targets=("query", "value"), alpha=None) -> list[str
     it then, such as a head, are trained as ever.
 
     `model.save` and `keras_tx.applications.save_huggingface` write kernels with the adapters merged in. A model loaded from
-    a file of Keras has no adapters, trains the kernels that had some, and is frozen otherwise.
+    a file of Keras has no adapters, trains the float kernels that had some, and is frozen otherwise. Its optimizer begins anew,
+    as Keras warns. Adapters of Keras' own layers that are part of no layer of this package come back, as Keras has them, at zero;
+    where Keras cannot load the optimizer of such a model, `keras.models.load_model(path, compile=False)` loads the model alone.
 
     Args:
         model: built `keras.Model`, such as one of `keras_tx.applications`, or a layer.
         rank: int of at least 1.
         targets: names of the layers that get an adapter, str or list of str: each a layer's name, or the end of its path,
             such as "decoder_0/attention/query". Of an attention "query", "key", "value" and "attention_output"; of a
-            feed-forward network "gate", "intermediate" and "output_dense"; and of an embedding "token_embedding".
+            feed-forward network "gate", "intermediate" and "output_dense"; of an embedding "token_embedding" and
+            "position_embedding".
         alpha: float above 0, or `None` for the rank.
 
     Returns:

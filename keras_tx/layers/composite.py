@@ -44,7 +44,8 @@ class Composite(TracedSubclasses):
     def __setattr__(self, name, value):
         if name == "trainable":
             _set_flags(self, value)
-            self._keep({path: {**state, "trainable": bool(value)} for path, state in (self._told or {}).items()})
+            state = {"trainable": bool(value), "frozen_bias": False}
+            self._keep({path: {**told, **state} for path, told in (self._told or {}).items()})
             return
         super().__setattr__(name, value)
         if name == "built" and value and self._told:
@@ -91,6 +92,8 @@ def _differences(layer, prefix=""):
         state = {}
         if part.trainable != layer.trainable:
             state["trainable"] = part.trainable
+        elif part.trainable and _is_frozen(part, "bias"):  # with adapters, which are merged into the kernels of a file
+            state["frozen_bias"] = True
         policy = _policy(part, part.path)
         if calibration.is_awaited(part):
             policy = calibration.float_policy(policy)
@@ -102,6 +105,11 @@ def _differences(layer, prefix=""):
         if state:
             yield prefix + key, state
         yield from _differences(part, f"{prefix}{key}/")
+
+
+def _is_frozen(part, name):
+    weight = getattr(part, name, None)
+    return isinstance(weight, keras.Variable) and not weight.trainable
 
 
 def _is_map(policy):
@@ -135,6 +143,8 @@ def _introduce(part, key, told):
     if key in told:
         _give(part, told[key])
     rest = {path: state for path, state in told.items() if path != key and not path.startswith(f"{key}/")}
+    if told.get(key, {}).get("frozen_bias") and not part.built:  # it has no bias yet
+        rest[key] = {"frozen_bias": True}
     if inside and isinstance(part, Composite):
         part.tell(inside)
     elif inside:  # it may make other parts when it is built
@@ -176,3 +186,5 @@ def _give(part, state):
         part.dtype_policy = keras.dtype_policies.deserialize(state["dtype"])
     if "trainable" in state:
         set_trainable(part, state["trainable"])
+    if state.get("frozen_bias") and isinstance(getattr(part, "bias", None), keras.Variable):
+        part.bias.trainable = False
