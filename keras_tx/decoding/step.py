@@ -66,7 +66,7 @@ def step(model, inputs, caches, mask=None, output=None) -> tuple:
 
     Returns:
         The model's outputs for these tokens, such as logits (B, T, V), and the new caches. Outputs equal those of the
-        model on the whole sequence, to rounding.
+        model on the whole sequence, to rounding, but after padding inside a row, which takes a position there and none here.
 
     Raises:
         ValueError: if `output` names none of the outputs.
