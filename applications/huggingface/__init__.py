@@ -2,12 +2,13 @@
 
 import contextlib
 import inspect
+from pathlib import Path
 
 import keras
 
 from ... import graph
-from ...checkpoints import Checkpoint, json_bytes, load_weights, save_weights
-from . import adapters, bart, bert, deit, fnet, gpt2, llama, marian, phi, structure, swin, t5, vit
+from ...checkpoints import Checkpoint, json_bytes, load_weights, read_json, save_weights
+from . import adapters, bart, bert, deit, fnet, generation, gpt2, llama, marian, phi, structure, swin, t5, vit
 from .fields import NAME, Config, Field, one_of
 
 # By the `model_type` of a config.json. A model is written as the last type whose marks it has.
@@ -47,17 +48,17 @@ def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
         packed: bool, whether a `GPT` or a `Llama` takes `segment_ids` too, to be trained on rows of several documents.
 
     Returns:
-        A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "llama", "mistral", "qwen2", "qwen3",
-        "smollm3", "phi", "phi3", "gemma" and "olmo2" that of `Llama`; for "marian" and "bart" that of `Translator`; for "t5"
-        that of `T5`. For "bert" what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one;
-        `bert_pretrainer` for "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head;
-        `bert_classifier` with `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide
-        between the first two. For "vit" that of `ViT`, for "deit" that of `ViT` with a distillation token, for "swin" that of
-        `Swin` with `mask_padding=False`, each with a head where there is one. These take images of any size, channels last,
-        with their pixels rescaled and normalized as the folder's processor does it, which is not read here; the pooler of a
-        "ViTModel" is left out. Each rate of dropout in the config goes to the layers that it is for, and `save_huggingface`
-        writes it
-        again; layers dropped at random (`encoder_layerdrop` and `decoder_layerdrop`) are refused.
+        A `keras.Model`. For `model_type` "gpt2" that of `GPT`; for "llama", "mistral", "qwen2", "qwen3", "smollm3", "phi",
+        "phi3", "gemma" and "olmo2" that of `Llama`; for "marian" and "bart" that of `Translator`; for "t5" that of `T5`. For
+        "bert" what `architectures` names: `BERT` for "BertModel", with a pooler if the folder has one; `bert_pretrainer` for
+        "BertForPreTraining" and "BertForMaskedLM", with next sentence if the folder has its head; `bert_classifier` with
+        `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide between the first two. For
+        "fnet" in the same way `FNet`, without a `padding_id`, and BERT's heads on it. For "vit" that of `ViT`, for "deit" that
+        of `ViT` with a distillation token, for "swin" that of `Swin` with `mask_padding=False`, each with a head where there
+        is one. These take images of any size, channels last, with their pixels rescaled and normalized as the folder's
+        processor does it, which is not read here; the pooler of a "ViTModel" is left out. Each rate of dropout in the config
+        goes to the layers that it is for, and `save_huggingface` writes it again; layers dropped at random
+        (`encoder_layerdrop` and `decoder_layerdrop`) are refused.
 
     Raises:
         ValueError: if the folder, its config or its tensors are missing, damaged or contradict each other; and by name
@@ -105,8 +106,9 @@ def build(recipe, config, checkpoint, dtype, filler=None, **options) -> keras.Mo
 def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> None:
     """Writes a model as a checkpoint folder, which `transformers` and `load_huggingface` read.
 
-    It holds `config.json` and safetensors, and nothing of a tokenizer. The files are written beside and renamed: a save
-    that is killed half-way leaves the old ones whole.
+    It holds `config.json` and safetensors, and nothing of a tokenizer. A `generation_config.json` that is there keeps what it
+    says, and gets the ids of the config that it lacks, as `transformers` reads it in place of them. The files are written
+    beside and renamed: a save that is killed half-way leaves the old ones whole.
 
     Low-rank adapters (`enable_lora`) are merged into the kernels and tables that are written, so that the folder gives the
     outputs of the adapted model; the model itself keeps them apart.
@@ -115,16 +117,17 @@ def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> No
     others as the published models have them, whatever folder it was loaded from: for BART `decoder_start_token_id`,
     `eos_token_id` and `forced_eos_token_id` 2 and `bos_token_id` 0; for Marian `decoder_start_token_id` the padding id, and
     `eos_token_id` and `forced_eos_token_id` 0 (null where that is the padding id); for T5 `decoder_start_token_id` the padding
-    id, and `eos_token_id` 1 (null where padding is not 0). Where yours are others, write them into
-    `config.json` before `transformers` generates with it, and a `generation_config.json` if there was one.
+    id, and `eos_token_id` 1 (null where padding is not 0). Where yours are others, write them into `config.json` before
+    `transformers` generates with it, and into a `generation_config.json` if there is one, which goes first.
 
     Args:
-        model: a model of `GPT`, `Llama`, `BERT`, `bert_pretrainer` (without span boundaries), `bert_classifier`, or `Translator`
-            with the options of Marian (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `T5`, `ViT` or
-            `Swin` (both without pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows
-            divide), or one that wires the same layers in the same way under names of its own. A classifier of one input is
-            saved as one of two. A model of images that rescales pixels itself is saved without this layer, and with a
-            `preprocessor_config.json` that does the same; for one that does not, such a file of the folder stays as it is.
+        model: a model of `GPT` with learned positions, `Llama`, `BERT`, `FNet` without a `padding_id`, `bert_pretrainer`
+            (without span boundaries) or `bert_classifier` on either of these, `Translator` with the options of Marian
+            (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `T5`, `ViT` or `Swin` (both without
+            pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that
+            wires the same layers in the same way under names of its own. A classifier of one input is saved as one of two. A
+            model of images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that
+            does the same; for one that does not, such a file of the folder stays as it is.
         folder: str or path; made if it is not there.
         max_shard_bytes: int, above which the tensors go into several files with an index; `None` for one file.
         model_type: str, of the types that a model may be written as, such as "phi3" for one that would be written as "llama";
@@ -158,6 +161,8 @@ def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> No
         )
     config, weights, rules, others = RECIPES[name].to_huggingface(model)
     files = {NAME: json_bytes({"model_type": name, **config}), **others}
+    if (Path(folder) / generation.NAME).exists():  # as `save_tokenizer` writes it
+        files[generation.NAME] = json_bytes(generation.completed(read_json(folder, generation.NAME), config))
     save_weights(weights, folder, rules, files, max_shard_bytes, value=adapters.merged(model))
 
 

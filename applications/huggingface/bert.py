@@ -8,7 +8,7 @@ from ..bert import BERT
 from ..bert_heads import bert_classifier, bert_pretrainer
 from .fields import ACTIVATION, POSITIVE, RATE, SIZE, Field, below, classes
 from .recipe import Architecture, Recipe, divides
-from .shown import has_output, last_rate, padding_id
+from .shown import has_output, last_rate, learned_length, padding_id
 from .tensors import attention, dense, norm
 
 _BLOCK, _PATH = "encoder.layer.{i}.", "encoder_{i}"
@@ -77,7 +77,7 @@ RECIPE = Recipe(
     fields=(
         Field("head", shown=_head),
         Field("vocabulary_size", "vocab_size", SIZE, shown="tokens.vocabulary_size", axis=(_WORDS, 0)),
-        Field("sequence_length", "max_position_embeddings", SIZE, shown="tokens.sequence_length", axis=(_POSITIONS, 0)),
+        Field("sequence_length", "max_position_embeddings", SIZE, shown=learned_length, axis=(_POSITIONS, 0)),
         Field("hidden_dim", "hidden_size", SIZE, shown="tokens.embedding_dim", axis=(_WORDS, 1)),
         *encoder_fields(0.1),
         Field("num_segments", "type_vocab_size", SIZE, 2, shown="SegmentEmbedding.num_segments", axis=(_SEGMENTS, 0)),

@@ -6,6 +6,8 @@ are, so `pad_token_id` is not read, and is written as published.
 
 from ..fnet import FNet
 from . import bert
+from .fields import Field, only
+from .shown import no_padding_id
 from .tensors import dense, norm
 
 _ABSENT = "num_heads", "attention_dropout", "padding_id"
@@ -22,7 +24,10 @@ RECIPE = bert.RECIPE._replace(
     build=bert.with_heads(FNet),
     marks={**bert.RECIPE.marks, "FourierMixing": ...},
     architectures={name.replace("Bert", "FNet"): each for name, each in bert.RECIPE.architectures.items()},
-    fields=tuple(_field(field) for field in bert.RECIPE.fields if field.argument not in _ABSENT),
+    fields=(
+        *(_field(field) for field in bert.RECIPE.fields if field.argument not in _ABSENT),
+        Field("padding_id", None, only(None), None, shown=no_padding_id),  # no config has it
+    ),
     demands={"tie_word_embeddings": True},
     checks=(),
     rules=(

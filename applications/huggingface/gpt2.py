@@ -7,7 +7,7 @@ from ...checkpoints import Rule
 from ..gpt import GPT
 from .fields import ACTIVATION, POSITIVE, RATE, SIZE, Field
 from .recipe import Recipe, divides
-from .shown import last_rate
+from .shown import last_rate, learned_length
 from .tensors import dense, norm
 
 _PARTS = ("query", "key", "value")
@@ -23,12 +23,12 @@ def _constants(layers, arguments):
 
 RECIPE = Recipe(
     name="GPT-2",
-    wiring="`GPT` does",
+    wiring="`GPT` with learned positions does",
     build=GPT,
     marks={"decoder.has_context": False},
     fields=(
         Field("vocabulary_size", "vocab_size", SIZE, shown="tokens.vocabulary_size", axis=("wte.weight", 0)),
-        Field("sequence_length", "n_positions", SIZE, shown="tokens.sequence_length", axis=("wpe.weight", 0)),
+        Field("sequence_length", "n_positions", SIZE, shown=learned_length, axis=("wpe.weight", 0)),
         Field("hidden_dim", "n_embd", SIZE, shown="tokens.embedding_dim", axis=("wte.weight", 1)),
         Field("num_layers", "n_layer", SIZE, shown="decoder", blocks=_BLOCK),
         Field("num_heads", "n_head", SIZE, shown="decoder.attention.num_heads"),

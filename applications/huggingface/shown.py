@@ -93,12 +93,31 @@ def last_rate(layers):
 
 def padding_id(layers):
     """Returns the id that is told to be padding: the number to which a model compares its ids."""
-    entries = [entry for model in layers.models for entry in graph.functional_of(model).get_config()["layers"]]
-    nodes = [entry["inbound_nodes"][0] for entry in entries if entry["class_name"] == "NotEqual"]
-    found = [value for node in nodes for value in node["args"] if type(value) is int]
+    found = _compared_ids(layers)
     if len(found) != 1:
         raise Difference("no mask of the ids that are not padding")
     return found[0]
+
+
+def no_padding_id(layers):
+    """Returns `None`; a number to which a model compares its ids is a `Difference`."""
+    found = _compared_ids(layers)
+    if found:
+        raise Difference(f"padding_id={found[0]}, which must be None: the layout mixes padding as other tokens")
+
+
+def learned_length(layers):
+    """Returns the length of the table of learned positions beside the tokens."""
+    length = layers.shown("tokens.sequence_length")
+    if length is None:
+        raise Difference(f"no learned positions in {layers.of('tokens')[0].name}, which the layout needs")
+    return length
+
+
+def _compared_ids(layers):
+    entries = [entry for model in layers.models for entry in graph.functional_of(model).get_config()["layers"]]
+    nodes = [entry["inbound_nodes"][0] for entry in entries if entry["class_name"] == "NotEqual"]
+    return [value for node in nodes for value in node["args"] if type(value) is int]
 
 
 def _is_a(layer, name):

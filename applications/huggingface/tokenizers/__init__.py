@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from ....backup import whole_file
-from ....checkpoints import read_json
+from .. import generation
 from . import folders, gguf_files
 from .folder_tokenizer import tokenizer_class
-from .folders import CONFIG, GENERATION, JSON
+from .folders import CONFIG, JSON, MODEL, optional
 
 
 def load_tokenizer(folder, add_special_tokens=True):
@@ -60,8 +60,9 @@ def save_tokenizer(tokenizer, folder) -> None:
     r"""Writes a tokenizer into a folder, where `load_tokenizer`, `tokenizers` and `transformers` read it.
 
     Writes `tokenizer.json`, `tokenizer_config.json` (special tokens and the chat template) and the ids that end a text as
-    `eos_token_id` into `generation_config.json`, which keeps what else it says. Other files stay as they are: save the model with
-    `save_huggingface` into the same folder.
+    `eos_token_id` into `generation_config.json`, which keeps what else it says. As `transformers` then reads it alone, it gets
+    what `config.json` says of generation beside, such as `decoder_start_token_id`. Other files stay as they are: save the model
+    with `save_huggingface` into the same folder, before or after.
 
     Args:
         tokenizer: one that `load_tokenizer` gave.
@@ -90,8 +91,8 @@ def save_tokenizer(tokenizer, folder) -> None:
     files = {JSON: json.loads(known["tokenizer_json"]), CONFIG: config}
     if tokenizer.stop_ids:
         stops = list(tokenizer.stop_ids)
-        said = read_json(folder, GENERATION) if (folder / GENERATION).exists() else {}
-        files[GENERATION] = {**said, "eos_token_id": stops[0] if len(stops) == 1 else stops}
+        said = generation.completed(optional(folder, generation.NAME), optional(folder, MODEL))
+        files[generation.NAME] = {**said, "eos_token_id": stops[0] if len(stops) == 1 else stops}
     for name, values in files.items():
         with whole_file(folder / name) as beside:
             beside.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -4,15 +4,12 @@ import json
 from pathlib import Path
 
 from ....checkpoints import read_json
+from ..fields import NAME as MODEL
+from ..generation import NAME as GENERATION
 from . import byte_pairs, precompiled, sentence_pieces, word_pieces
 from .word_pieces import text_of
 
-JSON, CONFIG, GENERATION, TEMPLATE = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "generation_config.json",
-    "chat_template.jinja",
-)
+JSON, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 NAMES = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
 # What `tokenizer_class` may be where the files have no tokenizer.json, which says itself what is done.
 _BYTE_PAIRS = ("GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer")
@@ -29,10 +26,15 @@ def read(folder):
         ValueError: if a file is missing, or cannot be read.
     """
     folder = Path(folder)
-    config = _optional(folder, CONFIG)
-    tokens = {**_optional(folder, "special_tokens_map.json"), **config}
+    if not folder.is_dir():
+        raise ValueError(
+            f"`folder` must be a folder, or a GGUF file whose name ends in .gguf. Received: folder={str(folder)!r}, "
+            f"{'a file of another kind' if folder.exists() else 'where nothing is'}."
+        )
+    config = optional(folder, CONFIG)
+    tokens = {**optional(folder, "special_tokens_map.json"), **config}
     tokens = {name: text_of(tokens.get(f"{name}_token")) for name in NAMES}
-    ids = [_optional(folder, name) for name in (GENERATION, "config.json")]
+    ids = [optional(folder, name) for name in (GENERATION, MODEL)]
     made = _tokenizer_json(folder, config, tokens, ids[1].get("model_type"))
     precompiled.check(json.loads(made).get("normalizer"))
     return {
@@ -91,7 +93,7 @@ def _added(folder, config):
     listed = config.get("added_tokens_decoder") or {}
     if listed:
         return [{**token, "id": int(index)} for index, token in listed.items()]
-    return [{"content": content, "id": index} for content, index in _optional(folder, "added_tokens.json").items()]
+    return [{"content": content, "id": index} for content, index in optional(folder, "added_tokens.json").items()]
 
 
 def _first(configs, key):
@@ -130,7 +132,8 @@ def _template(folder, config):
     return template
 
 
-def _optional(folder, name):
+def optional(folder, name):
+    """Returns the object of a JSON file, empty where there is no such file."""
     return read_json(folder, name) if (folder / name).exists() else {}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_tx import graph, layers
-from keras_tx.applications import BERT, GPT, Swin, TextClassifier, ViT, load_huggingface, save_huggingface
+from keras_tx.applications import BERT, GPT, FNet, Swin, TextClassifier, ViT, load_huggingface, save_huggingface
 
 from ...layers.contract_rows import stir
 from . import rows, wired_models
@@ -25,7 +25,7 @@ def assert_refused(make, message, folder):
 
 CAUSAL = {"causal": True}
 GPT2_CHANGES = [
-    ({"positions": None}, "sequence_length=None, which must be a positive integer"),
+    ({"positions": None}, r"no learned positions in \w+, which the layout needs"),
     ({"mask_zero": True}, "with mask changed"),
     ({"bias": True}, r"another TiedLogits .*, with use_bias=True"),
     ({"dense": True}, r"Dense \(dense\w*\) in place of TiedLogits"),
@@ -51,7 +51,7 @@ GPT2_CHANGES = [
     ({"block": feed_forward(dropout=0.1)}, r"block_\d., with feed_forward.dropout=0.1"),
 ]  # fmt: skip
 BERT_CHANGES = [
-    ({"positions": None}, "sequence_length=None, which must be a positive integer"),
+    ({"positions": None}, r"no learned positions in \w+, which the layout needs"),
     ({"padding": None}, "no mask of the ids that are not padding"),
     ({"mask_zero": True}, r"TokenAndPositionEmbedding \(words\), with mask_zero=True"),
     ({"norm": {"epsilon": 1e-3}}, r"another LayerNormalization \(first_norm\), with epsilon=0.001"),
@@ -116,12 +116,15 @@ SWIN_OPTIONS = [
     (TOPLESS, POOLED),
     ({"activation": "softplus"}, "activation='softplus', for which there is no name"),
 ]
+FNET_SIZES = {name: value for name, value in rows.BERT_SIZES.items() if name != "num_heads"}
 CASES = [
     *(("GPT-2", wired_models.gpt2, change, said) for change, said in GPT2_CHANGES),
     *(("BERT", wired_models.bert, change, said) for change, said in BERT_CHANGES),
     *(("ViT", wired_models.vit, change, said) for change, said in VIT_CHANGES),
     *(("BERT", wired_models.bert_head, {"kind": kind}, said) for kind, said in HEADS),
     *(("ViT", ViT, {**rows.VIT_SIZES, **options}, said) for options, said in VIT_OPTIONS),
+    ("FNet", FNet, {**FNET_SIZES, "padding_id": 0}, "padding_id=0, which must be None"),
+    ("GPT-2", GPT, {**rows.GPT_SIZES, "positions": "rotary"}, "no learned positions in embedding"),
     *(("Swin", Swin, {**rows.SWIN_SIZES, **options}, said) for options, said in SWIN_OPTIONS),
 ]
 

@@ -113,3 +113,10 @@ def test_a_chat_is_refused(tmp_path, template, messages, message):
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
     with pytest.raises(ValueError, match=message):
         load_tokenizer(folder).chat_prompt([{"role": "user", "content": "Hello"}] if messages is None else messages)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "file").write_text("{}")
+    for name, what in (("nothere", "where nothing is"), ("no.gguf", "where nothing is"), ("file", "a file of another")):
+        with pytest.raises(ValueError, match=rf"`folder` must be a folder, or a GGUF file.*{name}', {what}"):
+            load_tokenizer(tmp_path / name)

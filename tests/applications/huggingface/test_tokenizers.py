@@ -6,7 +6,7 @@ import json
 import minilm
 import pytest
 
-from keras_tx.applications import GPT, load_tokenizer, save_tokenizer
+from keras_tx.applications import GPT, T5, load_huggingface, load_tokenizer, save_huggingface, save_tokenizer
 from keras_tx.decoding import generate
 
 pytestmark = pytest.mark.once  # strings meet TensorFlow and the package alone
@@ -228,3 +228,24 @@ def test_a_folder_is_written_as_it_was_read(folder, tmp_path):
     assert [each.ids for each in package.encode_batch(TEXTS)] == tokenizer.tokenize(TEXTS)
     with pytest.raises(ValueError, match="one that `load_tokenizer` gave"):
         save_tokenizer(package, new)
+
+
+@pytest.mark.parametrize("model_first", [True, False])
+def test_beside_a_model_the_ids_that_start_and_pad_its_texts_stay(folder, tmp_path, model_first):
+    transformers = pytest.importorskip("transformers")
+    tokenizer, new = load_tokenizer(folder), tmp_path / "new"
+    model = T5(400, num_layers=1, num_heads=1, hidden_dim=8, intermediate_dim=8)
+    if model_first:
+        save_huggingface(model, new)
+    save_tokenizer(tokenizer, new)
+    if not model_first:
+        save_huggingface(model, new)
+    said = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": [2, 0]}
+    assert json.loads((new / "generation_config.json").read_text()) == said
+    assert load_tokenizer(new).stop_ids == [2, 0]
+    config = transformers.GenerationConfig.from_pretrained(new)
+    assert (config.decoder_start_token_id, config.pad_token_id, config.eos_token_id) == (0, 0, [2, 0])
+    (new / "generation_config.json").write_text(json.dumps({"num_beams": 4, "decoder_start_token_id": 7}))
+    save_huggingface(load_huggingface(new), new)
+    said = {"num_beams": 4, "decoder_start_token_id": 7, "pad_token_id": 0, "eos_token_id": 1}
+    assert json.loads((new / "generation_config.json").read_text()) == said
