@@ -66,7 +66,8 @@ class File:
     def __init__(self, path):
         self.folder = Path(path)
         if not self.folder.is_file():
-            raise ValueError(f"`path` must be a GGUF file. Received: path={str(path)!r}.")
+            there = "a folder" if self.folder.exists() else "where nothing is"
+            raise ValueError(f"`path` must be a GGUF file. Received: path={str(path)!r}, {there}.")
         reader = reader_of(self.folder)
         self._value = values(reader)
         self.architecture = self._value("general.architecture")

@@ -59,7 +59,7 @@ def file_as_json(path, config, model_type, added):
         raise ValueError(
             f"A model of SentencePiece for {kind} must be {'a Unigram' if wanted == _UNIGRAM else 'a BPE'} that begins with "
             f"the pieces {', '.join(first)}, each piece once. Received: model_type={proto.trainer_spec.model_type} and "
-            f"{', '.join(pieces[: len(first)])} in {path}."
+            f"{', '.join(pieces[: len(first)])} in {path}. {_TRAINED[kind]}"
         )
     if proto.trainer_spec.treat_whitespace_as_suffix:
         raise ValueError(
@@ -204,6 +204,18 @@ _KINDS = {
         },
     ),
 }  # fmt: skip
+# How one's own is trained to begin so.
+_TRAINED = {
+    kind: f"SentencePieceTrainer.train makes one with {options}."
+    for kind, options in {
+        "T5Tokenizer": "pad_id=0, eos_id=1, unk_id=2, bos_id=-1",
+        "LlamaTokenizer": "model_type='bpe', byte_fallback=True",
+        "GemmaTokenizer": "model_type='bpe', byte_fallback=True, pad_id=0, eos_id=1, bos_id=2, unk_id=3, bos_piece='<bos>', "
+        "eos_piece='<eos>'",
+        "XLMRobertaTokenizer": "unk_id=0, bos_id=1, eos_id=2",
+        "AlbertTokenizer": "pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols='[CLS],[SEP],[MASK]'",
+    }.items()
+}
 
 
 def _template(sides, ids):

@@ -229,6 +229,11 @@ def test_a_model_that_is_damaged_or_of_another_class_is_refused(t5, tmp_path):
     refused("must be one of T5Tokenizer, .*'xlnet'", config={"model_type": "xlnet"})
     refused("for LlamaTokenizer must be a BPE", tokenizer_config={"tokenizer_class": "LlamaTokenizerFast"})
     refused("begins with the pieces <unk>, <s>, </s>", config={"model_type": "xlm-roberta"})
+    own = folders.sentence_pieces(
+        tmp_path, "XLMRobertaTokenizer"
+    ).read_bytes()  # trained without a word of special tokens
+    (tmp_path / "sentencepiece.bpe.model").unlink()
+    refused("<unk>, <s>, </s> in .*train makes one with pad_id=0, eos_id=1, unk_id=2, bos_id=-1", own)
     refused("`extra_ids` must be an integer", tokenizer_config={"extra_ids": -1})
     for name in ("source.spm", "target.spm", "vocab.json"):
         (tmp_path / name).write_text("{}")
