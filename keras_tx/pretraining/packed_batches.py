@@ -12,6 +12,8 @@ from .packing import next_tokens, pack
 class PackedBatches(keras.utils.PyDataset):
     """Batches of documents in a seeded order, packed into rows, with the next token of each as its label.
 
+    The model that they train must take `segment_ids` beside `token_ids`, as those of `packed=True` do.
+
     A batch depends on the seed, the epoch and its number alone. Epoch e begins with document e D of the endless order, where D
     documents hold as many tokens as the batches of an epoch; as little of them is padding, some of the last D are left to later
     epochs, whose order is another.
@@ -51,8 +53,8 @@ class PackedBatches(keras.utils.PyDataset):
         super().__init__()
         if not all(hasattr(documents, name) for name in ("shuffled", "num_tokens", "__len__")):
             raise ValueError(
-                "`documents` must be what `read_shards` returns, or have its `shuffled`, `num_tokens` and length. Received: "
-                f"documents of class {type(documents).__name__}."
+                "`documents` must be what `read_shards` returns, or have its `shuffled`, `num_tokens` and length; a list becomes "
+                f"it by `write_shards`. Received: documents of class {type(documents).__name__}."
             )
         self.documents, self.seed, self.packing = documents, arguments.seed("seed", seed), packing
         self.length = arguments.integer("length", length, least=2)

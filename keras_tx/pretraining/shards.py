@@ -4,12 +4,13 @@ import bisect
 import json
 import operator
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from .. import arguments
-from ..atomic_folders import check_folder, whole_folder
+from ..atomic_folders import check_folder, partial, whole_folder
 from .packing import check_document
 from .permutation import permuted
 
@@ -21,7 +22,8 @@ def write_shards(documents, folder, vocabulary_size, shard_tokens=2**26) -> Path
 
     Shard N is `tokens-N.bin`, the ids of its documents in a row, in 2 bytes each below a vocabulary of 65,536 and else in 4, and
     `ends-N.bin`, 8 bytes a document, where it ends; little endian. `shards.json` tells how many there are of each, and
-    `SHA256SUMS` the sums of all files. One document at a time is held.
+    `SHA256SUMS` the sums of all files. One document at a time is held. An error leaves nothing behind; what a kill leaves, the
+    next call for the same folder removes.
 
     Args:
         documents: iterable of documents, each a list or an array of token ids; empty ones are left out.
@@ -47,6 +49,21 @@ def write_shards(documents, folder, vocabulary_size, shard_tokens=2**26) -> Path
     """
     size = arguments.integer("vocabulary_size", vocabulary_size, least=1, most=2**31)
     shard_tokens = arguments.positive_int("shard_tokens", shard_tokens)
+    folder = Path(folder)
+    if folder.exists():
+        raise ValueError(
+            "`folder` must be a place where nothing is yet. Open shards that are there with `read_shards`, or write into another "
+            f"folder. Received: folder={str(folder)!r}, which exists."
+        )
+    try:
+        _write(documents, folder, size, shard_tokens)
+    except BaseException:
+        shutil.rmtree(partial(folder), ignore_errors=True)
+        raise
+    return folder
+
+
+def _write(documents, folder, size, shard_tokens):
     dtype, shards, numbered = _dtype(size), [], enumerate(documents)
     pending = next(numbered, None)
     with whole_folder(folder) as beside:
@@ -66,7 +83,6 @@ def write_shards(documents, folder, vocabulary_size, shard_tokens=2**26) -> Path
         if not shards:
             raise ValueError("`documents` must hold tokens. Received: no document that does.")
         (beside / _INDEX).write_text(json.dumps({"format": 1, "vocabulary_size": size, "shards": shards}))
-    return Path(folder)
 
 
 def read_shards(folder, verify=False) -> "TokenShards":
