@@ -12,7 +12,8 @@ from .packing import next_tokens, pack
 class PackedBatches(keras.utils.PyDataset):
     """Batches of documents in a seeded order, packed into rows, with the next token of each as its label.
 
-    The model that they train must take `segment_ids` beside `token_ids`, as those of `packed=True` do.
+    The model that they train must take `segment_ids` beside `token_ids`, as those of `packed=True` do: Keras lets any other
+    train without them, and documents of a row see each other.
 
     A batch depends on the seed, the epoch and its number alone. Epoch e begins with document e D of the endless order, where D
     documents hold as many tokens as the batches of an epoch; as little of them is padding, some of the last D are left to later
