@@ -18,8 +18,9 @@ def enable_lora(model, rank, targets=("query", "value"), alpha=None) -> list[str
 
     `model.save` and `keras_tx.applications.save_huggingface` write kernels with the adapters merged in. A model loaded from
     a file of Keras has no adapters, trains the float kernels that had some, and is frozen otherwise. Its optimizer begins anew,
-    as Keras warns. Adapters of Keras' own layers that are part of no layer of this package come back, as Keras has them, at zero;
-    where Keras cannot load the optimizer of such a model, `keras.models.load_model(path, compile=False)` loads the model alone.
+    as Keras warns. A layer that is part of no block, as "logits" or a head, comes back as Keras has it, with an adapter whose
+    factors are zero and stay zero. Load `model.save_weights` into a model without adapters there. Should Keras fail to load the
+    optimizer of such a model, `keras.models.load_model(path, compile=False)` loads the model alone.
 
     Args:
         model: built `keras.Model`, such as one of `keras_tx.applications`, or a layer.

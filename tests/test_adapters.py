@@ -113,6 +113,25 @@ def test_training_changes_the_adapters_alone_and_a_file_has_them_merged(mode, tm
 
 
 @pytest.mark.once
+def test_an_adapter_outside_of_blocks_is_merged_into_weights_for_a_model_without(tmp_path):
+    model, inputs = own(), np.random.default_rng(1).normal(size=(1, 4, 8)).astype("float32")
+    enable_lora(model, 2, ["query", "attention_output", "intermediate"])
+    model.compile("adam", "mse", run_eagerly=True)
+    model.fit(inputs, inputs, verbose=0)  # moves B, which was zero, and so the outputs
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    outputs = keras.ops.convert_to_numpy(model(inputs))
+    plain, again = own(), keras.models.load_model(tmp_path / "model.keras", compile=False)
+    plain.load_weights(tmp_path / "model.weights.h5")
+    for each in (plain, again):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(each(inputs)), outputs, atol=1e-5)
+    assert not any("lora" in weight.path for weight in plain.weights)
+    factors = [weight for weight in again.weights if "lora" in weight.path]  # Keras' own way with a layer of its own
+    assert len(factors) == 2
+    assert not any(keras.ops.convert_to_numpy(weight).any() for weight in factors)
+
+
+@pytest.mark.once
 def test_a_model_that_was_compiled_before_is_not_trained_by_what_was_compiled():
     model = llama(num_layers=1)
     fitted(model)

@@ -92,7 +92,7 @@ def _differences(layer, prefix=""):
         state = {}
         if part.trainable != layer.trainable:
             state["trainable"] = part.trainable
-        elif part.trainable and _is_frozen(part, "bias"):  # with adapters, which are merged into the kernels of a file
+        if part.trainable and _is_frozen(part, "bias"):  # with adapters, which are merged into the kernels of a file
             state["frozen_bias"] = True
         policy = _policy(part, part.path)
         if calibration.is_awaited(part):
