@@ -25,7 +25,8 @@ CLAIMS = {
     "and written.shape == more.shape == (1, 7) "
     "and sequences.shape == drawn.shape == (2, 6) and sum(map(len, pieces)) == 4 and error == 0",
     "generating.md": "tokens.shape == (2, 13) and best.shape == (1, 12) and sum(map(len, second)) == 10 "
-    "and answers.shape == (2, 11) and len(sentences) == 3 and text.startswith('Once upon')",
+    "and answers.shape == (2, 11) and len(sentences) == 3 and text.startswith('Once upon') "
+    "and [type(reply) for reply in replies] == [str, str]",
     "masks.md": "lost == 0",
     "pretraining.md": "history.epoch == [] and scores.shape == (1, 7, 256) and abs(scores - same).numpy().max() < 1e-6 and "
     "logits.shape == (2, 3) and model.get_layer('bert') is classifier.get_layer('bert') is encoder",

@@ -67,7 +67,7 @@ def _as_array(name, value, padding, ignored, vocabulary_size):
     for index, row in enumerate(rows):
         if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "biu":
             raise ValueError(
-                "`context` must be an array, or rows of at least one token id. Received: "
+                "`context` must be an array, or rows of at least one token id, or strings beside a tokenizer. Received: "
                 f"{value[index]!r} in row {index} of {name!r}."
             )
         _check_range(name, row, vocabulary_size, "int32")

@@ -12,7 +12,7 @@ from .decoder import Decoder
 from .request import Request, as_lists, check_lengths, check_pad, check_prompts, check_seed
 from .samplers import check_sampler
 from .stops import check_stops, single_stops
-from .text import ids_of, text_of
+from .text import check_starts, check_tokenizer, context_ids, ids_of, is_row_of_ids, text_of
 
 
 def generate(
@@ -42,8 +42,9 @@ def generate(
             it has any, to logits (B, T, V). Where it ends in a softmax, the logits before it are taken, or the logarithms of
             its probabilities.
         prompts: list of lists of ids, an integer array (B, T) or a `tf.RaggedTensor`. Rows may differ in length; each has at
-            least one token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings;
-            one without a token has nothing that can be continued, and gives an empty string.
+            least one token. They must not be padded, as every id is taken as real. With a tokenizer, a list of strings,
+            or of lists of ids, which are not spelled, such as the start token of a translator; a string without a token has
+            nothing that can be continued, and gives an empty string.
         max_new_tokens: int, at least 0: how many tokens each row gets at most.
         sampler: `Greedy()` (the default), `Sample(...)`, `Beam(...)` or a `Sampler` of your own.
         stop_ids: int, or list of ints and of lists of ints (sequences), or `None` for the `stop_ids` of the tokenizer, where
@@ -55,9 +56,10 @@ def generate(
         tokenizer: keras-hub tokenizer, or any object with `tokenize` (a str to a sequence of ints) and `detokenize` (an int32
             numpy array (T,) to a str), or `None`.
         context: dict from the name of each input but the ids to an array (B, ...), or, for an input of ids or a mask, to a
-            list of B lists or a `tf.RaggedTensor`. Rows may differ in length, and be shorter than an input of fixed length,
-            where the model ignores `pad_id` at their ends (it is tried out). Inputs that the model puts together, such as ids
-            and a mask of them, have one length. `None` for a model of one input.
+            list of B lists or a `tf.RaggedTensor`; with a tokenizer, for an input of ids to B strings too, which are given the
+            special tokens that it adds. Rows may differ in length, and be shorter than an input of fixed length, where the
+            model ignores `pad_id` at their ends (it is tried out). Inputs that the model puts together, such as ids and a
+            mask of them, have one length. `None` for a model of one input.
         output: which output of a model of several holds the logits: str, its key in a dict of outputs or the name of the
             layer that gives it, or int, its index. `None` for a model of one output.
 
@@ -65,13 +67,14 @@ def generate(
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
         padding. With `Beam(num_return=R)` and R above 1, (B, R, T + max_new_tokens), best first. With `return_scores` a
         pair of that and float32 scores (B, R); where fewer than R sequences exist, the rest have the score -inf and
-        nothing behind the prompt. With a tokenizer, strings in place of rows of ids: prompt and
-        continuation, without the token that stopped it (lists of R strings for R above 1).
+        nothing behind the prompt. With a tokenizer, strings in place of rows of ids (lists of R strings for R above 1): prompt
+        and continuation, or the continuation alone where the prompt is ids, without the token that stopped it.
 
     Raises:
         ValueError: if a prompt is empty, a token lies outside the vocabulary, the longest prompt and `max_new_tokens`
             exceed the position table, the model cannot be decoded (see `check_decodable`), has outputs of which `output`
-            names none, or gives something else than logits and probabilities, or its logits are NaN; if
+            names none, or gives something else than logits and probabilities, or its logits are NaN; if a string beside a
+            context has no token, or ends with a stop that the tokenizer adds, so that nothing could follow; if
             `context` lacks an input, has rows that are empty or not one for each prompt, does not fit its input, or holds
             lengths for which the model itself raises.
 
@@ -93,13 +96,20 @@ def generate(
     num_return, pad_id, prompts = sampler.num_return, check_pad(pad_id), as_lists(prompts)
     if isinstance(prompts, (str, bytes)) or not hasattr(prompts, "__iter__") or getattr(prompts, "ndim", 1) == 0:
         raise ValueError(f"`prompts` must be a list of prompts, not one. Received: {prompts!r}.")
+    given, texts = list(prompts), set()
     if tokenizer is not None:
-        prompts = [ids_of(text, tokenizer) for text in prompts]
-    prompts = check_prompts(prompts, decoder.inputs[decoder.ids], may_be_empty=tokenizer is not None)
+        check_tokenizer(tokenizer)
+        texts = {index for index, prompt in enumerate(given) if not is_row_of_ids(prompt)}
+    prompts = [ids_of(prompt, tokenizer) if index in texts else prompt for index, prompt in enumerate(given)]
+    prompts = check_prompts(prompts, decoder.inputs[decoder.ids], may_be_empty=texts)
     lengths = np.array([len(row) for row in prompts], "int32")
     max_new_tokens = check_lengths(int(lengths.max(initial=0)), max_new_tokens, decoder.longest_sequence)
     sampler.check_limit(max_new_tokens)
     stops, seed = check_stops(stop_ids, tokenizer), check_seed(seed)
+    if context and texts:
+        check_starts(given, prompts, tokenizer, single_stops(stops))
+    sizes = {name: decoder.inputs[name].vocabulary_size for name in context}
+    context = {name: context_ids(name, value, tokenizer, sizes[name]) for name, value in context.items()}
     conditioning = check_conditioning(decoder, context, len(prompts), pad_id)
     if not lengths.any() or max_new_tokens == 0:
         new = np.zeros((len(prompts), num_return, 0), "int32")
@@ -114,8 +124,8 @@ def generate(
         rows = rows if num_return > 1 else rows[:, 0]
     else:
         rows = [
-            [_text(prompt, ids, stops, tokenizer) for ids in several]
-            for prompt, several in zip(prompts, new, strict=True)
+            [_text(prompt if index in texts else prompt[:0], ids, stops, tokenizer) for ids in several]
+            for index, (prompt, several) in enumerate(zip(prompts, new, strict=True))
         ]
         rows = rows if num_return > 1 else [row[0] for row in rows]
     return (rows, scores) if return_scores else rows

@@ -11,8 +11,11 @@ CHUNK = 32  # tokens of a longer prompt that go through the model at once
 _SMALLEST_CACHE, _SMALLEST_CACHE_AFTER_ONE = 256, 32
 
 
-def check_prompts(prompts, known, may_be_empty=False):
-    """Returns the prompts as int32 arrays; raises `ValueError` for ids that their `Input` has not, and for an empty prompt."""
+def check_prompts(prompts, known, may_be_empty=()):
+    """Returns the prompts as int32 arrays; raises `ValueError` for ids that their `Input` has not, and for an empty prompt.
+
+    `may_be_empty` are the indices of those that may.
+    """
     size, checked = known.vocabulary_size, []
     for index, row in enumerate(prompts):
         if isinstance(row, str):
@@ -21,7 +24,7 @@ def check_prompts(prompts, known, may_be_empty=False):
                 f"Received: {row!r} in row {index}, and no tokenizer."
             )
         ids = np.asarray(ops.convert_to_numpy(row) if ops.is_tensor(row) else row)
-        if ids.shape == (0,) and may_be_empty:
+        if ids.shape == (0,) and index in may_be_empty:
             checked.append(ids.astype("int32"))
             continue
         if ids.ndim != 1 or ids.size == 0:

@@ -12,7 +12,7 @@ from .samplers import check_sampler
 from .session import Session
 from .step import empty_caches
 from .stops import check_stops
-from .text import ids_of, text_pieces
+from .text import check_tokenizer, ids_of, is_row_of_ids, text_pieces
 
 
 def stream(
@@ -23,7 +23,7 @@ def stream(
     Args:
         model: functional `keras.Model` or built `keras.Sequential`, or a `Session` that goes on from its earlier turns, and
             takes this one up when its last piece is made.
-        prompt: list of token ids, or a string where a tokenizer is given; at least one token.
+        prompt: list of token ids, or where a tokenizer is given a string too; at least one token.
         max_new_tokens: int of at least 0.
         sampler: `Greedy()` (the default), `Sample(...)` or a `Sampler` of your own.
         stop_ids: as in `generate`. The stop is the last that is yielded, and it stays in the session.
@@ -53,7 +53,8 @@ def stream(
     sampler = check_sampler(sampler, streams=True)
     tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
-        prompt = ids_of(prompt, tokenizer)
+        check_tokenizer(tokenizer)
+        prompt = prompt if is_row_of_ids(prompt) else ids_of(prompt, tokenizer)
     (prompt,) = check_prompts([prompt], *session.decoder.inputs.values())
     max_new_tokens = check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_tx import layers
-from keras_tx.decoding import generate
+from keras_tx.decoding import Beam, Greedy, generate
 
 SOURCES = [[3, 4, 5], [6], [7, 8, 9, 2, 1, 3]]
 
@@ -98,3 +98,72 @@ def test_lists_of_numbers_of_unequal_length_are_refused_by_name():
         ValueError, match="`context` must be an array; .* Received: lists of unequal lengths for 'values'"
     ):
         generate(model, [[1]] * 2, 2, context={"values": rows})
+
+
+class Letters:
+    """A tokenizer of letters, 'a' being 3, that ends each text with 2, as T5's does, and spells no special token."""
+
+    stop_ids = (2,)
+
+    def tokenize(self, text):
+        return [*(ord(letter) - 94 for letter in text), 2]
+
+    def detokenize(self, ids):
+        return "".join(chr(94 + int(i)) for i in ids if i > 2)
+
+
+class Bare(Letters):
+    """One that adds nothing."""
+
+    def tokenize(self, text):
+        return super().tokenize(text)[:-1]
+
+
+@pytest.mark.parametrize("sampler", [Greedy(), Beam(4, num_return=2)], ids=["greedy", "beam"])
+def test_a_translator_answers_texts(fixed, sampler):
+    letters, texts, start = Letters(), ["abc", "d", "efghb"], [[1]] * 3
+    ids = generate(fixed, start, 5, sampler, 2, context={"source": [letters.tokenize(text) for text in texts]})
+    spelled = [letters.detokenize(row) for row in ids.reshape(-1, 6).tolist()]
+    assert any(spelled)
+    if isinstance(sampler, Beam):
+        spelled = [spelled[index : index + 2] for index in range(0, 6, 2)]
+    for given in (texts, tuple(texts), np.array(texts), [texts[0], letters.tokenize("d"), texts[2]]):
+        assert generate(fixed, start, 5, sampler, tokenizer=letters, context={"source": given}) == spelled
+    assert generate(fixed, np.array(start), 5, sampler, tokenizer=letters, context={"source": texts}) == spelled
+    assert generate(fixed, start, 0, sampler, tokenizer=letters, context={"source": texts})[0] in ("", ["", ""])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("prompts", "source", "tokenizer", "said"),
+    [
+        (
+            [""],
+            ["abc"],
+            Letters(),
+            r"`prompts` must hold .*prompts=\[\[start_id\]\] \* 1. Received: '' in row 0, .* ends with 2",
+        ),
+        (["a"], ["abc"], Letters(), "Received: 'a' in row 0, which the tokenizer ends with 2"),
+        ([[]], ["abc"], Letters(), "`prompts` must be rows of at least one token id"),
+        ([5], ["abc"], Letters(), "`prompts` must be strings, or rows of token ids"),
+        ([[1]], ["abc"], None, "`context` must hold strings beside a `tokenizer` alone.*'source', and no tokenizer"),
+        ([[1]], "abc", Letters(), "must have a row for each prompt. Received: one string, 'abc', for 'source'"),
+        ([[1]], [["abc"]], Letters(), r"or strings beside a tokenizer. Received: \['abc'\] in row 0"),
+        ([[1]], ["abc", "d"], Letters(), "must have a row for each prompt. Received: 2 rows"),
+        ([[1]], [""], Bare(), "`context` must have texts of at least one token. Received: '' in row 0 of 'source'"),
+        ([""], ["abc"], Bare(), "Received: '' in row 0, which has no token"),
+        ([[1]], ["abc"], object(), "`tokenizer` must have a method `tokenize`"),
+    ],
+)
+def test_texts_that_nothing_is_generated_from_are_refused(fixed, prompts, source, tokenizer, said):
+    with pytest.raises(ValueError, match=said):
+        generate(fixed, prompts, 2, tokenizer=tokenizer, context={"source": source})
+
+
+@pytest.mark.once
+def test_a_text_is_no_input_of_numbers():
+    values, ids = keras.Input((None, 8), name="values"), keras.Input((None,), dtype="int32", name="ids")
+    x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(11, 12, 8)(ids), values)
+    model = keras.Model([values, ids], keras.layers.Dense(11)(x))
+    with pytest.raises(ValueError, match="strings for 'values', which is no input of token ids"):
+        generate(model, [[1]], 2, tokenizer=Letters(), context={"values": ["abc"]})

@@ -59,6 +59,8 @@ def test_a_stop_ends_the_stream_and_is_its_last_token(own, naive):
 def test_text_comes_in_pieces_that_make_the_whole(own):
     text = "".join(stream(own, "bcd", 9, tokenizer=Letters(), tokens_per_step=2))
     assert "bcd" + text == generate(own, ["bcd"], 9, tokenizer=Letters())[0]
+    assert "".join(stream(own, [1, 2, 3], 9, tokenizer=Letters(), tokens_per_step=2)) == text
+    assert generate(own, [[1, 2, 3], "b"], 9, tokenizer=Letters())[0] == text
 
 
 def test_streams_of_one_session_take_turns(own):
