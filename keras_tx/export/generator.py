@@ -89,6 +89,12 @@ def export_generator(
     sampler.check_limit(max_new_tokens)
     target_tokenizer = target_tokenizer or tokenizer
     _check_spelling(tokenizer, target_tokenizer)
+    if len(model.inputs) != 1 and text_input is None:
+        raise ValueError(
+            "`text_input` must name the input that takes the text, where a model has more than one, as in "
+            "text_input='source_ids', prompt=[start_id]. Received: text_input=None, a model of the inputs "
+            f"{', '.join(map(repr, graph.input_names(model)))}."
+        )
     tokenizers.check_tokenizer(tf, tokenizer, model, text_input)
     decoder = Decoder.of(model, output, () if text_input is None else (text_input,))
     if target_tokenizer is not tokenizer:
@@ -108,6 +114,11 @@ def export_generator(
     else:
         if not ignores(decoder, check_pad(pad_id)):
             raise ValueError(f"`pad_id` must be padding that the model ignores. Received: pad_id={pad_id}.")
+        if prompt is None:
+            raise ValueError(
+                "`prompt` must be the ids that each answer starts with, such as prompt=[start_id], beside a `text_input`. "
+                "Received: prompt=None."
+            )
         (prompt,) = check_prompts([prompt], decoder.inputs[decoder.ids])
         check_lengths(len(prompt), max_new_tokens, table)
         text_table, chunk, held = decoder.inputs[text_input].longest, chunk_of(len(prompt)), len(prompt)

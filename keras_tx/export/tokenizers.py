@@ -2,6 +2,7 @@
 
 from ..decoding.inputs import inputs_of
 from ..decoding.text import text_of
+from ..graph import input_names
 
 
 def tokens_of(tf, tokenize, texts):
@@ -17,10 +18,12 @@ def check_tokenizer(tf, tokenizer, model, text_input=None):
 
     Else the folder would be written, and every request to it fail or, worse, be answered.
     """
-    if not callable(tokenizer) or (len(model.inputs) != 1 and text_input is None):
+    if not callable(tokenizer):
+        raise ValueError(f"`tokenizer` must be callable. Received: tokenizer={tokenizer!r}.")
+    if len(model.inputs) != 1 and text_input is None:
         raise ValueError(
-            "`tokenizer` must be callable, and its model must have one input, or a `text_input` be named. Received: "
-            f"tokenizer={tokenizer!r}, a model with {len(model.inputs)} inputs."
+            "`model` must have one input to be served with a tokenizer. Received: a model of the inputs "
+            f"{', '.join(map(repr, input_names(model)))}. An encoder-decoder is served by `export_generator` with a `text_input`."
         )
     inputs = inputs_of(model)
     known = next(iter(inputs.values())) if text_input is None else inputs.get(text_input)

@@ -32,7 +32,7 @@ def model():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"prompt": None}, "`prompts` must be rows of at least one token id"),
+        ({"prompt": None}, r"`prompt` must be the ids that each answer starts with.*\[start_id\].*prompt=None"),
         ({"prompt": [999]}, r"`prompts` must hold token ids in \[0, vocabulary_size\)"),
         ({"text_input": "source"}, "`context` must hold every input of the model but one.*context of .'source'"),
         ({"pad_id": 5}, "`pad_id` must be padding that the model ignores. Received: pad_id=5"),
@@ -47,7 +47,9 @@ def test_options_that_do_not_fit_are_named(model, tokenizer, tmp_path, changed, 
 
 
 def test_a_text_input_must_be_named(model, tokenizer, tmp_path):
-    with pytest.raises(ValueError, match="its model must have one input, or a `text_input` be named.*2 inputs"):
+    with pytest.raises(
+        ValueError, match="`text_input` must name the input .*'source_ids', prompt=.*inputs 'source_ids', 'target_ids'"
+    ):
         export.export_saved_model(model, tmp_path / "saved", tokenizer, generate={"max_new_tokens": 2})
 
 
