@@ -177,6 +177,10 @@ def _open(folder, name):
         # Not to wait for a writer, should it be a pipe.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
+        if not folder.exists():
+            raise ValueError(
+                f"`folder` must be a folder. Received: folder={str(folder)!r}, where nothing is."
+            ) from error
         raise ValueError(
             f"A file of a checkpoint must be there. Received: {shown(name)}, missing from {folder} ({error.strerror})."
         ) from error

@@ -69,7 +69,7 @@ def save_tokenizer(tokenizer, folder) -> None:
         folder: str or path; made if it is not there.
 
     Raises:
-        ValueError: for another tokenizer.
+        ValueError: for another tokenizer, and a `folder` that is a file.
 
     Example:
 
@@ -84,6 +84,10 @@ def save_tokenizer(tokenizer, folder) -> None:
     if known is None:
         raise ValueError(f"`tokenizer` must be one that `load_tokenizer` gave. Received: tokenizer={tokenizer!r}.")
     folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(
+            f"`folder` must be a folder, or a path for a new one. Received: folder={str(folder)!r}, which is a file."
+        )
     config = {f"{name}_token": text for name, text in known["tokens"].items()}
     config |= {"tokenizer_class": "PreTrainedTokenizerFast"}
     if known["chat_template"] is not None:

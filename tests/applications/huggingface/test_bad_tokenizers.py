@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_tx.applications import load_tokenizer
+from keras_tx.applications import load_huggingface, load_tokenizer
 
 pytestmark = pytest.mark.once  # nothing reaches a backend
 pytest.importorskip("keras_hub")
@@ -120,3 +120,5 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     for name, what in (("nothere", "where nothing is"), ("no.gguf", "where nothing is"), ("file", "a file of another")):
         with pytest.raises(ValueError, match=rf"`folder` must be a folder, or a GGUF file.*{name}', {what}"):
             load_tokenizer(tmp_path / name)
+    with pytest.raises(ValueError, match="`folder` must be a folder. Received: folder='.*nothere', where nothing is"):
+        load_huggingface(tmp_path / "nothere")

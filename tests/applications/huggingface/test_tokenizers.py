@@ -228,6 +228,8 @@ def test_a_folder_is_written_as_it_was_read(folder, tmp_path):
     assert [each.ids for each in package.encode_batch(TEXTS)] == tokenizer.tokenize(TEXTS)
     with pytest.raises(ValueError, match="one that `load_tokenizer` gave"):
         save_tokenizer(package, new)
+    with pytest.raises(ValueError, match="`folder` must be a folder, .*which is a file"):
+        save_tokenizer(tokenizer, new / "tokenizer.json")
 
 
 @pytest.mark.parametrize("model_first", [True, False])
