@@ -165,9 +165,10 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
             "context_attention_mask": context_attention_mask,
             "context_position_embedding": context_position_embedding,
             "distance_bias": distance_bias,
-            "segment_ids": given_positions.read_segments(segment_ids, inputs.shape[:-1]),
+            "segment_ids": segment_ids,
         }
         self._check(**tensors)
+        tensors["segment_ids"] = given_positions.read_segments(segment_ids, inputs.shape[:-1])
         tensors["mask"], tensors["real"] = masks.for_block(inputs, mask, tensors["segment_ids"])
         asked = {"training": training, "return_attention_scores": return_attention_scores}
         return self._run(tensors, keeps_all=return_attention_scores, **asked)

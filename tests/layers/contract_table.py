@@ -64,7 +64,8 @@ ROWS = [
         inner=("intermediate", "gate", "output_dense"),
         variant="gated",
     ),
-    Row(layers.FourierMixing, lambda **kw: layers.FourierMixing(**kw)),
+    # Its sums over positions and channels are too large for the steps of the other layers.
+    Row(layers.FourierMixing, lambda **kw: layers.FourierMixing(**kw), connect=lambda layer, x: 0.1 * layer(x)),
     Row(
         layers.GatherPositions,
         lambda **kw: layers.GatherPositions(**kw),

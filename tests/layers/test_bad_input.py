@@ -47,6 +47,7 @@ FLOAT_LAYERS = {
     Dropout: (lambda: Dropout(0.5), False, False),
     DropPath: (lambda: DropPath(0.5), False, False),
     FeedForward: (lambda: FeedForward(16), False, True),
+    layers.FourierMixing: (layers.FourierMixing, True, True),
     layers.LayerScale: (layers.LayerScale, False, True),
     layers.RMSNormalization: (layers.RMSNormalization, False, True),
     LearnedPositionEncoding: (lambda: LearnedPositionEncoding(6), True, True),
@@ -54,6 +55,7 @@ FLOAT_LAYERS = {
     MultiHeadSelfAttention: (lambda: MultiHeadSelfAttention(HEADS), True, True),
     SinusoidalPositionEncoding: (SinusoidalPositionEncoding, True, True),
     TiedLogits: (lambda: TiedLogits(embedding()), False, True),
+    layers.TokenMixing: (lambda: layers.TokenMixing(8), True, True),
     TransformerDecoder: (lambda: TransformerDecoder(16, HEADS), True, True),
     TransformerEncoder: (lambda: TransformerEncoder(16, HEADS), True, True),
 }
