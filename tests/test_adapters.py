@@ -70,7 +70,7 @@ def fitted(model):
     """Trains a model of ids to predict the ids, and returns the losses before and after."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     eagerly = keras.backend.backend() == "tensorflow"
-    model.compile(keras.optimizers.Adam(0.01), loss, run_eagerly=eagerly, jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.003), loss, run_eagerly=eagerly, jit_compile=False)
     return model.fit(IDS, IDS, epochs=3, verbose=0).history["loss"]
 
 

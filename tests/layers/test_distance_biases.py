@@ -162,8 +162,10 @@ def test_tokens_decoded_with_a_cache_are_those_of_the_whole_model():
     for row, prompt in zip(tokens, prompts, strict=True):
         known = row[: len(prompt) + 6]
         np.testing.assert_array_equal(known[: len(prompt)], prompt)
-        best = np.argmax(array(quick(model)(tensor(known[None, :-1]))), axis=-1)[0]
-        np.testing.assert_array_equal(known[len(prompt) :], best[len(prompt) - 1 :])
+        best = np.argmax(array(quick(model)(tensor(known[None, :-1]))), axis=-1)[0, len(prompt) - 1 :]
+        # After a 0, which is padding, the whole model counts positions otherwise than the steps.
+        count = np.flatnonzero([*best, 0] == np.array(0))[0] + 1
+        np.testing.assert_array_equal(known[len(prompt) :][:count], best[:count])
 
 
 def test_what_is_no_bias_by_distance_is_refused():
