@@ -103,12 +103,9 @@ def BERT(
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     segments = keras.Input((None,), dtype="int32", name="segment_ids")
     mask = ops.not_equal(ids, padding_id)  # (B, T)
-    embedding = TokenAndPositionEmbedding(
-        vocabulary_size, sequence_length, hidden_dim, embeddings_initializer=initializer, name="embedding"
+    x = embed(
+        ids, segments, vocabulary_size, sequence_length, num_segments, hidden_dim, layer_norm_epsilon, initializer
     )
-    segment_embedding = SegmentEmbedding(num_segments, hidden_dim, initializer, name="segment_embedding")
-    x = keras.layers.Add(name="embeddings")([embedding(ids), segment_embedding(segments)])
-    x = LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
     x = Dropout(dropout, name="embedding_dropout")(x)
     for index in range(num_layers):
         block = TransformerEncoder(
@@ -123,9 +120,23 @@ def BERT(
             name=f"encoder_{index}",
         )
         x = block(x, mask=mask)  # (B, T, D)
-    outputs = {"sequence_output": x}
-    if pooler:
-        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        dense = Dense(hidden_dim, activation="tanh", kernel_initializer=initializer, name="pooler")
-        outputs["pooled_output"] = dense(x[:, 0])  # (B, D)
+    outputs = pool(x, keras.initializers.TruncatedNormal(stddev=0.02) if pooler else None)
     return with_layer_structure(keras.Model({"token_ids": ids, "segment_ids": segments}, outputs, name=name))
+
+
+def embed(ids, segments, vocabulary_size, sequence_length, num_segments, hidden_dim, layer_norm_epsilon, initializer):
+    """Returns the normalized sum of token, position and segment embeddings (B, T, D)."""
+    embedding = TokenAndPositionEmbedding(
+        vocabulary_size, sequence_length, hidden_dim, embeddings_initializer=initializer, name="embedding"
+    )
+    segment_embedding = SegmentEmbedding(num_segments, hidden_dim, initializer, name="segment_embedding")
+    x = keras.layers.Add(name="embeddings")([embedding(ids), segment_embedding(segments)])
+    return LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
+
+
+def pool(x, initializer):
+    """Returns the outputs of an encoder by name: its vectors (B, T, D), and pooled ones unless the initializer is `None`."""
+    if initializer is None:
+        return {"sequence_output": x}
+    dense = Dense(x.shape[-1], activation="tanh", kernel_initializer=initializer, name="pooler")
+    return {"sequence_output": x, "pooled_output": dense(x[:, 0])}  # (B, D)

@@ -10,11 +10,11 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..layers import Dropout, FourierMixing, SegmentEmbedding, TokenAndPositionEmbedding, TransformerEncoder
+from ..layers import Dropout, FourierMixing, TransformerEncoder
 from ..layers.dense import Dense
-from ..layers.normalization import LayerNormalization
 from ..ops.activations import gelu_tanh
 from ..quantization import with_layer_structure
+from .bert import embed, pool
 
 # Lee-Thorp et al. 2022, appendix A.1, table 5.
 _WORDS = {"vocabulary_size": 32000, "sequence_length": 512}
@@ -86,12 +86,9 @@ def FNet(
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     segments = keras.Input((None,), dtype="int32", name="segment_ids")
     mask = None if padding_id is None else ops.not_equal(ids, padding_id)  # (B, T)
-    embedding = TokenAndPositionEmbedding(
-        vocabulary_size, sequence_length, hidden_dim, embeddings_initializer=initializer, name="embedding"
+    x = embed(
+        ids, segments, vocabulary_size, sequence_length, num_segments, hidden_dim, layer_norm_epsilon, initializer
     )
-    segment_embedding = SegmentEmbedding(num_segments, hidden_dim, initializer, name="segment_embedding")
-    x = keras.layers.Add(name="embeddings")([embedding(ids), segment_embedding(segments)])
-    x = LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
     x = Dense(hidden_dim, kernel_initializer=initializer, name="embedding_projection")(x)
     x = Dropout(dropout, name="embedding_dropout")(x)
     for index in range(num_layers):
@@ -105,8 +102,5 @@ def FNet(
             recompute=recompute,
             name=f"encoder_{index}",
         )(x, mask=mask)  # (B, T, D)
-    outputs = {"sequence_output": x}
-    if pooler:
-        dense = Dense(hidden_dim, activation="tanh", kernel_initializer=initializer, name="pooler")
-        outputs["pooled_output"] = dense(x[:, 0])  # (B, D)
+    outputs = pool(x, initializer if pooler else None)
     return with_layer_structure(keras.Model({"token_ids": ids, "segment_ids": segments}, outputs, name=name))

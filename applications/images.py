@@ -40,6 +40,21 @@ def check_head(include_top, num_classes, pooling, poolings):
         raise ValueError(f"`pooling` must be None or one of {names}. Received: pooling={pooling!r}.")
 
 
+def grid_of_patches(patch_size, image_size):
+    """Returns the sizes of a patch, of an image and of its grid of patches, each (rows, columns).
+
+    Raises:
+        ValueError: for sizes that are no positive integers or pairs of them, and an image that the patch does not divide.
+    """
+    patch, image = arguments.extent("patch_size", patch_size), arguments.extent("image_size", image_size)
+    if any(size % part for size, part in zip(image, patch, strict=True)):
+        raise ValueError(
+            "`image_size` must be a multiple of `patch_size`. Received: "
+            f"image_size={image_size!r}, patch_size={patch_size!r}."
+        )
+    return patch, image, (image[0] // patch[0], image[1] // patch[1])
+
+
 def stochastic_depth_rates(drop_path, count):
     """Returns the probability of dropping a branch for each of a model's blocks, from 0 to `drop_path` in equal steps.
 

@@ -12,7 +12,7 @@ from ..layers import MaskedMeanPooling, PatchEmbedding, TokenMixing, Transformer
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
 from ..quantization import with_layer_structure
-from .images import check_head, image_input, stochastic_depth_rates
+from .images import check_head, grid_of_patches, image_input, stochastic_depth_rates
 
 # Tolstikhin et al. 2021, table 1.
 _SMALL = {"num_layers": 8, "hidden_dim": 512, "tokens_dim": 256, "channels_dim": 2048}
@@ -96,19 +96,13 @@ def Mixer(
     arguments.positive_int("num_layers", num_layers)
     check_head(include_top, num_classes, pooling, ("avg",))
     arguments.flag("include_rescaling", include_rescaling)
-    patch, image = arguments.extent("patch_size", patch_size), arguments.extent("image_size", image_size)
-    if any(size % part for size, part in zip(image, patch, strict=True)):
-        raise ValueError(
-            "`image_size` must be a multiple of `patch_size`. Received: "
-            f"image_size={image_size!r}, patch_size={patch_size!r}."
-        )
-    num_patches = image[0] // patch[0] * (image[1] // patch[1])
+    patch, image, (rows, columns) = grid_of_patches(patch_size, image_size)
     images = image_input((*image, arguments.positive_int("channels", channels)))
     x = images
     if include_rescaling:
         x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(x)
     x = PatchEmbedding(patch, hidden_dim, kernel_initializer="glorot_uniform", name="patch_embedding")(x)
-    x = keras.layers.Reshape((num_patches, hidden_dim), name="patches")(x)  # (B, P, D)
+    x = keras.layers.Reshape((rows * columns, hidden_dim), name="patches")(x)  # (B, P, D)
     for index, rate in enumerate(stochastic_depth_rates(drop_path, num_layers)):
         x = TransformerEncoder(
             channels_dim,

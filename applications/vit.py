@@ -20,7 +20,7 @@ from ..layers import (
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
 from ..quantization import with_layer_structure
-from .images import check_head, image_input, stochastic_depth_rates
+from .images import check_head, grid_of_patches, image_input, stochastic_depth_rates
 
 # Base to huge: Dosovitskiy et al. 2021, table 1; tiny and small: Touvron et al. 2021, table 1.
 _TINY = {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "intermediate_dim": 768}
@@ -130,13 +130,7 @@ def ViT(
             "`distillation_head` must have its token, and stands beside the head. Received: distillation_head=True, "
             f"distillation_token={distillation_token}, include_top={include_top}."
         )
-    patch, image = arguments.extent("patch_size", patch_size), arguments.extent("image_size", image_size)
-    if any(size % part for size, part in zip(image, patch, strict=True)):
-        raise ValueError(
-            "`image_size` must be a multiple of `patch_size`. Received: "
-            f"image_size={image_size!r}, patch_size={patch_size!r}."
-        )
-    grid = (image[0] // patch[0], image[1] // patch[1])
+    patch, _, grid = grid_of_patches(patch_size, image_size)
     num_tokens = 2 if distillation_token else 1
     rates = stochastic_depth_rates(drop_path, num_layers)
 

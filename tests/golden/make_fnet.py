@@ -7,14 +7,10 @@ the inputs and the outputs. Padding is among the inputs, and is mixed as other t
 """
 
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from keras_tx.checkpoints import Checkpoint
-
-from ..checkpoints.files import write_single
 from . import make_bert, seeded
 
 SIZES = {name: size for name, size in make_bert.SIZES.items() if name != "num_attention_heads"}
@@ -42,12 +38,7 @@ def main():
     arrays, folders = {}, {}
     for name, (architecture, options) in CONFIGS.items():
         model = getattr(transformers, architecture)(transformers.FNetConfig(**options))
-        with tempfile.TemporaryDirectory() as folder:
-            model.save_pretrained(folder)
-            shapes = Checkpoint(folder).shapes
-            write_single(Path(folder), {tensor: seeded.tensor(tensor, shape) for tensor, shape in shapes.items()})
-            model = type(model).from_pretrained(folder).eval()
-            config = json.loads((Path(folder) / "config.json").read_text())
+        model, config, shapes = seeded.reloaded(model)
         folders[name] = {"config": config, "shapes": shapes}
         ids, segments = arrays[f"{name}/token_ids"], arrays[f"{name}/segment_ids"] = make_bert.inputs(3)
         found = outputs(model, ids, segments)

@@ -8,14 +8,10 @@ the tensors, and the outputs. The images are those of `images`.
 
 import copy
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from keras_tx.checkpoints import Checkpoint
-
-from ..checkpoints.files import write_single
 from . import seeded
 
 _SIZES = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
@@ -89,13 +85,7 @@ def main():
     """Writes the file beside this script."""
     arrays, folders = {}, {}
     for name, (_, _, sizes) in CONFIGS.items():
-        model = random_model(name)
-        with tempfile.TemporaryDirectory() as folder:
-            model.save_pretrained(folder)
-            shapes = Checkpoint(folder).shapes
-            write_single(Path(folder), {tensor: seeded.tensor(tensor, shape) for tensor, shape in shapes.items()})
-            model = type(model).from_pretrained(folder).eval()
-            config = json.loads((Path(folder) / "config.json").read_text())
+        model, config, shapes = seeded.reloaded(random_model(name))
         folders[name] = {"config": config, "shapes": shapes}
         for size in sizes:
             arrays[f"{name}/{size[0]}x{size[1]}"] = outputs(model, name, size)

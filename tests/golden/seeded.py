@@ -3,9 +3,26 @@
 All are multiples of 1/256 with seven bits, which float16 and bfloat16 hold exactly.
 """
 
+import json
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
+
+from keras_tx.checkpoints import Checkpoint
+
+from ..checkpoints.files import write_single
+
+
+def reloaded(model):
+    """A model of `transformers` that read the weights of its tensors' names, its config, and the shapes of its tensors."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        shapes = Checkpoint(folder).shapes
+        write_single(Path(folder), {name: tensor(name, shape) for name, shape in shapes.items()})
+        config = json.loads((Path(folder) / "config.json").read_text())
+        return type(model).from_pretrained(folder).eval(), config, shapes
 
 
 def tensor(name, shape):
