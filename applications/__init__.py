@@ -2,6 +2,8 @@
 
 from .bert import BERT, BERT_SIZES
 from .bert_heads import bert_classifier, bert_pretrainer
+from .detections import detections
+from .detr import DETR, DETR_SIZES
 from .fnet import FNET_SIZES, FNet
 from .gguf import load_gguf
 from .gpt import GPT, GPT_SIZES
@@ -10,6 +12,7 @@ from .huggingface.tokenizers import load_tokenizer, save_tokenizer
 from .llama import Llama
 from .llama_sizes import LLAMA_SIZES
 from .mixer import MIXER_SIZES, Mixer
+from .resnet import RESNET_SIZES, convolutional_stem, resnet_backbone
 from .swin import SWIN_SIZES, Swin
 from .t5 import T5, T5_SIZES
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
@@ -19,11 +22,14 @@ from .vit import VIT_SIZES, ViT
 __all__ = [
     "BERT",
     "BERT_SIZES",
+    "DETR",
+    "DETR_SIZES",
     "FNET_SIZES",
     "GPT",
     "GPT_SIZES",
     "LLAMA_SIZES",
     "MIXER_SIZES",
+    "RESNET_SIZES",
     "SWIN_SIZES",
     "T5",
     "T5_SIZES",
@@ -39,9 +45,12 @@ __all__ = [
     "ViT",
     "bert_classifier",
     "bert_pretrainer",
+    "convolutional_stem",
+    "detections",
     "load_gguf",
     "load_huggingface",
     "load_tokenizer",
+    "resnet_backbone",
     "save_huggingface",
     "save_tokenizer",
     "shift_right",

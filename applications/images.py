@@ -4,6 +4,9 @@ import keras
 
 from .. import arguments
 
+# Of the pixels of ImageNet, from 0 to 1.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 def image_input(input_shape):
     """Returns the input of a model of images.
@@ -63,3 +66,38 @@ def stochastic_depth_rates(drop_path, count):
     """
     last = arguments.rate("drop_path", drop_path)
     return [last * (index / max(count - 1, 1)) for index in range(count)]
+
+
+def stage_sizes(**tuples):
+    """Returns the values, an int for each stage, as tuples; raises `ValueError` unless they are of one length."""
+    found = {}
+    for name, values in tuples.items():
+        if not isinstance(values, (list, tuple)) or not values:
+            raise ValueError(f"`{name}` must be a tuple with an integer for each stage. Received: {name}={values!r}.")
+        found[name] = tuple(arguments.positive_int(name, value) for value in values)
+    if len({len(values) for values in found.values()}) > 1:
+        received = ", ".join(f"{name}={values!r}" for name, values in tuples.items())
+        raise ValueError(
+            f"{' and '.join(f'`{name}`' for name in tuples)} must be of one length, that of the stages. Received: {received}."
+        )
+    return found.values()
+
+
+def imagenet_rescaling(num_channels):
+    """Returns the layer from pixels from 0 to 255 to numbers of mean 0 and deviation 1 over ImageNet.
+
+    Raises:
+        ValueError: for other than three channels.
+    """
+    if num_channels != len(_MEAN):
+        raise ValueError(
+            "`input_shape` must have 3 channels where `include_rescaling` is True, which knows the mean of red, green and "
+            f"blue. Received: {num_channels} channels."
+        )
+    scale = [1 / (255 * std) for std in _STD]
+    offset = [-mean / std for mean, std in zip(_MEAN, _STD, strict=True)]
+    # Of three axes, so that a global `image_data_format` of "channels_first" does not turn them.
+    layer = keras.layers.Rescaling([[scale]], offset=[[offset]], name="rescaling")
+    # One channel would broadcast to three. A config holds no such rule: a copy or a loaded model has it no more.
+    layer.input_spec = keras.InputSpec(ndim=4, axes={-1: len(_MEAN)})
+    return layer

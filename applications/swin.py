@@ -20,7 +20,7 @@ from ..layers import (
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
 from ..quantization import with_layer_structure
-from .images import check_head, image_input, stochastic_depth_rates
+from .images import check_head, image_input, imagenet_rescaling, stage_sizes, stochastic_depth_rates
 
 # Liu et al. 2021, section 3.3; "base_384" is fine-tuned at 384 x 384 with larger windows.
 SWIN_SIZES = {
@@ -30,8 +30,6 @@ SWIN_SIZES = {
     "base_384": {"num_layers": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32), "hidden_dim": 128, "window_size": 12},
     "large": {"num_layers": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "hidden_dim": 192, "window_size": 7},
 }
-# Of the pixels of ImageNet, from 0 to 1.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def Swin(
@@ -112,14 +110,14 @@ def Swin(
     arguments.rate("dropout", dropout)
     arguments.positive_int("hidden_dim", hidden_dim)
     arguments.positive_float("mlp_ratio", mlp_ratio)
-    num_layers, num_heads = _stages(num_layers=num_layers, num_heads=num_heads)
+    num_layers, num_heads = stage_sizes(num_layers=num_layers, num_heads=num_heads)
     window = arguments.extent("window_size", window_size)
     rates = iter(stochastic_depth_rates(drop_path, sum(num_layers)))
 
     images = image_input(input_shape)
     x = images
     if include_rescaling:
-        x = _rescaling(images.shape[-1])(x)
+        x = imagenet_rescaling(images.shape[-1])(x)
     x = PatchEmbedding(
         patch_size,
         hidden_dim,
@@ -163,33 +161,3 @@ def Swin(
     if include_top:
         x = Dense(num_classes, kernel_initializer="glorot_uniform", name="logits")(x)
     return with_layer_structure(keras.Model(images, x, name=name))
-
-
-def _stages(**tuples):
-    """Returns the values as tuples of ints; raises `ValueError` unless they are of one length."""
-    found = {}
-    for name, values in tuples.items():
-        if not isinstance(values, (list, tuple)) or not values:
-            raise ValueError(f"`{name}` must be a tuple with an integer for each stage. Received: {name}={values!r}.")
-        found[name] = tuple(arguments.positive_int(name, value) for value in values)
-    if len({len(values) for values in found.values()}) > 1:
-        received = ", ".join(f"{name}={values!r}" for name, values in tuples.items())
-        raise ValueError(
-            f"`num_layers` and `num_heads` must be of one length, that of the stages. Received: {received}."
-        )
-    return found.values()
-
-
-def _rescaling(num_channels):
-    if num_channels != len(_MEAN):
-        raise ValueError(
-            "`input_shape` must have 3 channels where `include_rescaling` is True, which knows the mean of red, green and "
-            f"blue. Received: {num_channels} channels."
-        )
-    scale = [1 / (255 * std) for std in _STD]
-    offset = [-mean / std for mean, std in zip(_MEAN, _STD, strict=True)]
-    # Of three axes, so that a global `image_data_format` of "channels_first" does not turn them.
-    layer = keras.layers.Rescaling([[scale]], offset=[[offset]], name="rescaling")
-    # One channel would broadcast to three. A config holds no such rule: a copy or a loaded model has it no more.
-    layer.input_spec = keras.InputSpec(ndim=4, axes={-1: len(_MEAN)})
-    return layer

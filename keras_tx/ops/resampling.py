@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from . import sizes
+from .positions import arange
 
 
 def resample(table, rows, columns):
@@ -57,3 +58,20 @@ def _kernel(distance, where, a=-0.75):
     near = ((a + 2.0) * distance - (a + 3.0)) * distance * distance + 1.0
     far = ((a * distance - 5.0 * a) * distance + 8.0 * a) * distance - 4.0 * a
     return where(distance <= 1.0, near, where(distance < 2.0, far, 0.0 * distance))
+
+
+def nearest(values, extent):
+    """Gives maps another size: cell i of n becomes that in which cell floor(i Y / n) of Y was, without any rounding.
+
+    Args:
+        values: tensor (B, Y, X, ...) of any dtype.
+        extent: (rows, columns), ints or scalar integer tensors.
+
+    Returns:
+        A tensor (B, rows, columns, ...).
+    """
+    for axis, (size, old) in enumerate(zip(extent, ops.shape(values)[1:3], strict=True), 1):
+        if None in map(sizes.known, (size, old)) or size != old:
+            count = ops.maximum(size, 1) if sizes.known(size) is None else max(size, 1)
+            values = ops.take(values, arange(size) * old // count, axis=axis)
+    return values

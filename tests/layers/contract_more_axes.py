@@ -6,6 +6,46 @@ from .contract_rows import CONTEXT, HEADS, INTERMEDIATE, LENGTH, MAP, VOCABULARY
 
 MORE_AXES = [
     Row(
+        layers.FrozenBatchNormalization,
+        lambda **kw: layers.FrozenBatchNormalization(**kw),
+        inputs=(MAP,),
+        outputs=MAP[1],
+        frozen=4,
+        carries_mask=None,
+    ),
+    Row(
+        layers.LearnedQueries,
+        lambda **kw: layers.LearnedQueries(CONTEXT, **kw),
+        inputs=(MAP,),
+        outputs=(CONTEXT, WIDTH),
+        scaled=lambda length: (CONTEXT, WIDTH),
+        trainable=1,
+        carries_mask=None,
+    ),
+    Row(
+        layers.MapToSequence,
+        lambda **kw: layers.MapToSequence(**kw),
+        inputs=(MAP,),
+        outputs=(4 * LENGTH, WIDTH),
+        scaled=lambda length: (length and 4 * length, WIDTH),
+        carries_mask=None,
+    ),
+    Row(
+        layers.PixelMask,
+        lambda **kw: layers.PixelMask(resample=True, **kw),
+        inputs=(MAP, ("int32", (9, 7))),
+        outputs=MAP[1],
+        carries_mask=None,
+    ),
+    Row(
+        layers.SinusoidalGridPositions,
+        lambda **kw: layers.SinusoidalGridPositions(100.0, **kw),
+        inputs=(MAP,),
+        outputs=(4 * LENGTH, WIDTH),
+        scaled=lambda length: (length and 4 * length, WIDTH),
+        carries_mask=None,
+    ),
+    Row(
         layers.GridPositionEncoding,
         lambda **kw: layers.GridPositionEncoding((LENGTH, 3), **kw),
         inputs=(MAP,),

@@ -36,7 +36,8 @@ class Row:
         inputs: (dtype, shape less the batch) of each call argument that is a tensor; the first axis is the time. The dtype
             "places" stands for int32 numbers that every axis has.
         outputs: shape less the batch.
-        trainable, seeds: how many trainable weights and how many states of random numbers it has.
+        trainable, frozen, seeds: how many weights that are trained and that never are, and how many states of random numbers it
+            has.
         carries_mask: whether its outputs carry the mask of its first input; `None` where masks do not concern it.
         inner: paths of the inner layers that take a low-rank adapter.
         attentions: paths of the attentions whose scores it returns, in order.
@@ -53,6 +54,7 @@ class Row:
     inputs: tuple = (X,)
     outputs: tuple = (LENGTH, WIDTH)
     trainable: int = 0
+    frozen: int = 0
     seeds: int = 0
     carries_mask: bool | None = True
     inner: tuple = ()

@@ -9,7 +9,6 @@ import pytest
 from keras_tx import layers
 from keras_tx.applications.images import image_input
 from keras_tx.layers import (
-    ClassToken,
     Dropout,
     DropPath,
     FeedForward,
@@ -18,11 +17,8 @@ from keras_tx.layers import (
     MultiHeadCrossAttention,
     MultiHeadSelfAttention,
     PatchEmbedding,
-    PatchMerging,
     RotaryEmbedding,
     SegmentEmbedding,
-    SinusoidalPositionEncoding,
-    SpanBoundary,
     TiedLogits,
     TokenAndPositionEmbedding,
     TransformerDecoder,
@@ -32,25 +28,24 @@ from keras_tx.layers import (
 )
 
 # Arguments with which each layer can be made.
+BARE = (
+    "ClassToken FourierMixing FrozenBatchNormalization LayerScale MapToSequence MaskedMeanPooling "
+    "PatchMerging PixelMask RMSNormalization RotaryEmbedding SinusoidalGridPositions SinusoidalPositionEncoding SpanBoundary"
+)
 GOOD = {
+    **{getattr(layers, name): {} for name in BARE.split()},
     **dict.fromkeys((layers.AlibiBias, layers.RelativePositionBias), {"num_heads": 4}),
-    ClassToken: {},
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
     FeedForward: {"intermediate_dim": 8},
     layers.TokenMixing: {"intermediate_dim": 8},
-    **dict.fromkeys((layers.FourierMixing, layers.LayerScale, layers.RMSNormalization), {}),
     GridPositionEncoding: {"grid_size": 3},
+    layers.LearnedQueries: {"num_queries": 3},
     LearnedPositionEncoding: {"sequence_length": 8},
-    layers.MaskedMeanPooling: {},
     MultiHeadCrossAttention: {"num_heads": 4},
     MultiHeadSelfAttention: {"num_heads": 4},
     PatchEmbedding: {"patch_size": 2, "hidden_dim": 4},
-    PatchMerging: {},
-    RotaryEmbedding: {},
     SegmentEmbedding: {"num_segments": 2, "embedding_dim": 4},
-    SinusoidalPositionEncoding: {},
-    SpanBoundary: {},
     TokenAndPositionEmbedding: {"vocabulary_size": 9, "sequence_length": 8, "embedding_dim": 4},
     TransformerDecoder: {"intermediate_dim": 8, "num_heads": 4},
     TransformerEncoder: {"intermediate_dim": 8, "num_heads": 4},
@@ -60,13 +55,13 @@ GOOD = {
 # What each argument of each layer is.
 KINDS = {
     "size": "window num_heads key_dim num_key_value_heads intermediate_dim vocabulary_size sequence_length embedding_dim "
-    "num_segments max_span_length hidden_dim output_dim num_tokens rotary_dim num_buckets max_distance",
+    "num_segments max_span_length hidden_dim output_dim num_tokens rotary_dim num_buckets max_distance num_queries",
     "extent": "patch_size window_size grid_size",
     "count": "offset shift_size skip",
     "rate": "rate dropout drop_path attention_dropout",
     "number": "max_wavelength layer_norm_epsilon epsilon scale",
     "flag": "causal use_bias use_output_bias gated normalize_first normalize_branch parallel recompute mask_zero interleaved "
-    "use_positions mask_padding zero_centered bidirectional",
+    "use_positions mask_padding zero_centered bidirectional resample",
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer query_initializer",
     "finite": "initial_value layer_scale",

@@ -48,6 +48,8 @@ FLOAT_LAYERS = {
     DropPath: (lambda: DropPath(0.5), False, False),
     FeedForward: (lambda: FeedForward(16), False, True),
     layers.FourierMixing: (layers.FourierMixing, True, True),
+    layers.FrozenBatchNormalization: (layers.FrozenBatchNormalization, False, True),
+    layers.LearnedQueries: (lambda: layers.LearnedQueries(3), False, True),
     layers.LayerScale: (layers.LayerScale, False, True),
     layers.RMSNormalization: (layers.RMSNormalization, False, True),
     LearnedPositionEncoding: (lambda: LearnedPositionEncoding(6), True, True),
@@ -86,6 +88,7 @@ def test_every_layer_is_tested():
     elsewhere |= {GatherPositions, SegmentEmbedding, SpanBoundary}  # test_bad_positions.py
     # test_vision_layers.py and test_window_attention.py:
     elsewhere |= {ClassToken, GridPositionEncoding, PatchEmbedding, PatchMerging, WindowAttention, WindowPositionBias}
+    elsewhere |= {layers.MapToSequence, layers.PixelMask, layers.SinusoidalGridPositions}  # test_map_layers.py
     elsewhere |= {layers.AlibiBias, layers.RelativePositionBias}  # test_distance_biases.py
     assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)
 

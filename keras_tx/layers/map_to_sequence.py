@@ -1,0 +1,68 @@
+"""The positions of a map in a row."""
+
+import math
+
+import keras
+from keras import ops
+
+from ..ops import masks, padding
+from . import config, input_checks
+from .traced_subclasses import TracedSubclasses
+
+
+@keras.saving.register_keras_serializable(package="keras_tx")
+class MapToSequence(TracedSubclasses, keras.layers.Layer):
+    """Lays the positions of a map side by side, row by row, and their mask with them.
+
+    What `keras.layers.Reshape((-1, D))` does too, though without the mask.
+
+    Args:
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor (B, Y, X, D).
+        mask: boolean tensor (B, Y, X), True at real positions; `None` for the mask that Keras carries, if any.
+
+    Returns:
+        A float tensor (B, Y X, D). With a mask it carries one.
+
+    Raises:
+        ValueError: for inputs of another rank or width than built, and a mask that holds other numbers than 0 and 1 or has
+            another shape.
+
+    Example:
+
+    ```python
+    y = keras_tx.layers.MapToSequence()(keras.ops.zeros((2, 3, 5, 32)))  # (2, 15, 32)
+    ```
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, rank=4)
+
+    def call(self, inputs, mask=None):
+        mask = self._read(inputs, mask)
+        batch, rows, columns, width = ops.shape(inputs)
+        outputs = ops.reshape(ops.cast(inputs, self.compute_dtype), (batch, rows * columns, width))
+        return outputs if mask is None else padding.attach(outputs, ops.reshape(mask, (batch, rows * columns)))
+
+    def _read(self, inputs, mask):
+        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
+        return masks.over_positions(inputs, mask)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # the outputs carry theirs already
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], None if None in input_shape[1:3] else math.prod(input_shape[1:3]), input_shape[-1])
+
+    def compute_output_spec(self, inputs, mask=None):
+        self._read(inputs, mask)
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return config.of(MapToSequence, self, super().get_config())
