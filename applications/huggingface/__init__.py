@@ -8,10 +8,10 @@ import keras
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, read_json, save_weights
-from . import adapters, bart, bert, deit, fnet, generation, gpt2, llama, marian, phi, structure, swin, t5, vit
+from . import adapters, bart, bert, deit, fnet, generation, gpt2, llama, marian, mixer, phi, structure, swin, t5, vit
 from .fields import NAME, Config, Field, one_of
 
-# By the `model_type` of a config.json. A model is written as the last type whose marks it has.
+# By the `model_type` of a config.json, which one of timm does not have. A model is written as the last type whose marks it has.
 RECIPES = {
     "gpt2": gpt2.RECIPE,
     "bert": bert.RECIPE,
@@ -22,6 +22,7 @@ RECIPES = {
     "vit": vit.RECIPE,
     "deit": deit.RECIPE,
     "swin": swin.RECIPE,
+    "timm": mixer.RECIPE,
     "phi3": phi.PHI3,
     "llama": llama.LLAMA,
     "mistral": llama.MISTRAL,
@@ -56,7 +57,10 @@ def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
         "fnet" in the same way `FNet`, without a `padding_id`, and BERT's heads on it. For "vit" that of `ViT`, for "deit" that
         of `ViT` with a distillation token, for "swin" that of `Swin` with `mask_padding=False`, each with a head where there
         is one. These take images of any size, channels last, with their pixels rescaled and normalized as the folder's
-        processor does it, which is not read here; the pooler of a "ViTModel" is left out. Each rate of dropout in the config
+        processor does it, which is not read here; the pooler of a "ViTModel" is left out. A folder of timm, which has no
+        `model_type` but an `architecture` of "mixer_s32_224", "mixer_s16_224", "mixer_b32_224", "mixer_b16_224",
+        "mixer_l32_224" or "mixer_l16_224", gives that of `Mixer`, for images of the size that the folder says, normalized by
+        the `mean` and `std` of its `pretrained_cfg`. Each rate of dropout in the config
         goes to the layers that it is for, and `save_huggingface` writes it again; layers dropped at random
         (`encoder_layerdrop` and `decoder_layerdrop`) are refused.
 
@@ -76,11 +80,19 @@ def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
     ```
     """
     config = Config(folder)
-    recipe = Field("", "model_type", one_of(RECIPES)).read(config, {}, {})
+    recipe = _recipe(config)
     if packed and "packed" not in inspect.signature(recipe.build).parameters:
         raise ValueError(f"`packed` must be False but for a GPT or a Llama. Received: packed=True for a {recipe.name}.")
     options = {"packed": True} if packed else {}
     return build(recipe, config, Checkpoint(folder, recipe.prefix), dtype, **options)
+
+
+def _recipe(config):
+    """The table of a folder's type, of which a folder of timm says the `architecture` alone."""
+    if config.values(["architecture"]) and not config.values(["model_type"]):
+        return RECIPES["timm"]
+    typed = {name: recipe for name, recipe in RECIPES.items() if recipe.typed}
+    return Field("", "model_type", one_of(typed)).read(config, {}, {})
 
 
 def build(recipe, config, checkpoint, dtype, filler=None, **options) -> keras.Model:
@@ -123,9 +135,11 @@ def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> No
     Args:
         model: a model of `GPT` with learned positions, `Llama`, `BERT`, `FNet` without a `padding_id`, `bert_pretrainer`
             (without span boundaries) or `bert_classifier` on either of these, `Translator` with the options of Marian
-            (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `T5`, `ViT` or `Swin` (both without
+            (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `T5`, `Mixer`, `ViT` or `Swin` (both without
             pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that
-            wires the same layers in the same way under names of its own. A classifier of one input is saved as one of two. A
+            wires the same layers in the same way under names of its own. Of a `Mixer` timm fixes patch, depth and width together,
+            and has no other activation or epsilon; where it takes normalized pixels, the mean and deviation of the published
+            models are written, 0.5. A classifier of one input is saved as one of two. A
             model of images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that
             does the same; for one that does not, such a file of the folder stays as it is.
         folder: str or path; made if it is not there.
@@ -160,7 +174,8 @@ def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> No
             f"layers of classes {', '.join(sorted({type(layer).__name__ for layer in model.layers}))}."
         )
     config, weights, rules, others = RECIPES[name].to_huggingface(model)
-    files = {NAME: json_bytes({"model_type": name, **config}), **others}
+    kind = {"model_type": name} if RECIPES[name].typed else {}
+    files = {NAME: json_bytes({**kind, **config}), **others}
     if (Path(folder) / generation.NAME).exists():  # as `save_tokenizer` writes it
         files[generation.NAME] = json_bytes(generation.completed(read_json(folder, generation.NAME), config))
     save_weights(weights, folder, rules, files, max_shard_bytes, value=adapters.merged(model))

@@ -13,18 +13,29 @@ _FACTOR = 1 / 255  # by which processors rescale before they normalize
 _BICUBIC = 3
 
 
-def files(model, size=None):
-    """Returns the file that prepares pixels as the model's rescaling does, by its name; no file if it has none.
+def statistics(model):
+    """Returns the means and the deviations by which a model's rescaling normalizes channels; `None` if it has none.
 
-    (f p - m) / s = a p + b for a pixel p, with s = f / a and m = -b s. `size` is (rows, columns) to which images are to be
-    resized, `None` to leave them as they are.
+    (f p - m) / s = a p + b for a pixel p, with s = f / a and m = -b s.
     """
     layer = next((layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling)), None)
     if layer is None:
-        return {}
+        return None
     scale, offset = (np.ravel(np.asarray(value, "float64")) for value in (layer.scale, layer.offset))
     std = _FACTOR / scale
     mean, std = np.broadcast_arrays(-offset * std, std, np.zeros(model.inputs[0].shape[-1]))[:2]
+    return [[round(float(value), 12) for value in values] for values in (mean, std)]
+
+
+def files(model, size=None):
+    """Returns the file that prepares pixels as the model's rescaling does, by its name; no file if it has none.
+
+    `size` is (rows, columns) to which images are to be resized, `None` to leave them as they are.
+    """
+    found = statistics(model)
+    if found is None:
+        return {}
+    mean, std = found
     found = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": size is not None,
@@ -32,8 +43,8 @@ def files(model, size=None):
         "do_rescale": True,
         "rescale_factor": _FACTOR,
         "do_normalize": True,
-        "image_mean": [round(float(value), 12) for value in mean],
-        "image_std": [round(float(value), 12) for value in std],
+        "image_mean": mean,
+        "image_std": std,
     }
     if size is not None:
         found["size"] = {"height": size[0], "width": size[1]}

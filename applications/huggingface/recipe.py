@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
     axes: Callable | None = None  # arguments -> sizes of the axes that rules need
     constants: Callable = lambda layers, arguments: {}  # what else a config holds
     files: Callable = lambda layers, arguments: {}  # name: bytes, of the other files of a folder
+    typed: bool = True  # whether a config has a `model_type`
 
     def arguments(self, config: Config, checkpoint) -> dict:
         """Returns the arguments of the application for a folder, whose sizes are those of its tensors; raises `ValueError`."""
@@ -130,7 +131,7 @@ class Recipe(NamedTuple):
             if field.shown is not None and field.exists(found):
                 found[field.argument] = value = layers.shown(field.shown)
                 kind = field.kind_for(found)
-                if kind is not None and not kind.fits(kind.write(value)):
+                if kind is not None and kind.write is not None and not kind.fits(kind.write(value)):
                     rule = "for which there is no name" if kind is ACTIVATION else f"which must be {kind.rule}"
                     raise Difference(f"{field.argument}={getattr(value, '__name__', value)!r}, {rule}")
         return found

@@ -13,13 +13,15 @@ from .recipe import Architecture, Recipe, divides
 from .shown import present
 from .tensors import attention, dense, norm
 
-PROJECTION = "embeddings.patch_embeddings.projection.weight"
+_PATCHES = "embeddings.patch_embeddings.projection"
+PROJECTION = f"{_PATCHES}.weight"
 _POSITIONS = "embeddings.position_embeddings"
 _CHANNELS = SIZE._replace(read=lambda channels: (None, None, channels), write=lambda shape: shape[-1])
 HEAD = {"include_top": True}
 
 
-def _is_grid(found):
+def is_grid(found):
+    """Returns whether patches of a size divide images of a size."""
     return not any(size % part for size, part in zip(found["image_size"], found["patch_size"], strict=True))
 
 
@@ -53,11 +55,12 @@ def patch_axes(arguments):
     return dict(zip(("row", "column"), arguments["patch_size"], strict=True))
 
 
-# A convolution whose stride is its kernel.
-PATCHES = (
-    Rule(PROJECTION, "patch_embedding/projection/kernel", "(row column channel) out -> out channel row column"),
-    Rule("embeddings.patch_embeddings.projection.bias", "patch_embedding/projection/bias"),
-)
+def patches(tensor):
+    """Returns the rules of the projection of patches, a convolution whose stride is its kernel."""
+    return dense(tensor, "patch_embedding/projection", "(row column channel) out -> out channel row column")
+
+
+PATCHES = patches(_PATCHES)
 
 
 def _image_size(layers):
@@ -89,7 +92,7 @@ RECIPE = Recipe(
     ),
     fixed={"distillation_token": False},
     demands={"qkv_bias": True},
-    checks=(divides("num_heads", "hidden_dim"), ("{patch_size} must divide {image_size}.", _is_grid)),
+    checks=(divides("num_heads", "hidden_dim"), ("{patch_size} must divide {image_size}.", is_grid)),
     rules=(
         *PATCHES,
         Rule(_POSITIONS, ("class_token/position", "positions/position_table"),

@@ -8,7 +8,17 @@ import keras
 import numpy as np
 
 from ...checkpoints.files import file_bytes, write_shards
-from ...golden import make_bert, make_encoder_decoder, make_fnet, make_gpt2, make_llama, make_t5, make_vision, seeded
+from ...golden import (
+    make_bert,
+    make_encoder_decoder,
+    make_fnet,
+    make_gpt2,
+    make_llama,
+    make_mixer,
+    make_t5,
+    make_vision,
+    seeded,
+)
 
 ATOL = 5e-5  # of float32 outputs around 3
 
@@ -132,10 +142,15 @@ def _rows():
         sizes = make_vision.CONFIGS[name][2]
         cases = [(make_vision.images(name, size), file[f"{name}/{size[0]}x{size[1]}"]) for size in sizes]
         found[name] = Row(folder["config"], filled(folder["shapes"]), cases)
+    file = golden("mixer")
+    for name, folder in json.loads(str(file["folders"])).items():
+        arrays = {each: make_mixer.values(each, tuple(shape)) for each, shape in folder["shapes"].items()}
+        found[name] = Row(folder["config"], arrays, [(make_mixer.images(name), file[name])])
     return found
 
 
 ROWS = _rows()
+OF_TRANSFORMERS = [name for name in ROWS if not name.startswith("timm")]  # which is not there when tests run
 # Arguments of small applications.
 _SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12}
 GPT_SIZES = {"vocabulary_size": 11, "sequence_length": 8, **_SIZES}

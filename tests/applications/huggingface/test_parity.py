@@ -9,12 +9,13 @@ import pytest
 from keras_tx.applications import load_huggingface, save_huggingface
 from keras_tx.checkpoints import Checkpoint
 
-from ...golden import make_llama
+from ...golden import make_llama, make_mixer
 from ...layers.contract_rows import stir
 from . import rows
 from .rows import ROWS
 
 every_row = pytest.mark.parametrize("name", ROWS)
+each_of_transformers = pytest.mark.parametrize("name", rows.OF_TRANSFORMERS)
 live = pytest.mark.skipif(keras.backend.backend() != "torch", reason="transformers runs on torch")
 # What a config says beside what a model is: what generation reads, the length of sines, one of two names of a function; what a
 # folder does not say of the model; and where a default is said.
@@ -28,6 +29,7 @@ _FREE = {
     **dict.fromkeys([name for name in make_llama.CONFIGS if name != "phi3_long"], {"max_position_embeddings"}),
     "swin": {"image_size"},
     "swin_base": {"image_size"},
+    **dict.fromkeys(make_mixer.CONFIGS, {"model_args", "pretrained_cfg"}),  # see test_timm
 }
 
 
@@ -41,7 +43,7 @@ def how_saved(name):
 
 
 @every_row
-def test_outputs_are_those_of_transformers_and_what_is_loaded_is_saved_as_it_was(name, tmp_path):
+def test_outputs_are_those_of_the_other_package_and_what_is_loaded_is_saved_as_it_was(name, tmp_path):
     model = load_huggingface(rows.write(tmp_path, name))
     rows.assert_outputs(model, name)
     save_huggingface(model, tmp_path / "saved", **how_saved(name))
@@ -61,7 +63,7 @@ def test_outputs_are_those_of_transformers_and_what_is_loaded_is_saved_as_it_was
 
 
 @live
-@every_row
+@each_of_transformers
 def test_a_random_model_of_transformers_gives_the_same_outputs_and_reads_what_is_saved(name, tmp_path):
     reference = rows.reference(name)
     reference.save_pretrained(tmp_path, max_shard_size=2000)
@@ -76,7 +78,7 @@ def test_a_random_model_of_transformers_gives_the_same_outputs_and_reads_what_is
 
 
 @pytest.mark.once
-@every_row
+@each_of_transformers
 def test_without_architectures_the_tensors_decide(name, tmp_path):
     absent = None if name in ("bert", "vit") else ...
     config = (
