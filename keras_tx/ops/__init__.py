@@ -1,5 +1,15 @@
 """Pure functions of tensors: no layer and no weight lives here."""
 
-from . import activations, attention, concrete, masks, positions, random_bits, token_ids
+from . import activations, assignment, attention, boxes, concrete, masks, positions, random_bits, token_ids
 
-__all__ = ["activations", "attention", "concrete", "masks", "positions", "random_bits", "token_ids"]
+__all__ = [
+    "activations",
+    "assignment",
+    "attention",
+    "boxes",
+    "concrete",
+    "masks",
+    "positions",
+    "random_bits",
+    "token_ids",
+]

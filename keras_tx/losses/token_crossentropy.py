@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from . import arguments
-from .ops.concrete import check_dense, concrete
+from .. import arguments
+from ..ops.concrete import check_dense, concrete
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")

@@ -1,0 +1,86 @@
+"""The loss of a set of objects is that of transformers, matches each layer by itself, and refuses what is no target."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_tx.losses import SetPredictionLoss
+
+from .golden.make_set_prediction import CASES, CLASSES, LAYERS, OTHER_WEIGHTS, QUERIES, objects, predictions
+from .layers.execution import array, compiled, input_gradient, quick, tensor
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "set_prediction.npz")
+
+
+DEFAULT = quick(SetPredictionLoss())  # one for all: JAX compiles it once for each shape
+
+
+def number(*given):
+    return float(array(DEFAULT(*map(tensor, given))))
+
+
+def targets(case, rows=QUERIES):
+    """Targets whose free rows hold NaN."""
+    packed = np.full((len(CASES[case]), rows, 5), np.nan, "float32")
+    packed[..., 0] = -1
+    for row, labels, boxes in zip(packed, *objects(case), strict=True):
+        row[: len(labels)] = np.concatenate([labels[:, None], boxes], axis=1)
+    return packed
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "weights"), [(case, case, {}) for case in CASES] + [("other_weights", "mixed", OTHER_WEIGHTS)]
+)
+def test_loss_and_gradient_are_those_of_transformers(name, case, weights):
+    loss, y_true, y_pred = SetPredictionLoss(**weights), tensor(targets(case)), tensor(predictions(case))
+    np.testing.assert_allclose(array(quick(loss)(y_true, y_pred)), GOLDEN[f"{name}/loss"], rtol=1e-5)
+    found = input_gradient(compiled(lambda y_pred: loss(y_true, y_pred)), y_pred)
+    np.testing.assert_allclose(found, GOLDEN[f"{name}/gradient"], atol=2e-6)
+
+
+def test_neither_the_order_of_targets_nor_of_queries_matters_and_layers_are_summed():
+    y_true, y_pred = targets("mixed"), predictions("mixed")
+    whole = number(y_true, y_pred)
+    np.testing.assert_allclose(number(y_true[:, ::-1], y_pred[:, :, ::-1]), whole, rtol=1e-5)
+    np.testing.assert_allclose(
+        sum(number(y_true, y_pred[:, layer : layer + 1]) for layer in range(LAYERS)), whole, rtol=1e-5
+    )
+
+
+def test_targets_without_a_row_are_targets_without_an_object():
+    y_pred = predictions("none")
+    np.testing.assert_allclose(number(targets("none", rows=0), y_pred), GOLDEN["none/loss"], rtol=1e-5)
+
+
+def test_an_image_of_weight_zero_counts_in_no_sum():
+    y_true, y_pred = targets("mixed"), predictions("mixed")
+    weights = np.array([1.0, 1.0, 0.0], "float32")
+    wanted = number(y_true[:2], y_pred[:2])
+    np.testing.assert_allclose(number(y_true, y_pred, weights), wanted, rtol=1e-5)
+    np.testing.assert_allclose(number(y_true, y_pred, weights[:, None]), wanted, rtol=1e-5)
+    assert number(y_true, y_pred, 0 * weights) == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_floats_are_compared_in_float32(dtype):
+    y_true, half = tensor(targets("mixed")), ops.cast(predictions("mixed"), dtype)
+    found = quick(SetPredictionLoss(dtype=dtype))(y_true, half)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    np.testing.assert_allclose(array(found), number(y_true, ops.cast(half, "float32")), rtol=1e-6)
+
+
+def test_a_compiled_model_trains_and_comes_back_from_its_file(tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(LAYERS * QUERIES * (CLASSES + 5), activation="sigmoid")(inputs)
+    model = keras.Model(inputs, keras.layers.Reshape((LAYERS, QUERIES, CLASSES + 5))(outputs))
+    model.compile(keras.optimizers.Adam(0.05), SetPredictionLoss(0.2), jit_compile=keras.backend.backend() != "torch")
+    x, y_true = np.random.default_rng(0).normal(size=(3, 4)).astype("float32"), targets("mixed")
+    losses = model.fit(x, y_true, batch_size=3, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.loss.get_config() == SetPredictionLoss(0.2).get_config()
