@@ -48,7 +48,7 @@ def public_methods(name, value):
 
 def promised():
     """The functions and classes that a package lists in its `__all__`: those that users are to call."""
-    for package in ("layers", "analysis", "applications", "decoding", "pretraining"):
+    for package in ("layers", "analysis", "applications", "decoding", "losses", "pretraining"):
         try:
             module = importlib.import_module(f"keras_tx.{package}")
         except ModuleNotFoundError:
