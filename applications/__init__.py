@@ -17,6 +17,9 @@ from .swin import SWIN_SIZES, Swin
 from .t5 import T5, T5_SIZES
 from .text_classifier import TEXT_CLASSIFIER_SIZES, TextClassifier
 from .translator import TRANSLATOR_SIZES, Translator, shift_right
+from .vilbert import VILBERT_SIZES, ViLBERT
+from .vilbert_checkpoint import load_vilbert
+from .vilbert_heads import vilbert_classifier, vilbert_pretrainer
 from .vit import VIT_SIZES, ViT
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "T5_SIZES",
     "TEXT_CLASSIFIER_SIZES",
     "TRANSLATOR_SIZES",
+    "VILBERT_SIZES",
     "VIT_SIZES",
     "FNet",
     "Llama",
@@ -42,6 +46,7 @@ __all__ = [
     "Swin",
     "TextClassifier",
     "Translator",
+    "ViLBERT",
     "ViT",
     "bert_classifier",
     "bert_pretrainer",
@@ -50,8 +55,11 @@ __all__ = [
     "load_gguf",
     "load_huggingface",
     "load_tokenizer",
+    "load_vilbert",
     "resnet_backbone",
     "save_huggingface",
     "save_tokenizer",
     "shift_right",
+    "vilbert_classifier",
+    "vilbert_pretrainer",
 ]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.losses import TokenCrossentropy
+from keras_tx.losses import LogitsKLDivergence, TokenCrossentropy
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(2, 4, 5)).astype("float32") * 3
@@ -151,3 +151,26 @@ def test_ragged_labels_are_refused_with_the_way_out():
 
     with pytest.raises(ValueError, match=r"`y_true` must be dense: fill its rows up with `to_tensor\(\)`"):
         TokenCrossentropy()(tf.ragged.constant([[1, 2], [3]]), LOGITS)
+
+
+def test_the_divergence_of_logits_is_that_of_keras_and_leaves_out_what_has_no_weight():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(2, 3, 4)).astype("float32")
+    target = random.dirichlet(np.ones(4), size=(2, 3)).astype("float32")
+    target[0, 0] = [0, 1, 0, 0]
+    plain = ops.convert_to_numpy(LogitsKLDivergence(reduction=None)(target, logits))
+    expected = keras.losses.KLDivergence(reduction=None)(target, ops.softmax(logits))
+    np.testing.assert_allclose(plain, ops.convert_to_numpy(expected), atol=1e-5)
+    weights = np.array([[1, 0, 1], [0, 1, 0]], "float32")
+    found = number(LogitsKLDivergence()(target, logits, sample_weight=weights))
+    np.testing.assert_allclose(found, (plain * weights).sum() / 3, atol=1e-6)
+    assert number(LogitsKLDivergence()(ops.softmax(logits), logits)) == pytest.approx(0, abs=1e-6)
+    assert np.isfinite(number(LogitsKLDivergence()(target, 300 * logits)))
+
+
+@pytest.mark.once
+def test_bad_distributions_are_named():
+    with pytest.raises(ValueError, match="`y_pred` must hold a logit for each probability"):
+        LogitsKLDivergence()(np.ones((2, 3, 4), "float32"), np.ones((2, 3, 5), "float32"))
+    with pytest.raises(ValueError, match="`y_true` must hold probabilities. Received: -1.0"):
+        LogitsKLDivergence()(-np.ones((1, 2), "float32"), np.ones((1, 2), "float32"))

@@ -19,6 +19,7 @@ from .multi_head_self_attention import MultiHeadSelfAttention
 from .patch_embedding import PatchEmbedding
 from .patch_merging import PatchMerging
 from .pixel_mask import PixelMask
+from .region_embedding import RegionEmbedding
 from .relative_position_bias import RelativePositionBias
 from .rms_normalization import RMSNormalization
 from .rotary_embedding import RotaryEmbedding
@@ -55,6 +56,7 @@ __all__ = [
     "PatchMerging",
     "PixelMask",
     "RMSNormalization",
+    "RegionEmbedding",
     "RelativePositionBias",
     "RotaryEmbedding",
     "SegmentEmbedding",

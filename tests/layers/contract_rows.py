@@ -34,7 +34,7 @@ class Row:
     Attributes:
         make: keyword arguments such as `dtype` -> the layer.
         inputs: (dtype, shape less the batch) of each call argument that is a tensor; the first axis is the time. The dtype
-            "places" stands for int32 numbers that every axis has.
+            "places" stands for int32 numbers that every axis has, and "boxes" for corners in fractions of an image.
         outputs: shape less the batch.
         trainable, frozen, seeds: how many weights that are trained and that never are, and how many states of random numbers it
             has.
@@ -89,7 +89,9 @@ class Row:
     def symbols(self, batch=None, dynamic=True, graph=True):
         """Returns symbolic inputs, with unknown time where `dynamic`."""
         return [
-            keras.Input(batch_shape=(batch, None if dynamic else shape[0], *shape[1:]), dtype=dtype.replace(*_NUMBERS))
+            keras.Input(
+                batch_shape=(batch, None if dynamic else shape[0], *shape[1:]), dtype=_NUMBERS.get(dtype, dtype)
+            )
             for dtype, shape in (graph and self.graph_inputs) or self.inputs
         ]
 
@@ -146,12 +148,14 @@ def reloaded(model, folder):
     return keras.models.load_model(path, compile=False)
 
 
-_NUMBERS = ("places", "int32")
+_NUMBERS = {"places": "int32", "boxes": "float32"}
 
 
 def _draw(random, dtype, shape):
     if dtype == "places":
         return random.integers(0, CONTEXT, shape).astype("int32")
+    if dtype == "boxes":
+        return (random.uniform(0, 0.5, shape) + [0, 0, 0.5, 0.5]).astype("float32")
     if dtype == "int32":
         return random.integers(1, VOCABULARY, shape).astype("int32")
     return random.normal(size=shape).astype(dtype)

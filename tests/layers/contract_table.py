@@ -74,6 +74,13 @@ ROWS = [
         carries_mask=False,
     ),
     Row(
+        layers.RegionEmbedding,
+        lambda **kw: layers.RegionEmbedding(WIDTH, **kw),
+        inputs=(X, ("boxes", (LENGTH, 4))),
+        trainable=4,
+        inner=("features", "location"),
+    ),
+    Row(
         layers.RelativePositionBias,
         lambda **kw: layers.RelativePositionBias(HEADS, 4, 3, bias_initializer="normal", **kw),
         outputs=(7, HEADS),

@@ -45,6 +45,7 @@ GOOD = {
     MultiHeadCrossAttention: {"num_heads": 4},
     MultiHeadSelfAttention: {"num_heads": 4},
     PatchEmbedding: {"patch_size": 2, "hidden_dim": 4},
+    layers.RegionEmbedding: {"hidden_dim": 4},
     SegmentEmbedding: {"num_segments": 2, "embedding_dim": 4},
     TokenAndPositionEmbedding: {"vocabulary_size": 9, "sequence_length": 8, "embedding_dim": 4},
     TransformerDecoder: {"intermediate_dim": 8, "num_heads": 4},

@@ -89,6 +89,7 @@ def test_every_layer_is_tested():
     # test_vision_layers.py and test_window_attention.py:
     elsewhere |= {ClassToken, GridPositionEncoding, PatchEmbedding, PatchMerging, WindowAttention, WindowPositionBias}
     elsewhere |= {layers.MapToSequence, layers.PixelMask, layers.SinusoidalGridPositions}  # test_map_layers.py
+    elsewhere |= {layers.RegionEmbedding}  # test_region_embedding.py
     elsewhere |= {layers.AlibiBias, layers.RelativePositionBias}  # test_distance_biases.py
     assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)
 

@@ -16,6 +16,7 @@ MAKE = {
     layers.FeedForward: (lambda **kw: layers.FeedForward(8, gated=True, **kw), (X,), 3),
     layers.MultiHeadCrossAttention: (lambda **kw: layers.MultiHeadCrossAttention(2, **kw), (X, OTHER), 4),
     layers.MultiHeadSelfAttention: (lambda **kw: layers.MultiHeadSelfAttention(2, **kw), (X,), 4),
+    layers.RegionEmbedding: (lambda **kw: layers.RegionEmbedding(8, **kw), (X, ("boxes", (5, 4))), 2),
     layers.TokenMixing: (lambda **kw: layers.TokenMixing(8, **kw), (X,), 2),
     layers.TransformerDecoder: (lambda **kw: layers.TransformerDecoder(8, 2, **kw), (X, OTHER), 10),
     layers.TransformerEncoder: (lambda **kw: layers.TransformerEncoder(8, 2, **kw), (X,), 6),

@@ -27,7 +27,10 @@ def inputs(row, batch, length):
     """Inputs of the row with that batch size, and that length in the first argument, its positions and what shares the axis."""
     shared = all(len(shape) > 2 for _, shape in row.inputs)  # the first axis is a second batch
     numbers = zip(row.numbers(), row.inputs, strict=True)
-    cut = [(number[:batch], shared or i == 0 or dtype == "places") for i, (number, (dtype, _)) in enumerate(numbers)]
+    cut = [
+        (number[:batch], shared or i == 0 or dtype in ("places", "boxes"))
+        for i, (number, (dtype, _)) in enumerate(numbers)
+    ]
     return [tensor(number[:, :length] if is_cut else number) for number, is_cut in cut]
 
 
