@@ -203,8 +203,8 @@ def _schedule(text_blocks_before, region_blocks_before, num_layers, num_region_l
             or not set(counts) <= set(range(blocks + 1))
         ):
             raise ValueError(
-                f"`{name}` must be a tuple of integers from 0 to the {blocks} blocks of the stream, none below the one before it. "
-                f"Received: {name}={given[name][0]!r}."
+                f"`{name}` must be a tuple of integers from 0 to the {blocks} blocks of the stream, none below the one before "
+                f"it. Received: {name}={given[name][0]!r}."
             )
         ends = (0, *map(int, counts), blocks)
         parts.append([range(start, end) for start, end in zip(ends, ends[1:], strict=False)])
