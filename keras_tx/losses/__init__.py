@@ -1,4 +1,4 @@
-"""Losses that Keras does not have whole: of tokens with smoothing and padding, of distributions, and of sets of detected objects."""
+"""Losses that Keras does not have whole: of tokens with smoothing and padding, of distributions, of sets of detected objects."""
 
 from .detection_targets import pack_targets
 from .logits_kl_divergence import LogitsKLDivergence
