@@ -3,13 +3,15 @@
     KERAS_BACKEND=jax python benchmarks/accelerator.py [--size published|tiny] [--tasks gpt bert generate vit swin] [--rounds 5]
                              [--peak-flops 989e12] [--bandwidth 3.35e12] [--peers transformers] [--trace FOLDER]
 
-GPT-2 small (batch 16, length 1024) and BERT-base (batch 64, length 512) train with SGD, dropout 0; utilisation is the model's
-floating-point operations a second over `--peak-flops`: 6 for each weight of a product and token, and 12 L D T for each token of
-attention, half of it where the order counts (Chowdhery et al. 2022, "PaLM", appendix B). GPT-2 small generates 128 tokens
-after 32, batch 1 and 64; the floor of a step is the time to read the weights once at `--bandwidth`. ViT-B/16 and Swin-T run
-at 224, batch 64. The two rates given are those of an H100 (SXM). transformers runs on torch, compiled by `torch.compile` where
-there is a GPU. The candidates take turns within each round, and find their inputs on the device. `--trace` writes a profile of
-one more run of ours of each task, for TensorBoard. `--size tiny` is for any machine. Prints a line for each task, JSON last.
+GPT-2 small (batch 16, length 1024) and BERT-base (batch 64, length 512) train with SGD, dropout 0, by `model.fit`, which hands
+the device its next step while it works on one; so does the peer's loop, which reads its loss after the last of 20 steps.
+Utilisation is the model's floating-point operations a second over `--peak-flops`: 6 for each weight of a product and token, and
+12 L D T for each token of attention, half of it where the order counts (Chowdhery et al. 2022, "PaLM", appendix B). GPT-2 small
+generates 128 tokens after 32, batch 1 and 64; the floor of a step is the time to read the weights once at `--bandwidth`.
+ViT-B/16 and Swin-T run at 224, batch 64. The two rates given are those of an H100 (SXM). transformers runs on torch, compiled by
+`torch.compile` where there is a GPU. The candidates take turns within each round, and find their images on the device. `--trace`
+writes a profile of one more run of ours of each task, for TensorBoard. `--size tiny` is for any machine. Prints a line for each
+task, JSON last.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from timing import alternate, machine, ratio
 
 from keras_tx import applications, decoding
 
-OURS, VOCABULARY = "keras_tx", 1000
+OURS, VOCABULARY, STEPS = "keras_tx", 1000, 20
 TINY = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64}
 # batch, length (or new tokens) of a task
 SHAPES = {
@@ -55,10 +57,25 @@ def train_flops(model, batch, length, layers, width, causal):
     return batch * length * (6 * products + attention)
 
 
+class Repeated(keras.utils.PyDataset):
+    """One batch, `STEPS` times: a step that is timed by itself would wait for the host before and after it."""
+
+    def __init__(self, *batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return STEPS
+
+    def __getitem__(self, step):
+        return self.batch
+
+
 def trainer(model, inputs, labels):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(1e-4), loss, jit_compile=True)
-    return lambda: model.train_on_batch(inputs, labels)
+    batches = Repeated(inputs, labels)
+    return lambda: model.fit(batches, verbose=0)
 
 
 def on_device(*arrays):
@@ -79,38 +96,6 @@ def traced(run, name, settings):
             run()
 
 
-def torch_device():
-    import torch
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def torch_model(model):
-    """The model in bfloat16 on the device, compiled where there is a GPU."""
-    import torch
-
-    model = model.to(torch_device(), torch.bfloat16)
-    return torch.compile(model) if torch_device().type == "cuda" else model
-
-
-def torch_trainer(model, inputs, logits_of, labels):
-    import torch
-
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
-    inputs, labels = (torch.from_numpy(np.asarray(each)).long().to(torch_device()) for each in (inputs, labels))
-
-    def run():
-        optimizer.zero_grad()
-        logits = logits_of(model(inputs)).float()
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return run
-
-
 def train(name, settings):
     """Samples a second of a training step, and its utilisation."""
     batch, length = SHAPES[settings.size][name]
@@ -121,8 +106,9 @@ def train(name, settings):
     else:
         model = applications.bert_classifier(applications.BERT(**size), 2, dropout=0.0)
         inputs, labels = ids[:, :-1], ids[:, 0] % 2
-    runs = {OURS: trainer(model, *on_device(inputs, labels))}
+    runs = {OURS: trainer(model, inputs, labels)}
     if "transformers" in settings.peers:
+        import torch_peer
         import transformers
 
         if name == "gpt":
@@ -130,11 +116,11 @@ def train(name, settings):
             peer = transformers.GPT2LMHeadModel(config)
         else:
             peer = transformers.BertForSequenceClassification(bert_config(size, 0.0))
-        runs["transformers"] = torch_trainer(torch_model(peer), inputs, lambda outputs: outputs.logits, labels)
-    seconds = alternate(runs, settings.rounds, warm_up=3)
+        runs["transformers"] = torch_peer.torch_trainer(torch_peer.torch_model(peer), inputs, labels, STEPS)
+    seconds = alternate(runs, settings.rounds, warm_up=1)
     traced(runs[OURS], name, settings)
-    flops = train_flops(model, batch, length, size["num_layers"], size["hidden_dim"], name == "gpt")
-    rates = {each: batch / statistics.median(times) for each, times in seconds.items()}
+    flops = STEPS * train_flops(model, batch, length, size["num_layers"], size["hidden_dim"], name == "gpt")
+    rates = {each: STEPS * batch / statistics.median(times) for each, times in seconds.items()}
     used = {each: flops / statistics.median(times) / settings.peak_flops for each, times in seconds.items()}
     return {"samples_per_second": rates, "utilisation": used, "ratio": ratios(seconds)}
 
@@ -151,10 +137,11 @@ def generate(settings):
         runs = {OURS: lambda prompts=prompts: decoding.generate(model, prompts, new)}
         if "transformers" in settings.peers:
             import torch
+            import torch_peer
             import transformers
 
-            peer = transformers.GPT2LMHeadModel(gpt2_config(size)).to(torch_device(), torch.bfloat16).eval()
-            ids = torch.from_numpy(prompts).long().to(torch_device())
+            peer = transformers.GPT2LMHeadModel(gpt2_config(size)).to(torch_peer.torch_device(), torch.bfloat16).eval()
+            ids = torch.from_numpy(prompts).long().to(torch_peer.torch_device())
             options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "pad_token_id": 0}
             runs["transformers"] = lambda peer=peer, ids=ids, options=options: peer.generate(ids, **options).cpu()
         seconds = alternate(runs, settings.rounds)
@@ -192,12 +179,13 @@ def images(name, settings):
     runs = {OURS: lambda: model.predict_on_batch(given)}
     if "transformers" in settings.peers and settings.size == "published":
         import torch
+        import torch_peer
         import transformers
 
         kind = {"vit": "ViT", "swin": "Swin"}[name]
         config = getattr(transformers, f"{kind}Config")(num_labels=1000)
-        peer = torch_model(getattr(transformers, f"{kind}ForImageClassification")(config).eval())
-        ready = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch_device(), torch.bfloat16)
+        peer = torch_peer.torch_model(getattr(transformers, f"{kind}ForImageClassification")(config).eval())
+        ready = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch_peer.torch_device(), torch.bfloat16)
 
         def run():
             with torch.no_grad():
