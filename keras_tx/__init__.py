@@ -12,6 +12,7 @@ _SUBPACKAGES = (
     "analysis",
     "applications",
     "backup",
+    "callbacks",
     "checkpoints",
     "decoding",
     "distribution",

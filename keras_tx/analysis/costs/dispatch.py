@@ -1,0 +1,113 @@
+"""The costs of a layer's call by its class, and how what is counted is set."""
+
+import contextlib
+import contextvars
+import inspect
+from dataclasses import dataclass
+
+from .record import LayerCosts
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is used while its costs are counted.
+
+    Attributes:
+        mode: "forward", "train" or "decode".
+        length: int, how many places the caches have in "decode", else `None`.
+    """
+
+    mode: str = "forward"
+    length: int | None = None
+
+
+ENTRIES = {}
+_FORWARD = Settings()
+_settings = contextvars.ContextVar("settings")
+
+
+def settings() -> Settings:
+    """Returns how the model is used whose costs are being counted."""
+    return _settings.get(_FORWARD)
+
+
+@contextlib.contextmanager
+def counting(mode, length=None):
+    """Sets how the model is used while a block runs."""
+    token = _settings.set(Settings(mode, length))
+    try:
+        yield
+    finally:
+        _settings.reset(token)
+
+
+def entry(*classes):
+    """Registers a function `(layer, **arguments of its call) -> LayerCosts` for classes of layers."""
+
+    def register(function):
+        ENTRIES.update(dict.fromkeys(classes, function))
+        return function
+
+    return register
+
+
+def layer_costs(layer, *args, **kwargs) -> LayerCosts:
+    """Returns what one call of a layer costs; nothing is computed.
+
+    A class of one's own joins by a method `count_costs`, which takes what `call` takes, with a `keras.KerasTensor` for each
+    tensor, and returns `LayerCosts`. It may call this function for the layers inside it, and add what they give.
+
+    Args:
+        layer: built `keras.Layer`.
+        *args: the positional arguments of its call, with a `keras.KerasTensor` of known shape for each tensor.
+        **kwargs: its arguments by name.
+
+    Raises:
+        ValueError: for a layer whose class has neither an entry nor the method, or changes the call of one that has an entry.
+
+    Example:
+
+    ```python
+    class Adapter(keras.layers.Layer):
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.down = keras.layers.Dense(units)
+
+        def build(self, input_shape):
+            self.down.build(input_shape)
+
+        def call(self, inputs):
+            return self.down(inputs)
+
+        def count_costs(self, inputs):
+            return keras_tx.analysis.layer_costs(self.down, inputs)
+
+
+    adapter = Adapter(4)
+    adapter.build((2, 16))
+    costs = keras_tx.analysis.layer_costs(adapter, keras.KerasTensor((2, 16)))  # costs.macs == {"dense": 128}
+    ```
+    """
+    if hasattr(layer, "count_costs"):
+        costs = layer.count_costs(*args, **kwargs)
+        if not isinstance(costs, LayerCosts):
+            raise ValueError(
+                f"`count_costs` must return keras_tx.analysis.LayerCosts. Received: {type(costs).__name__} from {_named(layer)}."
+            )
+        return costs
+    for owner in type(layer).__mro__:
+        if owner in ENTRIES:
+            given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+            given |= given.pop("kwargs", {})
+            return ENTRIES[owner](layer, **given)
+        if "call" in vars(owner):
+            break
+    raise ValueError(
+        "`model` must be made of layers whose costs are known: a class of one's own tells them by a method "
+        "`count_costs(...)`, which takes what `call` takes and returns keras_tx.analysis.LayerCosts. Received: "
+        f"{_named(layer)}."
+    )
+
+
+def _named(layer):
+    return f"{layer.path or layer.name} of class {type(layer).__name__}"

@@ -1,0 +1,112 @@
+"""Callbacks for `model.fit`: how fast a model trains, in Keras' own progress bar."""
+
+import time
+
+import keras
+import numpy as np
+
+from . import arguments
+from .analysis import Costs
+
+_PRODUCTS = 8  # one after the other, so that a call's own cost is small beside them
+
+
+class Throughput(keras.callbacks.Callback):
+    """Shows tokens or examples a second, floating-point operations a second and utilization in Keras' progress bar.
+
+    They stand in the logs of each epoch, and so in the history, as "tokens_per_second" ("examples_per_second" for a model without
+    tokens), "teraflops_per_second" and, with a peak, "utilization". The first step of `fit` is left out, as it is compiled then.
+    A smaller last batch of an epoch counts as a whole one.
+
+    Args:
+        costs: `keras_tx.analysis.Costs` of one batch, counted with `mode="train"`.
+        peak_flops: float, operations a second that the device can do, as its maker states or `measure_peak_flops` finds them;
+            `None` for no utilization.
+
+    Raises:
+        ValueError: for costs of another mode, and a peak that is no positive number.
+
+    Example:
+
+    ```python
+    inputs = keras.Input((16, 8))
+    model = keras.Model(inputs, keras_tx.layers.TransformerEncoder(32, 2)(inputs))
+    model.compile("adam", "mse")
+    x = np.zeros((32, 16, 8), "float32")
+    costs = keras_tx.analysis.count_costs(model, (4, 16, 8), mode="train")
+    history = model.fit(x, x, batch_size=4, verbose=0, callbacks=[keras_tx.callbacks.Throughput(costs)])
+    rate = history.history["examples_per_second"][0]
+    ```
+
+    Reference:
+        Chowdhery et al. 2022, "PaLM", appendix B, for utilization, of which theirs leaves out what is computed a second time.
+    """
+
+    async_safe = True  # the host need not wait for the loss of each step
+
+    def __init__(self, costs, peak_flops=None):
+        super().__init__()
+        if not isinstance(costs, Costs) or costs.mode != "train":
+            found = f"mode={costs.mode!r}" if isinstance(costs, Costs) else type(costs).__name__
+            raise ValueError(
+                f"`costs` must be keras_tx.analysis.count_costs(model, inputs, mode='train') of one batch. Received: {found}."
+            )
+        self.costs = costs
+        self.peak_flops = arguments.positive_float("peak_flops", peak_flops, optional=True)
+        self._start = self._rates_shown = None
+
+    def on_train_begin(self, logs=None):
+        self._start = self._rates_shown = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._start is not None:
+            self._start, self._first = time.perf_counter(), -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        if self._start is None:
+            self._start, self._first = now, batch
+        elif logs is not None and now > self._start:
+            self._rates_shown = self._rates((batch - self._first) / (now - self._start))
+            logs.update(self._rates_shown)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None and self._rates_shown is not None:
+            logs.update(self._rates_shown)
+
+    def _rates(self, steps_per_second):
+        flops = steps_per_second * self.costs.flops
+        counted, name = (self.costs.tokens, "tokens") if self.costs.tokens else (self.costs.examples, "examples")
+        rates = {f"{name}_per_second": steps_per_second * counted, "teraflops_per_second": flops / 1e12}
+        return rates if self.peak_flops is None else {**rates, "utilization": flops / self.peak_flops}
+
+
+def measure_peak_flops(dtype=None, size=2048, rounds=5):
+    """Returns the operations a second that a compiled product of two square matrices reaches: the best of some rounds.
+
+    Args:
+        dtype: str, of the matrices; `None` for Keras' compute dtype.
+        size: int, of their sides.
+        rounds: int, how often the product is timed.
+
+    Raises:
+        ValueError: for sizes and rounds that are no positive integers, and a dtype that is no float.
+    """
+    arguments.positive_int("size", size)
+    arguments.positive_int("rounds", rounds)
+    dtype = keras.backend.standardize_dtype(dtype or keras.config.dtype_policy().compute_dtype)
+    if "float" not in dtype:
+        raise ValueError(f"`dtype` must be one of floats. Received: dtype={dtype!r}.")
+    matrix = np.random.default_rng(0).standard_normal((size, size)).astype("float32") / size**0.5
+    inputs = keras.Input(shape=(size,), dtype=dtype)
+    x, square = inputs, keras.ops.cast(matrix, dtype)
+    for _ in range(_PRODUCTS):
+        x = keras.ops.matmul(x, square)
+    model = keras.Model(inputs, keras.ops.sum(x, axis=-1))
+    model.compile()
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        model.predict_on_batch(matrix)
+        seconds.append(time.perf_counter() - start)
+    return 2 * _PRODUCTS * size**3 / min(seconds[1:])
