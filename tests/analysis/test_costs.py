@@ -6,6 +6,7 @@ import pytest
 
 from keras_tx import analysis, applications, layers
 from keras_tx.analysis.costs.attention import allowed_pairs, pairs_in_blocks
+from keras_tx.analysis.costs.dispatch import ENTRIES
 from keras_tx.ops import masks
 
 pytestmark = pytest.mark.once  # symbolic shapes alone
@@ -146,6 +147,11 @@ def test_an_encoder_decoder_counts_its_context_once():
     assert step.context_cache_bytes == 2 * 2 * 9 * width * 4
     assert step.cache_bytes_per_token == 2 * 2 * width * 4
     assert all("encoder" not in row.path for row in step.layers)
+
+
+def test_every_layer_of_the_package_has_an_entry():
+    missing = [name for name in layers.__all__ if getattr(layers, name) not in ENTRIES]
+    assert missing == []
 
 
 class Doubled(keras.layers.Layer):

@@ -20,15 +20,19 @@ entry(
     layers.GridPositionEncoding,
     layers.LayerScale,
     layers.LearnedPositionEncoding,
+    layers.LearnedQueries,
+    layers.MapToSequence,
     layers.MaskedMeanPooling,
+    layers.PixelMask,
     layers.RelativePositionBias,
     layers.RotaryEmbedding,
     layers.SegmentEmbedding,
+    layers.SinusoidalGridPositions,
     layers.SinusoidalPositionEncoding,
     layers.TokenAndPositionEmbedding,
     layers.WindowPositionBias,
 )(none)
-entry(layers.RMSNormalization, LayerNormalization)(norm)
+entry(layers.RMSNormalization, layers.FrozenBatchNormalization, LayerNormalization)(norm)
 entry(Dense)(dense)
 entry(EinsumDense)(einsum_dense)
 
@@ -110,6 +114,12 @@ def _patch_merging(layer, inputs, **given):
     grid = layer.compute_output_shape(inputs.shape)[:-1]
     merged = keras.KerasTensor((*grid, 4 * inputs.shape[-1]), inputs.dtype)
     return layer_costs(layer.norm, merged) + layer_costs(layer.reduction, merged)
+
+
+@entry(layers.RegionEmbedding)
+def _region_embedding(layer, inputs, boxes, **given):
+    corners_and_area = keras.KerasTensor((*boxes.shape[:-1], 5), layer.compute_dtype)
+    return layer_costs(layer.features, inputs) + layer_costs(layer.location, corners_and_area)
 
 
 @entry(layers.TiedLogits)

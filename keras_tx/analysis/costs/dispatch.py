@@ -62,6 +62,9 @@ def layer_costs(layer, *args, **kwargs) -> LayerCosts:
         *args: the positional arguments of its call, with a `keras.KerasTensor` of known shape for each tensor.
         **kwargs: its arguments by name.
 
+    Returns:
+        `LayerCosts` of the call.
+
     Raises:
         ValueError: for a layer whose class has neither an entry nor the method, or changes the call of one that has an entry.
 
