@@ -27,7 +27,7 @@ CLAIMS = {
     "generating.md": "tokens.shape == (2, 13) and best.shape == (1, 12) and sum(map(len, second)) == 10 "
     "and answers.shape == (2, 11) and len(sentences) == 3 and text.startswith('Once upon') "
     "and [type(reply) for reply in replies] == [str, str]",
-    "insight.md": "token.macs < costs.macs / 128 and step.macs == 3 * costs.macs and adapted_costs.sum.macs['dense'] == 7 * 128 "
+    "insight.md": "token.macs == costs.macs / 128 and step.macs == 3 * costs.macs and adapted_costs.sum.macs['dense'] == 7 * 128 "
     "and {'tokens_per_second', 'utilization'} <= set(history.history)",
     "masks.md": "lost == 0",
     "pretraining.md": "history.epoch == [] and scores.shape == (1, 7, 256) and abs(scores - same).numpy().max() < 1e-6 and "
