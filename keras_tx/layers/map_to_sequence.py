@@ -35,6 +35,9 @@ class MapToSequence(TracedSubclasses, keras.layers.Layer):
     ```python
     y = keras_tx.layers.MapToSequence()(keras.ops.zeros((2, 3, 5, 32)))  # (2, 15, 32)
     ```
+
+    Reference:
+        Carion et al. 2020, "End-to-End Object Detection with Transformers", section 3.2 (the encoder's input).
     """
 
     def __init__(self, **kwargs):

@@ -19,8 +19,8 @@ class PixelMask(TracedSubclasses, keras.layers.Layer):
 
     Args:
         resample: bool. False for a mask of the inputs' own size; the outputs carry no mask, as convolutions take none. True for
-            inputs that are a map of other sizes than the pixels of the mask: position (y, x) of the map is what pixel
-            (floor(y Y / Y'), floor(x X / X')) is, and the outputs carry this mask to the layers that follow.
+            inputs that are a map of other sizes than the pixels of the mask, in which position (y, x) is real if pixel
+            (floor(y Y / Y'), floor(x X / X')) is; the outputs carry this mask to the layers that follow.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
