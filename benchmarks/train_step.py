@@ -1,8 +1,9 @@
-"""One encoder block, forward and training step, beside keras-hub's and one made of Keras' own attention; and the whole
-pretraining step of BERT, beside keras-hub's and transformers' (torch).
+"""One encoder block, forward and training step, beside keras-hub's and one made of Keras' own attention; the whole
+pretraining step of BERT, beside keras-hub's and transformers' (torch); and the whole training step of DETR beside the latter.
 
     python benchmarks/train_step.py [--rounds 15] [--size small base] [--dropout 0 0.1] [--jit on off]
     python benchmarks/train_step.py --size bert-base --dropout 0.1 --rounds 5
+    python benchmarks/train_step.py --size detr-small --dropout 0.1 --rounds 5
 
 Prints a table of medians (milliseconds) and of ratios to ours (above 1: ours is faster), and one line of JSON last. The
 candidates do the same work (the blocks: post-norm, relu, biases) on the same inputs, one after the other in each round.
@@ -15,6 +16,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import bert_pretraining
+import detr_training
 import keras
 import numpy as np
 from timing import alternate, machine, medians, ratio
@@ -26,6 +28,11 @@ SIZES = {
     "base": {"batch": 8, "length": 128, "hidden": 768, "heads": 12, "intermediate": 3072},
 }
 OURS = "keras_tx"
+# Of whole models, by the name of a size: what is measured, and where its sizes and candidates stand.
+MODELS = {
+    **dict.fromkeys(bert_pretraining.SIZES, ("pretrain", bert_pretraining)),
+    **dict.fromkeys(detr_training.SIZES, ("train", detr_training)),
+}
 
 
 def our_block(size, dropout):
@@ -129,16 +136,16 @@ def measure_block(size_name, dropout, jit, rounds):
             yield what, candidates, rounds
 
 
-def measure_bert(size_name, dropout, jit, rounds):
-    size = bert_pretraining.SIZES[size_name]
-    candidates = {name: make(size, dropout, jit) for name, make in bert_pretraining.CANDIDATES.items()}
-    yield "pretrain", candidates, rounds
+def measure_model(size_name, dropout, jit, rounds):
+    what, program = MODELS[size_name]
+    size = program.SIZES[size_name]
+    yield what, {name: make(size, dropout, jit) for name, make in program.CANDIDATES.items()}, rounds
 
 
 def timed(size_name, dropout, jit, rounds):
     """Yields a row for each thing that is measured at a size."""
-    is_bert = size_name in bert_pretraining.SIZES
-    for what, candidates, times in (measure_bert if is_bert else measure_block)(size_name, dropout, jit, rounds):
+    is_model = size_name in MODELS
+    for what, candidates, times in (measure_model if is_model else measure_block)(size_name, dropout, jit, rounds):
         seconds = alternate(candidates, times)
         row = {
             "size": size_name,
@@ -148,15 +155,15 @@ def timed(size_name, dropout, jit, rounds):
             "milliseconds": {name: round(value, 2) for name, value in medians(seconds).items()},
             "ratio": {name: round(ratio(seconds, name, OURS), 3) for name in candidates if name != OURS},
         }
-        if is_bert:
-            batch = bert_pretraining.SIZES[size_name]["batch"]
+        if is_model:
+            batch = MODELS[size_name][1].SIZES[size_name]["batch"]
             row["samples_per_second"] = {name: round(1000 * batch / ms, 3) for name, ms in row["milliseconds"].items()}
         yield row
 
 
 def spelled(row):
     """Returns a row as text."""
-    line = f"{row['size']:9} {row['what']:8} {row['dropout']:7} {'on' if row['jit'] else 'off':>4} "
+    line = f"{row['size']:10} {row['what']:8} {row['dropout']:7} {'on' if row['jit'] else 'off':>4} "
     line += "".join(f"  {name} {value:.1f} ms" for name, value in row["milliseconds"].items())
     line += "".join(f"  {name} / ours {value:.2f}" for name, value in row["ratio"].items())
     return line + "".join(f"  {name} {value:.2f}/s" for name, value in row.get("samples_per_second", {}).items())
@@ -165,7 +172,7 @@ def spelled(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--size", nargs="+", choices=[*SIZES, *bert_pretraining.SIZES], default=list(SIZES))
+    parser.add_argument("--size", nargs="+", choices=[*SIZES, *MODELS], default=list(SIZES))
     parser.add_argument("--dropout", nargs="+", type=float, default=[0.0, 0.1])
     parser.add_argument("--jit", nargs="+", choices=["on", "off"], default=["on", "off"])
     options = parser.parse_args()
@@ -181,7 +188,7 @@ def main():
                     rows.append(row)
                     print(spelled(row), flush=True)
     backend = keras.backend.backend()
-    others = ["torch", "transformers"] if set(options.size) & set(bert_pretraining.SIZES) else []
+    others = ["torch", "transformers"] if set(options.size) & set(MODELS) else []
     dated = machine("keras", "keras-hub", backend, *others)
     print(json.dumps({"benchmark": "train_step", "backend": backend, "machine": dated, "rows": rows}))
 

@@ -8,7 +8,24 @@ import keras
 
 from ... import graph
 from ...checkpoints import Checkpoint, json_bytes, load_weights, read_json, save_weights
-from . import adapters, bart, bert, deit, fnet, generation, gpt2, llama, marian, mixer, phi, structure, swin, t5, vit
+from . import (
+    adapters,
+    bart,
+    bert,
+    deit,
+    detr,
+    fnet,
+    generation,
+    gpt2,
+    llama,
+    marian,
+    mixer,
+    phi,
+    structure,
+    swin,
+    t5,
+    vit,
+)
 from .fields import NAME, Config, Field, one_of
 
 # By the `model_type` of a config.json, which one of timm does not have. A model is written as the last type whose marks it has.
@@ -23,6 +40,7 @@ RECIPES = {
     "deit": deit.RECIPE,
     "swin": swin.RECIPE,
     "timm": mixer.RECIPE,
+    "detr": detr.RECIPE,
     "phi3": phi.PHI3,
     "llama": llama.LLAMA,
     "mistral": llama.MISTRAL,
@@ -56,8 +74,9 @@ def load_huggingface(folder, dtype=None, packed=False) -> keras.Model:
         `pairs=True` for "BertForSequenceClassification". Where it names none, the tensors decide between the first two. For
         "fnet" in the same way `FNet`, without a `padding_id`, and BERT's heads on it. For "vit" that of `ViT`, for "deit" that
         of `ViT` with a distillation token, for "swin" that of `Swin` with `mask_padding=False`, each with a head where there
-        is one. These take images of any size, channels last, with their pixels rescaled and normalized as the folder's
-        processor does it, which is not read here; the pooler of a "ViTModel" is left out. A folder of timm, which has no
+        is one; for "detr" that of `DETR` with a `pixel_mask`, on a residual network. These take images of any size, channels
+        last, with their pixels rescaled and normalized as the folder's processor does it, which is not read here; the pooler of
+        a "ViTModel" is left out. A folder of timm, which has no
         `model_type` but an `architecture` of "mixer_s32_224", "mixer_s16_224", "mixer_b32_224", "mixer_b16_224",
         "mixer_l32_224" or "mixer_l16_224", gives that of `Mixer`, for images of the size that the folder says, normalized by
         the `mean` and `std` of its `pretrained_cfg`. Each rate of dropout in the config
@@ -136,8 +155,9 @@ def save_huggingface(model, folder, max_shard_bytes=None, model_type=None) -> No
         model: a model of `GPT` with learned positions, `Llama`, `BERT`, `FNet` without a `padding_id`, `bert_pretrainer`
             (without span boundaries) or `bert_classifier` on either of these, `Translator` with the options of Marian
             (`positions="sinusoidal_halves"`) or of BART, and norms of epsilon 1e-5, `T5`, `Mixer`, `ViT` or `Swin` (both without
-            pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), or one that
-            wires the same layers in the same way under names of its own. Of a `Mixer` timm fixes patch, depth and width together,
+            pooling; `Swin` with `mask_padding=False`, or for images of one size whose maps the windows divide), `DETR` on a
+            `resnet_backbone` and with norms of epsilon 1e-5, or one that wires the same layers in the same way under names of
+            its own. Of a `Mixer` timm fixes patch, depth and width together,
             and has no other activation or epsilon; where it takes normalized pixels, the mean and deviation of the published
             models are written, 0.5. A classifier of one input is saved as one of two. A
             model of images that rescales pixels itself is saved without this layer, and with a `preprocessor_config.json` that

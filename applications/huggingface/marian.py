@@ -15,14 +15,16 @@ _TABLE, _BIAS = "shared.weight", "final_logits_bias"
 _SIDES = {side: (f"{side}.layers.{{i}}.", f"{side}/{side}_{{i}}") for side in ("encoder", "decoder")}
 
 
-def _attention(tensor, path):
+def attention_with_norm(tensor, path):
+    """Returns the rules of an attention and of the norm after it."""
     maps = attention(path, tensor, "q_proj", "k_proj", "v_proj", "out_proj")
     return (*maps, *norm(f"{tensor}_layer_norm", f"{path}_norm"))
 
 
-def _block(start, path):
+def block(start, path):
+    """Returns the rules of an encoder block, and of a decoder block but for its cross-attention."""
     return (
-        *_attention(f"{start}self_attn", f"{path}/attention"),
+        *attention_with_norm(f"{start}self_attn", f"{path}/attention"),
         *dense(f"{start}fc1", f"{path}/feed_forward/intermediate"),
         *dense(f"{start}fc2", f"{path}/feed_forward/output_dense"),
         *norm(f"{start}final_layer_norm", f"{path}/feed_forward_norm"),
@@ -70,9 +72,9 @@ RECIPE = Recipe(
     checks=(divides("num_heads", "hidden_dim"),),
     rules=(
         Rule(_TABLE, "embedding/token_embedding/embeddings"),
-        *_block(*_SIDES["encoder"]),
-        *_block(*_SIDES["decoder"]),
-        *_attention("decoder.layers.{i}.encoder_attn", "decoder/decoder_{i}/cross_attention"),
+        *block(*_SIDES["encoder"]),
+        *block(*_SIDES["decoder"]),
+        *attention_with_norm("decoder.layers.{i}.encoder_attn", "decoder/decoder_{i}/cross_attention"),
     ),
     prefix="model.",
     ignored=("encoder.embed_positions.weight", "decoder.embed_positions.weight"),  # the sines, which need no tensor

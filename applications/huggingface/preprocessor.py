@@ -27,17 +27,18 @@ def statistics(model):
     return [[round(float(value), 12) for value in values] for values in (mean, std)]
 
 
-def files(model, size=None):
+def files(model, size=None, kind="ViTImageProcessor", **options):
     """Returns the file that prepares pixels as the model's rescaling does, by its name; no file if it has none.
 
-    `size` is (rows, columns) to which images are to be resized, `None` to leave them as they are.
+    `size` is (rows, columns) to which images are to be resized, `None` to leave them as they are; `kind` is the class of
+    `transformers` that reads the file, `options` its own.
     """
     found = statistics(model)
     if found is None:
         return {}
     mean, std = found
     found = {
-        "image_processor_type": "ViTImageProcessor",
+        "image_processor_type": kind,
         "do_resize": size is not None,
         "resample": _BICUBIC,
         "do_rescale": True,
@@ -45,6 +46,7 @@ def files(model, size=None):
         "do_normalize": True,
         "image_mean": mean,
         "image_std": std,
+        **options,
     }
     if size is not None:
         found["size"] = {"height": size[0], "width": size[1]}

@@ -87,7 +87,7 @@ class Recipe(NamedTuple):
         try:
             found = self._shown(layers)
             with graph.without_values():
-                reference = self.build(**found)
+                reference = graph.without_optional_inputs(self.build(**found))
             weights = structure.matching_weights(model, reference, self.root)
         except Difference as difference:
             raise ValueError(

@@ -16,7 +16,7 @@ from .tensors import attention, dense, norm
 _PATCHES = "embeddings.patch_embeddings.projection"
 PROJECTION = f"{_PATCHES}.weight"
 _POSITIONS = "embeddings.position_embeddings"
-_CHANNELS = SIZE._replace(read=lambda channels: (None, None, channels), write=lambda shape: shape[-1])
+CHANNELS = SIZE._replace(read=lambda channels: (None, None, channels), write=lambda shape: shape[-1])
 HEAD = {"include_top": True}
 
 
@@ -32,7 +32,7 @@ def patch_fields(patch_size, hidden_key):
         Field("include_top", shown=present("Dense")),
         Field("patch_size", "patch_size", EXTENT, patch_size, shown="patches.patch_size", axis=sides),
         Field("hidden_dim", hidden_key, SIZE, shown="patches.hidden_dim", axis=(PROJECTION, 0)),
-        Field("input_shape", "num_channels", _CHANNELS, 3, shown=lambda layers: (None, None, layers.model.inputs[0].shape[-1]),
+        Field("input_shape", "num_channels", CHANNELS, 3, shown=lambda layers: (None, None, layers.model.inputs[0].shape[-1]),
               axis=(PROJECTION, 1, lambda shape, found: shape[-1])),
         Field("include_rescaling", default=False, shown=present("Rescaling")),
     )  # fmt: skip

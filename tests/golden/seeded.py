@@ -15,12 +15,15 @@ from keras_tx.checkpoints import Checkpoint
 from ..checkpoints.files import write_single
 
 
-def reloaded(model):
-    """A model of `transformers` that read the weights of its tensors' names, its config, and the shapes of its tensors."""
+def reloaded(model, values=None):
+    """A model of `transformers` that read the weights of its tensors' names, its config, and the shapes of its tensors.
+
+    `values` is a function from a name and a shape to these weights, `None` for `tensor`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         shapes = Checkpoint(folder).shapes
-        write_single(Path(folder), {name: tensor(name, shape) for name, shape in shapes.items()})
+        write_single(Path(folder), {name: (values or tensor)(name, shape) for name, shape in shapes.items()})
         config = json.loads((Path(folder) / "config.json").read_text())
         return type(model).from_pretrained(folder).eval(), config, shapes
 

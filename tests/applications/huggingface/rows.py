@@ -10,6 +10,7 @@ import numpy as np
 from ...checkpoints.files import file_bytes, write_shards
 from ...golden import (
     make_bert,
+    make_detr,
     make_encoder_decoder,
     make_fnet,
     make_gpt2,
@@ -146,6 +147,15 @@ def _rows():
     for name, folder in json.loads(str(file["folders"])).items():
         arrays = {each: make_mixer.values(each, tuple(shape)) for each, shape in folder["shapes"].items()}
         found[name] = Row(folder["config"], arrays, [(make_mixer.images(name), file[name])])
+    file = golden("detr")
+    for name, folder in json.loads(str(file["folders"])).items():
+        arrays = {each: make_detr.values(each, tuple(shape)) for each, shape in folder["shapes"].items()}
+        masks = {"whole": None, "padded": make_detr.MASK}
+        cases = [
+            ({"images": make_detr.images(mask), "pixel_mask": mask}, file[f"{name}/{kind}"])
+            for kind, mask in masks.items()
+        ]
+        found[name] = Row(folder["config"], arrays, cases)
     return found
 
 
@@ -243,8 +253,9 @@ def reference(name):
         return getattr(transformers, architecture)(transformers.FNetConfig(**options, initializer_range=0.5)).eval()
     if name in make_llama.CONFIGS:
         return make_llama.model(name, seed=0)
-    if name in make_t5.CONFIGS:
-        return make_t5.model(name, seed=0)
+    for golden_models in (make_t5, make_detr):
+        if name in golden_models.CONFIGS:
+            return golden_models.model(name, seed=0)
     if name == "marian":
         return make_encoder_decoder.model(name, scale_embedding=False, activation_function="relu", encoder_layers=1)
     if name == "bart":
@@ -269,6 +280,8 @@ def reference_cases(model, name):
             found = make_bert.outputs(model, *inputs.values(), ROWS[name].config["pad_token_id"])
         elif kind == "fnet":
             found = make_fnet.outputs(model, *inputs.values())
+        elif kind == "detr":
+            found = make_detr.outputs(model, inputs["pixel_mask"])
         elif kind in ("marian", "bart"):
             found = make_encoder_decoder.logits(model, name, *inputs.values())
         else:

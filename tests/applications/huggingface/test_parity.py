@@ -9,7 +9,7 @@ import pytest
 from keras_tx.applications import load_huggingface, save_huggingface
 from keras_tx.checkpoints import Checkpoint
 
-from ...golden import make_llama, make_mixer
+from ...golden import make_detr, make_llama, make_mixer
 from ...layers.contract_rows import stir
 from . import rows
 from .rows import ROWS
@@ -27,6 +27,7 @@ _FREE = {
     "bert_classifier": {"classifier_dropout"},
     "phi3_long": {"rope_parameters", "max_position_embeddings"},
     **dict.fromkeys([name for name in make_llama.CONFIGS if name != "phi3_long"], {"max_position_embeddings"}),
+    **dict.fromkeys(make_detr.CONFIGS, {"backbone_config"}),  # test_detr.py
     "swin": {"image_size"},
     "swin_base": {"image_size"},
     **dict.fromkeys(make_mixer.CONFIGS, {"model_args", "pretrained_cfg"}),  # see test_timm
