@@ -13,7 +13,7 @@ def detections(outputs, threshold=0.5, image_sizes=(1, 1)) -> dict:
 
     Each query gives one box, with the likeliest class of objects and its probability, among which is that of no object; there
     is nothing to suppress. All shapes are known, so that it works on the symbolic outputs of a model too, and in a SavedModel:
-    `keras.Model(model.inputs, detections(model.output, image_sizes=(480, 640)))`.
+    `keras.Model(model.input, detections(model.output, image_sizes=(480, 640)))`.
 
     Args:
         outputs: float tensor (B, L, Q, C + 1 + 4), of which the last of L blocks is read.

@@ -119,14 +119,14 @@ def test_attention_maps_tell_where_each_query_looks(model):
     np.testing.assert_allclose(looks.sum((3, 4)), 1.0, atol=1e-5)
     assert looks[1, :, :, 4:].max() == looks[1, :, :, :, 6:].max() == 0.0
     with pytest.raises(ValueError, match="decoder_0, which attends to another one as well"):
-        keras_tx.analysis.attention_rollout(model, {"images": IMAGES, "pixel_mask": None})
+        keras_tx.analysis.attention_rollout(model, {"images": IMAGES, "pixel_mask": MASK})
 
 
 def test_a_step_of_training_is_compiled_and_every_weight_gets_a_gradient():
     model = made(pixel_mask=True, backbone=resnet_backbone(**TINY, bottleneck=False), dropout=0.0)
 
     def loss(images):
-        return ops.mean(ops.square(model({"images": images, "pixel_mask": MASK})))
+        return ops.mean(ops.square(model({"images": images, "pixel_mask": ops.convert_to_tensor(MASK)})))
 
     weights = model.trainable_weights
     for weight, gradient in zip(weights, gradients(loss, weights)(ops.convert_to_tensor(IMAGES)), strict=True):
@@ -189,10 +189,11 @@ def test_a_saved_model_goes_from_images_to_detections(tmp_path, jit_compile):
     import tensorflow as tf
 
     model = made(auxiliary_outputs=False, input_shape=(21, 30, 3))
-    detector = keras.Model(model.inputs, detections(model.output, 0.1, (21, 30)))
+    detector = keras.Model(model.input, detections(model.output, 0.1, (21, 30)))
     expected = {name: array(value) for name, value in detector(IMAGES).items()}
     keras_tx.export.export_saved_model(detector, str(tmp_path / "saved"), jit_compile=jit_compile)
-    served = tf.saved_model.load(str(tmp_path / "saved")).serve(IMAGES)
+    saved = tf.saved_model.load(str(tmp_path / "saved"))
+    served = saved.serve(IMAGES)
     assert served.keys() == expected.keys()
     np.testing.assert_allclose(served["boxes"], expected["boxes"], atol=1e-3)
     np.testing.assert_array_equal(served["labels"], expected["labels"])
