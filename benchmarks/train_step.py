@@ -1,7 +1,8 @@
-"""One encoder block, forward and training step, beside keras-hub's and one made of Keras' own attention; the whole
-pretraining step of BERT, beside keras-hub's and transformers' (torch); and the whole training step of DETR beside the latter.
+"""One encoder block, forward and training step, beside keras-hub's and one made of Keras' own attention; a block of FNet beside
+keras-hub's and transformers' (torch); the whole pretraining step of BERT beside theirs, and that of DETR beside the latter's.
 
     python benchmarks/train_step.py [--rounds 15] [--size small base] [--dropout 0 0.1] [--jit on off]
+    python benchmarks/train_step.py --size fnet-128 fnet-512 fnet-2048
     python benchmarks/train_step.py --size bert-base --dropout 0.1 --rounds 5
     python benchmarks/train_step.py --size detr-small --dropout 0.1 --rounds 5
 
@@ -17,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import bert_pretraining
 import detr_training
+import fnet_blocks
 import keras
 import numpy as np
 from timing import alternate, machine, medians, ratio
@@ -124,13 +126,17 @@ def _compiled_jax(block, inputs):
 
 
 def measure_block(size_name, dropout, jit, rounds):
-    size = SIZES[size_name]
+    is_fnet = size_name in fnet_blocks.SIZES
+    size, blocks = (fnet_blocks.SIZES[size_name], fnet_blocks.BLOCKS) if is_fnet else (SIZES[size_name], BLOCKS)
     inputs = np.random.default_rng(0).standard_normal((size["batch"], size["length"], size["hidden"])).astype("float32")
     steps = {"forward": {}, "train": {}}
-    for name, make in BLOCKS.items():
+    for name, make in blocks.items():
         block = make(size, dropout)
         block.build(inputs.shape)
         steps["forward"][name], steps["train"][name] = compiled(block, inputs, jit)
+    if is_fnet:
+        torch = fnet_blocks.transformers_steps(size, dropout, inputs)
+        steps["forward"]["transformers"], steps["train"]["transformers"] = torch
     for what, candidates in steps.items():
         if what == "train" or not dropout:  # forward it is the same work
             yield what, candidates, rounds
@@ -172,7 +178,8 @@ def spelled(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--size", nargs="+", choices=[*SIZES, *MODELS], default=list(SIZES))
+    choices = [*SIZES, *fnet_blocks.SIZES, *MODELS]
+    parser.add_argument("--size", nargs="+", choices=choices, default=list(SIZES))
     parser.add_argument("--dropout", nargs="+", type=float, default=[0.0, 0.1])
     parser.add_argument("--jit", nargs="+", choices=["on", "off"], default=["on", "off"])
     options = parser.parse_args()
@@ -188,7 +195,7 @@ def main():
                     rows.append(row)
                     print(spelled(row), flush=True)
     backend = keras.backend.backend()
-    others = ["torch", "transformers"] if set(options.size) & set(MODELS) else []
+    others = [] if set(options.size) <= set(SIZES) else ["torch", "transformers"]
     dated = machine("keras", "keras-hub", backend, *others)
     print(json.dumps({"benchmark": "train_step", "backend": backend, "machine": dated, "rows": rows}))
 

@@ -1,10 +1,12 @@
 """A small BERT pretrained from nothing, on film plots, movie reviews and Python's language reference.
 
     python examples/bert_pretraining.py [--objective token|word|span] [--quick] [--epochs N] [--output FOLDER]
+    python examples/bert_pretraining.py --model fnet [--lengths 128 512 2048 --steps N]
 
 Restores masked tokens (single ones, whole words, or spans that are also predicted from the tokens around them), and
 tells whether one segment follows the other. Killed and started again, it goes on after the last whole epoch. The
-encoder is left in the folder for `bert_finetuning.py`.
+encoder is left in the folder for `bert_finetuning.py`. `--model fnet` puts a Fourier transform in the place of
+attention, and with `--lengths` compares the two at each length, for some steps.
 """
 
 import argparse
@@ -16,14 +18,16 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+import bert_beside_fnet
 import bert_corpus
 import keras
 import numpy as np
 from bert_batches import OBJECTIVES, PretrainingBatches, unigram_baseline
 from bert_text import make_tokenizer
 
-from keras_tx.applications import BERT, bert_pretrainer
+from keras_tx.applications import BERT, FNet, bert_pretrainer
 from keras_tx.backup import Backup
+from keras_tx.ops.activations import gelu_tanh
 from keras_tx.schedules import LinearWarmUpDecay
 
 FULL = {"vocabulary": 5000, "length": 128, "batch": 16, "epochs": 24, "rate": 1e-3, "share": 1.0}
@@ -37,15 +41,20 @@ SENTENCES = (
 )
 
 
-def build(tokenizer, size, objective):
-    """Returns the model to pretrain; its encoder is `get_layer("bert")`."""
+def build(tokenizer, size, objective, kind="bert", length=128):
+    """Returns the model to pretrain; its encoder is `get_layer(kind)`."""
     # Without dropout: so short a training learns too little, not too much (6.24 nats after 4 epochs, with it after 8).
-    return bert_pretrainer(build_encoder(tokenizer, size, dropout=0.0), span_boundary=objective == "span")
+    encoder = build_encoder(tokenizer, size, dropout=0.0, kind=kind, length=length)
+    activation = {"fnet": {"activation": gelu_tanh}}.get(kind, {})
+    return bert_pretrainer(encoder, span_boundary=objective == "span", **activation)
 
 
-def build_encoder(tokenizer, size, dropout):
-    """Returns an encoder with new weights."""
-    return BERT(tokenizer.vocabulary_size(), sequence_length=128, dropout=dropout, **size)
+def build_encoder(tokenizer, size, dropout, kind="bert", length=128):
+    """Returns an encoder of a kind, "bert" or "fnet", with new weights."""
+    if kind == "fnet":
+        size = {name: value for name, value in size.items() if name != "num_heads"}
+    application = {"bert": BERT, "fnet": FNet}[kind]
+    return application(tokenizer.vocabulary_size(), sequence_length=length, dropout=dropout, name=kind, **size)
 
 
 def compile_model(model, settings, steps):
@@ -112,7 +121,8 @@ def fill(model, tokenizer, sentence, count=5):
     """Returns the likeliest tokens for the [MASK] of a sentence."""
     before, after = (tokenizer.tokenize([part]).to_list()[0] for part in sentence.split("[MASK]"))
     ids = np.array([[tokenizer.start_id, *before, tokenizer.mask_id, *after, tokenizer.end_id]], "int32")
-    encoded = model.get_layer("bert")({"token_ids": ids, "segment_ids": np.zeros_like(ids)})["sequence_output"]
+    (encoder,) = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    encoded = encoder({"token_ids": ids, "segment_ids": np.zeros_like(ids)})["sequence_output"]
     vector = encoded[:, len(before) + 1]
     for name in ("masked_lm_transform", "masked_lm_norm", "masked_lm"):
         vector = model.get_layer(name)(vector)
@@ -120,14 +130,33 @@ def fill(model, tokenizer, sentence, count=5):
     return [tokenizer.vocabulary[index] for index in best]
 
 
+def compare(documents, tokenizer, size, settings, lengths, steps):
+    """Prints a table of BERT and FNet at each length, and the same as JSON."""
+    documents = [bert_corpus.tokenized(part, tokenizer) for part in documents]
+    kinds, found = ("bert", "fnet"), {}
+    print(bert_beside_fnet.heading(kinds))
+    for length in lengths:
+        batch = max(1, bert_beside_fnet.TOKENS // length)
+        models = {kind: build(tokenizer, size, "token", kind, length) for kind in kinds}
+        found[length] = bert_beside_fnet.compare(
+            models, documents, tokenizer, length, steps, batch, lambda *args: compile_model(args[0], settings, args[1])
+        )
+        print(bert_beside_fnet.spelled(length, batch, found[length]), flush=True)
+    print(json.dumps({"example": "bert_pretraining", "steps": steps, "lengths": found}))
+
+
 def main():
     """Runs the whole job and prints what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", choices=["bert", "fnet"], default="bert")
     parser.add_argument("--objective", choices=OBJECTIVES, default="token")
     parser.add_argument("--quick", action="store_true", help="a tiny model on a part of the text, under two minutes")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--output", type=Path, default=Path("outputs/bert_pretraining"))
+    parser.add_argument("--lengths", type=int, nargs="+", help="compare FNet with BERT at these lengths, and end")
+    parser.add_argument("--steps", type=int, default=300, help="of each model, with --lengths")
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    options.output = options.output or Path(f"outputs/{options.model}_pretraining")
     settings, size = (QUICK, QUICK_SIZE) if options.quick else (FULL, SIZE)
     settings = {**settings, "epochs": options.epochs or settings["epochs"]}
     start = time.perf_counter()
@@ -140,6 +169,9 @@ def main():
     if not (options.output / "backup").exists() or not vocabulary_file.exists():
         vocabulary_file.write_text("\n".join(bert_corpus.learn_vocabulary(documents[0], settings["vocabulary"])) + "\n")
     tokenizer = make_tokenizer(vocabulary_file.read_text().splitlines())
+    if options.lengths:
+        compare(documents, tokenizer, size, settings, options.lengths, options.steps)
+        return
     training, held_out = (
         PretrainingBatches(
             bert_corpus.tokenized(part, tokenizer), tokenizer, settings["length"], settings["batch"], options.objective
@@ -147,14 +179,14 @@ def main():
         for part in documents
     )
     tokens = sum(len(sentence) for document in training.documents for sentence in document)
-    model = build(tokenizer, size, options.objective)
+    model = build(tokenizer, size, options.objective, options.model)
     print(f"{tokens:,} tokens, {training.num_batches} steps an epoch, {model.count_params():,} parameters")
     unigram_loss, unigram_accuracy = unigram_baseline(training, held_out)
     history = train(model, training, held_out, settings, options.output)
     last = history[-1]
 
-    encoder = build_encoder(tokenizer, size, dropout=0.1)  # to be fine-tuned on few texts
-    encoder.set_weights(model.get_layer("bert").get_weights())
+    encoder = build_encoder(tokenizer, size, dropout=0.1, kind=options.model)  # to be fine-tuned on few texts
+    encoder.set_weights(model.get_layer(options.model).get_weights())
     encoder.save(options.output / "encoder.keras")
     model.save(options.output / "pretrainer.keras")
     draw(history, unigram_loss, options.output / "pretraining.png")
