@@ -1,12 +1,13 @@
-"""ViT-B/16 and Swin-T at 224 x 224, inference and training step: images per second and peak memory beside peers.
+"""ViT-B/16, Swin-T and Mixer-B/16 at 224 x 224, inference and training step: images per second and peak memory beside peers.
 
-    python benchmarks/vision.py [--model vit swin] [--what infer train] [--dtype float32 mixed_bfloat16] [--jit on off]
-                                [--batch 8] [--rounds 5] [--peers keras_hub transformers kecam] [--kecam FOLDER]
+    python benchmarks/vision.py [--model vit swin mixer] [--what infer train] [--dtype float32 mixed_bfloat16] [--jit on off]
+                                [--batch 8] [--rounds 5] [--peers keras_hub transformers] [--kecam FOLDER] [--timm FOLDER]
 
 Every candidate runs in a process of its own, so that its memory is its own, and they take turns within each round. A training
-step is loss, gradients and a step of SGD. transformers (torch) has no XLA: it is the same in the rows with and without, and
-its bfloat16 keeps the weights in bfloat16 too, where Keras' mixed_bfloat16 keeps them in float32. kecam needs the older
-Keras: `pip install --no-deps --target FOLDER kecam tf-keras ftfy regex wcwidth tqdm`. Prints a table, and JSON last.
+step is loss, gradients and a step of SGD. transformers and timm (torch) have no XLA: they are the same in the rows with and
+without, and their bfloat16 keeps the weights in bfloat16 too, where Keras' mixed_bfloat16 keeps them in float32. Of a Mixer
+there are kecam's and timm's alone. kecam needs the older Keras: `pip install --no-deps --target FOLDER kecam tf-keras ftfy regex
+wcwidth tqdm`; timm a torchvision, with a torch that fits it: `pip install --target FOLDER timm`. Prints a table, and JSON last.
 """
 
 import argparse
@@ -27,10 +28,10 @@ WORKER = pathlib.Path(__file__).with_name("vision_candidates.py")
 class Worker:
     """A candidate in its process."""
 
-    def __init__(self, candidate, row, batch, kecam):
+    def __init__(self, candidate, row, batch, folders):
         environment = dict(os.environ)
-        if candidate == "kecam":
-            environment["PYTHONPATH"] = str(kecam)
+        if candidate in folders:
+            environment["PYTHONPATH"] = str(folders[candidate])
         settings = [row["model"], row["what"], row["dtype"], row["jit"], str(batch)]
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), candidate, *settings],
@@ -55,11 +56,11 @@ class Worker:
         self.process.wait(60)
 
 
-def measured(row, names, batch, rounds, kecam):
+def measured(row, names, batch, rounds, folders):
     """Returns the row with images a second, the ratio to ours, and peak bytes for each candidate that ran."""
     workers, seconds, firsts = {}, {}, {}
     for name in names:
-        worker = Worker(name, row, batch, kecam)
+        worker = Worker(name, row, batch, folders)
         first = worker.ask()
         if first is None:
             print(f"  {name}: does not run", file=sys.stderr)
@@ -99,7 +100,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="*", choices=list(CANDIDATES), default=["keras_hub", "transformers"])
     parser.add_argument("--kecam", type=pathlib.Path, help="the folder that kecam and tf-keras are installed in")
+    parser.add_argument("--timm", type=pathlib.Path, help="the folder that timm and its torch are installed in")
     settings = parser.parse_args()
+    folders = {name: getattr(settings, name) for name in ("kecam", "timm") if getattr(settings, name)}
 
     rows = []
     for model in settings.model:
@@ -107,10 +110,12 @@ def main():
             for dtype in settings.dtype:
                 for jit in settings.jit:
                     row = {"model": model, "what": what, "dtype": dtype, "jit": jit}
-                    peers = [*settings.peers]
+                    peers = [] if model == "mixer" else [*settings.peers]
                     if settings.kecam and what == "infer" and KECAM[model]:
                         peers.append("kecam")
-                    row = measured(row, [OURS, *peers], settings.batch, settings.rounds, settings.kecam)
+                    if settings.timm and model == "mixer":
+                        peers.append("timm")
+                    row = measured(row, [OURS, *peers], settings.batch, settings.rounds, folders)
                     rows.append(row)
                     print(
                         f"{model} {what} {dtype} jit {jit}: images a second {row['images_per_second']}, ratio "

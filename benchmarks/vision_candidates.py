@@ -13,7 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 SIZE, CLASSES = 224, 1000
-KECAM = {"vit": "ViT-B/16", "swin": None}  # it has Swin's second version alone, which is another network
+# It has Swin's second version alone, which is another network.
+KECAM = {"vit": "ViT-B/16", "swin": None, "mixer": "Mixer-B/16"}
 
 
 def _pixels(batch):
@@ -43,6 +44,8 @@ def keras_tx(name, what, dtype, jit, batch):
     options = {"include_rescaling": False, "input_shape": (SIZE, SIZE, 3)}
     if name == "vit":
         model = applications.ViT(**applications.VIT_SIZES["base_16"], **options)
+    elif name == "mixer":
+        model = applications.Mixer(**applications.MIXER_SIZES["base_16"], include_rescaling=False)
     else:
         model = applications.Swin(**applications.SWIN_SIZES["tiny"], **options)
     return _keras_run(model, what, jit, batch)
@@ -67,24 +70,39 @@ def kecam(name, what, dtype, jit, batch):
     os.environ["TF_USE_LEGACY_KERAS"] = "1"  # it does not run on Keras 3
     import tensorflow as tf
     from keras_cv_attention_models.beit import vit
+    from keras_cv_attention_models.mlp_family import mlp_mixer
 
     if what == "train" or not KECAM[name]:
-        raise SystemExit("kecam is measured in inference of ViT alone")
+        raise SystemExit("kecam is measured in inference of ViT and Mixer alone")
     tf.keras.mixed_precision.set_global_policy(dtype)
-    model = vit.ViTBasePatch16(input_shape=(SIZE, SIZE, 3), num_classes=CLASSES, pretrained=None)
+    make = {"vit": vit.ViTBasePatch16, "mixer": mlp_mixer.MLPMixerB16}[name]
+    model = make(input_shape=(SIZE, SIZE, 3), num_classes=CLASSES, pretrained=None)
     run, images = tf.function(lambda x: model(x, training=False), jit_compile=jit), tf.constant(_pixels(batch)[0])
     return lambda: run(images).numpy()
 
 
 def transformers(name, what, dtype, jit, batch):
-    import torch
     import transformers
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     if name == "vit":
         model = transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=CLASSES))
     else:
         model = transformers.SwinForImageClassification(transformers.SwinConfig(num_labels=CLASSES, drop_path_rate=0.0))
+    return _torch_run(model, lambda images: model(images).logits, what, dtype, batch)
+
+
+def timm(name, what, dtype, jit, batch):
+    import timm
+
+    model = timm.create_model({"mixer": "mixer_b16_224"}[name], num_classes=CLASSES)
+    return _torch_run(model, model, what, dtype, batch)
+
+
+def _torch_run(model, logits, what, dtype, batch):
+    """Returns the function that runs a model of torch once; `logits` is the function of images that gives its logits."""
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     images, labels = (torch.from_numpy(each) for each in _pixels(batch))
     images = images.permute(0, 3, 1, 2).contiguous()
     if dtype != "float32":
@@ -92,13 +110,13 @@ def transformers(name, what, dtype, jit, batch):
 
     def infer():
         with torch.no_grad():
-            return model(images).logits.float().numpy()
+            return logits(images).float().numpy()
 
     optimizer = torch.optim.SGD(model.parameters(), 1e-4)
 
     def train():
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(images).logits.float(), labels)
+        loss = torch.nn.functional.cross_entropy(logits(images).float(), labels)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -107,7 +125,7 @@ def transformers(name, what, dtype, jit, batch):
     return train if what == "train" else infer
 
 
-CANDIDATES = {each.__name__: each for each in (keras_tx, keras_hub, kecam, transformers)}
+CANDIDATES = {each.__name__: each for each in (keras_tx, keras_hub, kecam, transformers, timm)}
 
 
 def main():
