@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Python compiles what it imports; all of these packages would take a minute and a half.
 INSTALL := $(PIP) install --no-compile --quiet
-EXTRAS := tensorflow,jax,text,plots,checkpoints,distribution,examples,test
+EXTRAS := tensorflow,jax,text,plots,analysis,checkpoints,distribution,examples,test
 
 # TensorFlow's notes on the processor.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -109,7 +109,7 @@ $(VENV)/.installed-torch: $(VENV)/.installed
 .venv-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet -c constraints-oldest.txt \
-		-e ".[tensorflow,jax,torch,text,checkpoints,plots]" pytest pytest-timeout pytest-xdist psutil
+		-e ".[tensorflow,jax,torch,text,checkpoints,plots,analysis]" pytest pytest-timeout pytest-xdist psutil
 	@touch $@
 
 # Alone it needs no backend: the reference is read off the sources.

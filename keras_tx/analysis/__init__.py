@@ -1,18 +1,22 @@
-"""Looking into a functional model: what its attention attends to, how far, what arrives from where, and what it costs."""
+"""Looking into a functional model: what attention attends to, how far, what comes from where; what it costs; how losses scale."""
 
 from . import plots
 from .attention_distances import attention_distances
 from .attention_maps import attention_maps
 from .attention_rollout import attention_rollout
 from .costs import Costs, LayerCosts, count_costs, layer_costs
+from .scaling import Optimum, ScalingLaw, fit_scaling_law
 
 __all__ = [
     "Costs",
     "LayerCosts",
+    "Optimum",
+    "ScalingLaw",
     "attention_distances",
     "attention_maps",
     "attention_rollout",
     "count_costs",
+    "fit_scaling_law",
     "layer_costs",
     "plots",
 ]
