@@ -33,7 +33,7 @@ from keras_tx.losses import SetPredictionLoss
 
 MODEL = {"num_queries": 8, "num_layers": 2, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 128, "dropout": 0.0}
 STEM = ((32, 6, 4), (96, 3, 2), (96, 3, 1))  # filters, size and stride of each convolution
-BATCH, STEPS, EPOCHS = 32, 500, 24
+BATCH, STEPS, EPOCHS = 32, 500, 14
 PEAK_RATE = 1e-3
 TEST_CANVASES, TEST_SEED = 1000, 99
 CLASSIFIER_CANVASES, CLASSIFIER_EPOCHS = 8000, 4

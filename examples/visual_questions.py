@@ -38,7 +38,7 @@ DEPTHS = {  # three blocks a stream, of which two attend to the other stream or 
     "vilbert": {"num_layers": 1, "num_region_layers": 1, "text_blocks_before": (1, 1), "region_blocks_before": (0, 1)},
     "late_fusion": {"num_layers": 3, "num_region_layers": 3, "text_blocks_before": (), "region_blocks_before": ()},
 }
-FULL = {"scenes": 24_000, "asked": 2_000, "detector": 1_000, "pretraining": 1_000, "answers": 4_000, "alone": 600}
+FULL = {"scenes": 24_000, "asked": 2_000, "detector": 600, "pretraining": 800, "answers": 3_000, "alone": 400}
 QUICK = {"scenes": 60, "asked": 40, "detector": 3, "pretraining": 3, "answers": 3, "alone": 3}
 
 
