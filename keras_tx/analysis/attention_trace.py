@@ -73,7 +73,7 @@ def trace(model, inputs, attend, merge=None):
         nonlocal attended, moved
         asked = kwargs.get("return_attention_scores", False)
         outputs, scores = layer(*args, **{**kwargs, "return_attention_scores": True})
-        if isinstance(scores, (tuple, list)) or _crosses(layer, args, kwargs):
+        if isinstance(scores, (tuple, list)) or crosses(layer, args, kwargs):
             raise ValueError(
                 f"Every layer must attend to its own sequence. Received: {path}, which attends to another one as well."
             )
@@ -155,7 +155,7 @@ def _moves(layer, shape, outputs, grid):
     return grid is None and len(shape) == len(after) == 4 and shape[1:3] != after[1:3] and not same_pixels
 
 
-def _crosses(layer, args, kwargs):
+def crosses(layer, args, kwargs):
     """Returns whether a layer was handed another sequence to attend to than its first argument."""
     given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
     first = next(iter(given.values()))

@@ -6,6 +6,7 @@ With `ops/padding.py` and `layers/recomputation.py`, the only user of Keras' pri
 
 from .calls import call_origins, layer_calls, layer_inputs, layers_before, output_origin, reached_calls
 from .deferred import fill, without_values
+from .interception import changed_inputs
 from .optional_inputs import optional_inputs, without_optional_inputs
 from .sublayers import direct_parts, find_layer, parts, parts_by_attribute
 from .walk import MISSING, Origin, complete_arguments, functional_of, input_names, pack_inputs, walk
@@ -14,6 +15,7 @@ __all__ = [
     "MISSING",
     "Origin",
     "call_origins",
+    "changed_inputs",
     "complete_arguments",
     "direct_parts",
     "fill",

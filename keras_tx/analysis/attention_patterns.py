@@ -1,0 +1,190 @@
+"""What each head of a model attends to: neighbours, itself, the same token, separators, or everything alike."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..graph import call_origins
+from . import attention_trace, head_ablation, pattern_arguments
+from .attention_maps import attention_maps
+from .head_measures import MEASURES, PLACES, measure
+
+_SINKS = ("separator", "first")
+
+
+class AttentionPatterns(NamedTuple):
+    """What the heads of a model attend to, as `attention_patterns` returns it.
+
+    Attributes:
+        values: dict from layer name to a dict from measure to float32 array (N,), nan where it has no meaning.
+        labels: dict from layer name to a list of N strings.
+        effects: dict from layer name to float32 array (N,): how much the model's outputs change without the head, nan where it
+            was not switched off.
+        maps: dict from layer name to the weights that were measured, as `attention_maps` returns them.
+        thresholds: dict: "attends" for the weight above which a head has a label, "broad" for the entropy, "null" for the
+            effect.
+    """
+
+    values: dict
+    labels: dict
+    effects: dict
+    maps: dict
+    thresholds: dict
+
+    def table(self) -> str:
+        """Returns a line of text for each head: its layer, number, label and measures, "-" where one has no meaning."""
+        width = max(map(len, self.labels))
+        shown = [name for name in MEASURES if any(not np.isnan(each[name]).all() for each in self.values.values())]
+        rows = [f"{'layer':{width}} head {'label':11} " + " ".join(f"{name:>11}" for name in (*shown, "effect"))]
+        for path, labels in self.labels.items():
+            for head, label in enumerate(labels):
+                numbers = [self.values[path][name][head] for name in shown]
+                cells = ["-" if np.isnan(each) else f"{each:.2f}" for each in numbers]
+                effect = self.effects[path][head]
+                cells.append("-" if np.isnan(effect) else f"{effect:.4f}")
+                rows.append(f"{path:{width}} {head:4} {label:11} " + " ".join(f"{cell:>11}" for cell in cells))
+        return "\n".join(rows)
+
+
+def attention_patterns(
+    model,
+    inputs,
+    token_ids=None,
+    separators=(),
+    punctuation=(),
+    parts=None,
+    mask=None,
+    context_ids=None,
+    effects="sinks",
+    threshold=0.5,
+    broad_threshold=0.9,
+    null_threshold=0.01,
+) -> AttentionPatterns:
+    """Measures how much each head of a functional model attends to certain keys, and names the pattern that it follows.
+
+    Each measure is the mean, over real queries that have such a key, of the weight that goes there:
+
+    - "next", "previous", "self": the key one after the query, one before, the query itself;
+    - "same": the other positions that hold the query's token;
+    - "separator", "punctuation": the keys with one of these ids;
+    - "first": the first real key, of all other queries;
+    - "own_part": (a - u) / (1 - u) of the weight a of keys in the query's own part, such as its sentence, where u is what an
+      even attention gives them: 0 for no preference, 1 for all;
+    - "entropy": the entropy of the weights over that of even ones, over the keys that any head of the layer attends to.
+
+    A head has the label of the largest of the first seven that is above `threshold`; else "own_part" if that is; else "broad" if
+    the entropy is above `broad_threshold`; else "mixed". A "separator" or "first" head is "null" if the model's outputs stay
+    what they are without it: the root of the mean square of their change is below `null_threshold` times that of the outputs.
+
+    A query with one key alone has no choice and does not count: one of a sequence of one, and the first of a layer without
+    weight above the diagonal. Attention to another sequence has no neighbours, and only "separator", "first", "punctuation" and
+    "entropy"; on maps, such as in windows, positions are in row-major order and neighbours are those to the left and right.
+
+    Args:
+        model: functional `keras.Model` or built `keras.Sequential`.
+        inputs: a tensor or array, or several in the structure of the model's inputs.
+        token_ids: integers (B, T), the tokens of the positions; `None` for the model's input "token_ids", or its only input if
+            that is of integers. Layers on other positions than these have no "same", "separator" and "punctuation".
+        separators: ids of separators, such as of [SEP] and [CLS].
+        punctuation: ids of punctuation marks.
+        parts: integers (B, T), such as 0 for a first sentence and 1 for a second; or `None`.
+        mask: booleans (B, T), True at real positions; `None` where padding attends to nothing, as in this package's layers.
+        context_ids: integers (B, S), the tokens that cross-attention attends to; or `None`.
+        effects: which heads are switched off, a run each: "sinks" for those with the label "separator" or "first", "all", or
+            `None` for none, and none is "null" then.
+        threshold: float in (0, 1).
+        broad_threshold: float in (0, 1).
+        null_threshold: float above 0.
+
+    Returns:
+        An `AttentionPatterns`.
+
+    Raises:
+        ValueError: if the model is a subclassed one or has no attention, an argument has another shape or no such value, or a
+            head has to be switched off and cannot be, as `ablate_heads` says.
+
+    Example:
+
+    ```python
+    model = keras_tx.applications.GPT(50, 16, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+    patterns = keras_tx.analysis.attention_patterns(model, np.array([[7, 8, 9, 7, 8]]))
+    print(patterns.table())
+    patterns.labels["decoder_0"]  # ["mixed", "broad"], or others, as the weights are random
+    ```
+
+    Reference:
+        Clark et al. 2019, "What Does BERT Look At? An Analysis of BERT's Attention", section 3: over half of the attention to the
+        neighbour or to separators, and broad heads by their entropy. The bounds 0.9 and 0.01 are this package's.
+    """
+    thresholds = pattern_arguments.checked_thresholds(effects, threshold, broad_threshold, null_threshold)
+    ids = (
+        pattern_arguments.ids_of(model, inputs)
+        if token_ids is None
+        else pattern_arguments.whole_numbers("token_ids", token_ids)
+    )
+    maps, outputs = attention_maps(model, inputs, return_outputs=True)
+    given = {
+        "token_ids": ids,
+        "parts": None if parts is None else pattern_arguments.whole_numbers("parts", parts),
+        "mask": None if mask is None else pattern_arguments.booleans(mask),
+    }
+    pattern_arguments.check_alike(given)
+    context_ids = None if context_ids is None else pattern_arguments.whole_numbers("context_ids", context_ids)
+    special = {
+        "separators": pattern_arguments.ids("separators", separators),
+        "punctuation": pattern_arguments.ids("punctuation", punctuation),
+    }
+    crossing, values, labels = _crossing(model, maps), {}, {}
+    pattern_arguments.check_used(maps, crossing, {"token_ids": token_ids, "parts": parts, "mask": mask}, context_ids)
+    for path, scores in maps.items():
+        folded = scores.reshape(-1, *scores.shape[-3:])  # (B, N, T, S)
+        by_query = {name: pattern_arguments.fitting(each, len(folded), folded.shape[2]) for name, each in given.items()}
+        crosses = path in crossing
+        keys = (
+            pattern_arguments.fitting(context_ids, len(folded), folded.shape[3]) if crosses else by_query["token_ids"]
+        )
+        values[path] = measure(folded, crosses, keys, by_query["mask"], parts=by_query["parts"], **special)
+        labels[path] = [_label(values[path], head, thresholds) for head in range(folded.shape[1])]
+    changes = {path: np.full(len(names), np.nan, "float32") for path, names in labels.items()}
+    for path, names in labels.items():
+        for head, label in enumerate(names):
+            if effects == "all" or effects == "sinks" and label in _SINKS:
+                without = head_ablation.ablate_heads(model, {path: [head]}, inputs)
+                changes[path][head] = _relative_change(outputs, without)
+                if label in _SINKS and changes[path][head] < null_threshold:
+                    names[head] = "null"
+    return AttentionPatterns(values, labels, changes, maps, thresholds)
+
+
+def _label(values, head, thresholds):
+    found = {name: float(values[name][head]) for name in PLACES}
+    name = max(found, key=lambda each: -1.0 if np.isnan(found[each]) else found[each])
+    for each in (name, "own_part"):
+        if values[each][head] > thresholds["attends"]:
+            return each
+    return "broad" if values["entropy"][head] > thresholds["broad"] else "mixed"
+
+
+def _relative_change(outputs, without):
+    """The root of the mean square of the change, over that of the outputs; 0 where both are zeros."""
+    change = size = 0.0
+    for one, other in zip(keras.tree.flatten(outputs), keras.tree.flatten(without), strict=True):
+        if "float" not in keras.backend.standardize_dtype(one.dtype):
+            continue
+        one, other = (ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in (one, other))
+        change, size = change + np.square(other - one).sum(), size + np.square(one).sum()
+    return np.sqrt(change / size) if size else np.sqrt(change)
+
+
+def _crossing(model, maps):
+    """The names of layers whose keys are another sequence than their queries."""
+    found = set()
+    for path, (origin, args, kwargs) in call_origins(model).items():
+        cross = f"{path}/cross_attention"
+        if cross in maps:
+            found.add(cross)
+        elif path in maps and attention_trace.crosses(origin.operation, args, kwargs):
+            found.add(path)
+    return found | {path for path, scores in maps.items() if scores.shape[-2] != scores.shape[-1]}
