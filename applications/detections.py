@@ -1,9 +1,11 @@
 """What a detector's outputs say: boxes in pixels, with classes and scores."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from .. import arguments
+from ..ops.concrete import concrete
 
 _BOX = 4
 
@@ -24,10 +26,11 @@ def detections(outputs, threshold=0.5, image_sizes=(1, 1)) -> dict:
     Returns:
         A dict of tensors: `boxes`, floats (B, Q, 4), left, top, right and bottom edge in pixels, which may lie a little
         outside of the image; `labels`, int32 (B, Q), in [0, C); `scores`, floats (B, Q), falling; and `valid`, booleans (B, Q).
+        A query whose score or box is not finite has the score 0 and is not valid.
 
     Raises:
         ValueError: for outputs of another rank or without classes, a `threshold` out of range, and `image_sizes` that are no
-            two positive numbers, or of another shape.
+            two positive, finite numbers, where these are known, or of another shape.
 
     Example:
 
@@ -52,7 +55,8 @@ def detections(outputs, threshold=0.5, image_sizes=(1, 1)) -> dict:
     dtype = keras.backend.result_type(outputs.dtype, "float32")
     last = ops.cast(outputs[:, -1], dtype)  # (B, Q, C + 5)
     likely = ops.softmax(last[..., :-_BOX], axis=-1)[..., :-1]  # (B, Q, C)
-    scores = ops.max(likely, axis=-1)
+    finite = ops.logical_and(ops.all(ops.isfinite(likely), axis=-1), ops.all(ops.isfinite(last[..., -_BOX:]), axis=-1))
+    scores = ops.where(finite, ops.max(likely, axis=-1), 0.0)
     labels = ops.cast(ops.argmax(likely, axis=-1), "int32")
     center, half = last[..., -_BOX:-2], last[..., -2:] / 2.0
     boxes = ops.concatenate([center - half, center + half], axis=-1) * _scale(image_sizes, shape[0], dtype)
@@ -65,7 +69,7 @@ def detections(outputs, threshold=0.5, image_sizes=(1, 1)) -> dict:
 def _scale(image_sizes, batch, dtype):
     """What fractions of x, y, x, y are multiplied by: a tensor that broadcasts to (B, 1, 4)."""
     if isinstance(image_sizes, (list, tuple)) and len(image_sizes) == 2 and all(map(arguments.is_number, image_sizes)):
-        if min(image_sizes) > 0:
+        if all(0 < size < float("inf") for size in image_sizes):
             rows, columns = map(float, image_sizes)
             return ops.convert_to_tensor([[[columns, rows, columns, rows]]], dtype=dtype)
     elif image_sizes is not None and not isinstance(image_sizes, (str, int, float)):
@@ -73,9 +77,11 @@ def _scale(image_sizes, batch, dtype):
             image_sizes = ops.convert_to_tensor(image_sizes)
         if len(image_sizes.shape) == 2 and image_sizes.shape[-1] == 2 and image_sizes.shape[0] in (None, 1, batch):
             sizes = ops.cast(image_sizes, dtype)
-            rows, columns = sizes[:, None, :1], sizes[:, None, 1:]
-            return ops.concatenate([columns, rows, columns, rows], axis=-1)
+            values = concrete(sizes)
+            if values is None or (np.isfinite(values) & (values > 0)).all():
+                rows, columns = sizes[:, None, :1], sizes[:, None, 1:]
+                return ops.concatenate([columns, rows, columns, rows], axis=-1)
     raise ValueError(
-        "`image_sizes` must be (rows, columns), two positive numbers, or a tensor (B, 2) of them. Received: image_sizes="
+        "`image_sizes` must be (rows, columns), two positive, finite numbers, or a tensor (B, 2) of them. Received: image_sizes="
         f"{image_sizes!r} for {batch} images."
     )

@@ -114,9 +114,14 @@ def DETR(
     num_classes = arguments.positive_int("num_classes", num_classes)
     num_layers = arguments.positive_int("num_layers", num_layers)
     num_decoder_layers = arguments.positive_int("num_decoder_layers", num_decoder_layers, optional=True) or num_layers
-    hidden_dim = arguments.positive_int("hidden_dim", hidden_dim)
+    if arguments.positive_int("hidden_dim", hidden_dim) % 4:
+        raise ValueError(
+            "`hidden_dim` must be a multiple of 4, for a sine and a cosine of row and column each. Received: "
+            f"hidden_dim={hidden_dim}."
+        )
     arguments.flag("auxiliary_outputs", auxiliary_outputs)
     dropout = arguments.rate("dropout", dropout)
+    arguments.rate("activation_dropout", activation_dropout)
     attention = {"num_heads": arguments.positive_int("num_heads", num_heads)}
     attention["dropout"] = arguments.rate("attention_dropout", attention_dropout, default=dropout)
     block = {"dropout": dropout, "layer_norm_epsilon": layer_norm_epsilon, "recompute": recompute}

@@ -10,12 +10,13 @@ from keras import ops
 from keras_tx.losses import SetPredictionLoss
 
 from .golden.make_set_prediction import CASES, CLASSES, LAYERS, OTHER_WEIGHTS, QUERIES, objects, predictions
-from .layers.execution import array, compiled, input_gradient, quick, tensor
+from .layers.execution import COMPILES, array, compiled, input_gradient, quick, tensor
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "set_prediction.npz")
 
 
 DEFAULT = quick(SetPredictionLoss())  # one for all: JAX compiles it once for each shape
+COMPILED = DEFAULT if keras.backend.backend() == "jax" else compiled(SetPredictionLoss())
 
 
 def number(*given):
@@ -84,3 +85,42 @@ def test_a_compiled_model_trains_and_comes_back_from_its_file(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.loss.get_config() == SetPredictionLoss(0.2).get_config()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, CLASSES), (0, 0.5), (0, np.nan), (1, 16.0), (1, np.nan), (2, 0.99), (3, 0.0), (4, -0.5), (4, np.inf)],
+)
+def test_what_is_no_target_is_refused_and_makes_a_compiled_loss_nan(place, value):
+    y_true, y_pred = targets("mixed"), tensor(predictions("mixed"))
+    y_true[2, 1, place] = value
+    with pytest.raises(ValueError, match=r"The (labels|boxes) of `y_true` must .* Received: .*in image 2"):
+        SetPredictionLoss()(y_true, y_pred)
+    if COMPILES:
+        assert np.isnan(array(COMPILED(tensor(y_true), y_pred)))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the other backends have no graph that raises")
+def test_a_graph_without_xla_refuses_what_is_no_target():
+    import tensorflow as tf
+
+    y_true = targets("mixed")
+    graph = tf.function(SetPredictionLoss(), autograph=False)
+    assert np.isfinite(graph(tensor(y_true), tensor(predictions("mixed"))))
+    y_true[0, 0, 0] = CLASSES
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold labels and boxes"):
+        graph(tensor(y_true), tensor(predictions("mixed")))
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan])
+def test_weights_below_zero_are_refused(wrong):
+    with pytest.raises(ValueError, match="`sample_weight` must hold numbers of at least 0. Received: "):
+        SetPredictionLoss()(targets("mixed"), predictions("mixed"), np.array([1, wrong, 1], "float32"))
+
+
+def test_a_class_that_is_ruled_out_by_its_logit_takes_no_part():
+    y_true, y_pred = targets("none"), predictions("none")
+    y_pred[..., 1] = -1e9
+    wanted = number(y_true, y_pred)
+    y_pred[..., 1] = -np.inf
+    np.testing.assert_allclose(number(y_true, y_pred), wanted, rtol=1e-6)

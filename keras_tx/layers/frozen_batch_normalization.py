@@ -14,7 +14,7 @@ class FrozenBatchNormalization(TracedSubclasses, keras.layers.Layer):
 
     y = gamma (x - m) / sqrt(v + epsilon) + beta. It is `keras.layers.BatchNormalization` with `trainable=False`, which a
     model that is made trainable as a whole would make trainable again. Detectors are trained with few images a step, whose own
-    statistics are too noisy. The factors are formed in float32 or wider.
+    statistics are too noisy. It is computed in float32 or wider.
 
     Args:
         epsilon: float.
@@ -61,8 +61,8 @@ class FrozenBatchNormalization(TracedSubclasses, keras.layers.Layer):
             ops.cast(weight, wide) for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
         )
         scale = gamma * ops.rsqrt(variance + self.epsilon)
-        inputs = ops.cast(inputs, self.compute_dtype)
-        return inputs * ops.cast(scale, inputs.dtype) + ops.cast(beta - mean * scale, inputs.dtype)
+        # In half floats the product and the offset overflow, or cancel to nothing, where means are large.
+        return ops.cast(ops.cast(inputs, wide) * scale + (beta - mean * scale), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

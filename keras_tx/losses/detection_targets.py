@@ -1,6 +1,7 @@
 """What `SetPredictionLoss` compares with: labels and boxes of images with any number of objects, in one array."""
 
 import numpy as np
+from keras import ops
 
 from .. import arguments
 
@@ -42,6 +43,9 @@ def pack_targets(labels, boxes, max_targets, num_classes, image_size=None, box_f
     num_classes = arguments.positive_int("num_classes", num_classes)
     if box_format not in BOX_FORMATS:
         raise ValueError(f"`box_format` must be one of {BOX_FORMATS}. Received: box_format={box_format!r}.")
+    for name, images in ("labels", labels), ("boxes", boxes):
+        if isinstance(images, str) or not hasattr(images, "__len__"):
+            raise ValueError(f"`{name}` must be a sequence with an entry for each image. Received: {name}={images!r}.")
     if len(labels) != len(boxes):
         raise ValueError(
             f"`labels` and `boxes` must be of as many images. Received: labels of {len(labels)}, boxes of {len(boxes)}."
@@ -102,6 +106,15 @@ def check_targets(name, targets, num_classes, labels_name=None):
             )
 
 
+def are_targets(targets, num_classes):
+    """Returns whether a tensor (B, N, 5) holds what `check_targets` lets pass, a boolean scalar."""
+    labels, center, size = targets[..., 0], targets[..., 1:3], targets[..., 3:]
+    is_label = ops.logical_and(labels < num_classes, ops.equal(labels, ops.floor(labels)))  # False for NaN
+    inside = ops.logical_and(center - size / 2 >= -_ROUNDING, center + size / 2 <= 1 + _ROUNDING)
+    is_box = ops.all(ops.logical_and(inside, size > 0), axis=-1)
+    return ops.all(ops.logical_and(is_label, ops.logical_or(labels < 0, is_box)))
+
+
 def _label_rule(name, num_classes, label, image):
     return (
         f"The labels of `{name}` must be integers in [0, num_classes). Received: {label:g} in image {image}, with "
@@ -111,8 +124,8 @@ def _label_rule(name, num_classes, label, image):
 
 def _labels_of(labels, image):
     """Returns the labels of one image as an array (N,); raises `ValueError` unless they are a sequence of numbers."""
-    found = np.asarray(labels)
-    if found.ndim != 1 or (found.size and found.dtype.kind not in "iuf"):
+    found = _array(labels)
+    if found is None or found.ndim != 1 or (found.size and found.dtype.kind not in "iuf"):
         raise ValueError(
             f"`labels` must be a sequence of integers for each image. Received: {labels!r} for image {image}."
         )
@@ -121,7 +134,9 @@ def _labels_of(labels, image):
 
 def _boxes_of(boxes, image, count):
     """Returns the boxes of one image as an array (N, 4); raises `ValueError` unless there are as many as labels."""
-    found = np.asarray(boxes, "float64")
+    found = _array(boxes, "float64")
+    if found is None:
+        raise ValueError(f"`boxes` must have four numbers for each label. Received: {boxes!r} for image {image}.")
     found = found.reshape(-1, 4) if not found.size else found
     if found.shape != (count, 4):
         raise ValueError(
@@ -131,10 +146,18 @@ def _boxes_of(boxes, image, count):
     return found
 
 
+def _array(values, dtype=None):
+    """Returns nested sequences as an array; `None` where their lengths differ, and for what has no place in the dtype."""
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError):
+        return None
+
+
 def _sizes(image_size, count):
     """Returns (columns, rows, columns, rows), by which boxes are divided, for each of `count` images."""
-    found = np.asarray(image_size)
-    if found.shape not in ((2,), (count, 2)) or found.dtype.kind not in "iu" or (found < 1).any():
+    found = _array(image_size)
+    if found is None or found.shape not in ((2,), (count, 2)) or found.dtype.kind not in "iu" or (found < 1).any():
         raise ValueError(
             "`image_size` must be (rows, columns), two positive integers, or such a pair for each image. Received: "
             f"image_size={image_size!r} for {count} images."

@@ -7,7 +7,8 @@ from .. import arguments
 from ..ops import boxes
 from ..ops.assignment import linear_sum_assignment
 from ..ops.concrete import check_tensor, concrete
-from .detection_targets import check_targets
+from ..ops.run_checks import when_run
+from .detection_targets import are_targets, check_targets
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -35,8 +36,9 @@ class SetPredictionLoss(keras.losses.Loss):
 
     Raises:
         ValueError: for arguments out of range; predictions or targets of another shape than below; more targets than queries;
-            and, where values are known, which they are not inside a compiled function, labels that are no classes and boxes
-            that are not of fractions of the image, inside it and of some size. `pack_targets` makes and checks targets.
+            labels that are no classes, boxes that are not of fractions of the image, inside it and of some size, and negative
+            weights, where values are known. Inside a compiled function, where nothing can be raised, the loss is NaN for these;
+            a graph of TensorFlow without XLA raises `tf.errors.InvalidArgumentError`. `pack_targets` makes and checks targets.
 
     Example:
 
@@ -79,13 +81,19 @@ class SetPredictionLoss(keras.losses.Loss):
         check_tensor("y_pred", y_pred)
         _check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
         y_true, y_pred = (ops.cast(ops.convert_to_tensor(value), self.dtype) for value in (y_true, y_pred))
+        classes = y_pred.shape[-1] - 5
         values = concrete(y_true)
         if values is not None:
-            check_targets("y_true", values, y_pred.shape[-1] - 5)
+            check_targets("y_true", values, classes)
         weights = ops.ones(ops.shape(y_pred)[:1], self.dtype)  # (B,)
         if sample_weight is not None:
             weights = weights * _of_images(ops.cast(sample_weight, self.dtype), y_pred.shape[0])
-        return self._total(y_true, y_pred, weights)
+        right = ops.logical_and(are_targets(y_true, classes), ops.all(weights >= 0))
+        y_true = when_run(
+            y_true, right, "`y_true` must hold labels and boxes as `pack_targets` makes them, and weights >= 0."
+        )
+        total = self._total(y_true, y_pred, weights)
+        return total if values is not None else ops.where(right, total, float("nan"))
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)
@@ -103,7 +111,9 @@ class SetPredictionLoss(keras.losses.Loss):
         is_matched = ops.sum(matched, axis=2)  # (B, L, Q)
         labels = ops.einsum("blnq,bnc->blqc", matched, labels)
         no_object = ops.pad(1.0 - is_matched[..., None], [(0, 0)] * 3 + [(classes, 0)])
-        entropy = -ops.sum((labels + no_object) * log_shares, axis=-1)  # (B, L, Q)
+        wished = labels + no_object
+        # A class that a logit of -infinity rules out counts where it is wished for alone.
+        entropy = -ops.sum(wished * ops.where(wished > 0, log_shares, 0.0), axis=-1)  # (B, L, Q)
         by_class = is_matched + self.no_object_weight * (1.0 - is_matched)
         by_class, by_object = by_class * weights[:, None, None], is_matched * weights[:, None, None]
         layers = ops.sum(entropy * by_class, axis=(0, 2)) / _positive(ops.sum(by_class, axis=(0, 2)))  # (L,)
@@ -171,4 +181,7 @@ def _of_images(weights, batch):
         raise ValueError(
             f"`sample_weight` must have a number for each image. Received: sample_weight of shape {shape}, {batch} images."
         )
+    values = concrete(weights)
+    if values is not None and not (values >= 0).all():
+        raise ValueError(f"`sample_weight` must hold numbers of at least 0. Received: {values[~(values >= 0)][0]}.")
     return ops.reshape(weights, (-1,))

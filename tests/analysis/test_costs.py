@@ -185,6 +185,40 @@ def test_a_layer_of_ones_own_tells_by_a_method_and_is_refused_without_it():
         analysis.count_costs(keras.Model(inputs, keras.ops.rfft(inputs)), (1, 4))
 
 
+W = np.ones((3, 4), "float32")
+
+
+@pytest.mark.parametrize(
+    ("product", "shape", "macs"),
+    [
+        (lambda x: keras.ops.matmul(x, W), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.matmul(W, x), (4, 5), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.matmul(x, [1.0, 2.0, 3.0]), (5, 3), 2 * 5 * 3),
+        (lambda x: keras.ops.dot(x, W), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.dot(x, 2.0), (5, 3), 0),
+        (lambda x: keras.ops.inner(x, W.T), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.vdot(x, x), (5,), 10),
+        (lambda x: keras.ops.tensordot(x, W, axes=1), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.tensordot(x, W, axes=((2,), (0,))), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.tensordot(x, W, axes=(1, 1)), (4, 3), 2 * 4 * 3 * 3),
+        (lambda x: keras.ops.einsum("btd,de->bte", x, W), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.einsum("de,b...d->b...e", W, x), (5, 3), 2 * 5 * 3 * 4),
+        (lambda x: keras.ops.einsum("...td,...sd->...ts", x, x), (6, 5, 3), 2 * 6 * 5 * 5 * 3),
+        (lambda x: keras.ops.einsum("btd->bdt", x), (5, 3), 0),
+    ],
+)
+def test_products_of_tensors_and_of_constants_are_counted(product, shape, macs):
+    inputs = keras.Input(shape)
+    assert analysis.count_costs(keras.Model(inputs, product(inputs)), (2, *shape)).macs == macs
+
+
+def test_a_shape_may_hold_integers_of_numpy():
+    dense = model_of(keras.layers.Dense(2))
+    assert analysis.count_costs(dense, tuple(np.array([3, 4]))).macs == 3 * 4 * 2
+    with pytest.raises(ValueError, match="`inputs` must"):
+        analysis.count_costs(dense, (True, 4))
+
+
 @pytest.mark.parametrize(
     "inputs", [(1,), (1, 5), (0, 4), (-1, 4), (None, 4), (1.0, 4), [(1, 4), (1, 4)], {"other": (1, 4)}, 3, None]
 )

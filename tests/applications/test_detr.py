@@ -160,6 +160,18 @@ def test_detections_are_the_likeliest_classes_and_their_boxes_in_pixels(size):
     np.testing.assert_array_equal(found["valid"], [[True, False]])
 
 
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_query_whose_numbers_are_not_finite_is_no_detection(place):
+    outputs = OUTPUTS.copy()
+    outputs[..., 0, place] = np.nan
+    found = {name: array(value) for name, value in detections(outputs, 0.1).items()}
+    other = {name: array(value) for name, value in detections(OUTPUTS[..., 1:, :], 0.1).items()}
+    np.testing.assert_array_equal(found["valid"], [[True, False]])
+    assert found["scores"][0, 1] == 0
+    for name, value in other.items():
+        np.testing.assert_allclose(found[name][:, :1], value, atol=1e-6)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -176,6 +188,10 @@ def test_detections_are_the_likeliest_classes_and_their_boxes_in_pixels(size):
         ),
         ((OUTPUTS, 0.5, 20), "`image_sizes` must be .* Received: image_sizes=20 for 1 images"),
         ((OUTPUTS, 0.5, np.ones((3, 2))), "`image_sizes` must be "),
+        ((OUTPUTS, 0.5, (20, np.nan)), "`image_sizes` must be "),
+        ((OUTPUTS, 0.5, (np.inf, 20)), "`image_sizes` must be "),
+        ((OUTPUTS, 0.5, np.array([[20, -1]])), "`image_sizes` must be "),
+        ((OUTPUTS, 0.5, np.array([[20, np.nan]])), "`image_sizes` must be "),
     ],
 )
 def test_detections_refuse_what_they_cannot_read(arguments, message):
@@ -205,7 +221,8 @@ def test_a_saved_model_goes_from_images_to_detections(tmp_path, jit_compile):
     [
         ({"num_classes": 0}, "`num_classes` must be a positive integer"),
         ({"num_queries": 0}, "`num_queries` must be a positive integer"),
-        ({"hidden_dim": 6}, "`inputs` must have a last axis that 4 divides"),
+        ({"hidden_dim": 6}, "`hidden_dim` must be a multiple of 4.* Received: hidden_dim=6"),
+        ({"activation_dropout": 1.0}, "`activation_dropout` must be a number in"),
         ({"backbone": "resnet"}, "`backbone` must be one of 'resnet18', .* Received: backbone='resnet'"),
         ({"backbone": 3}, "`backbone` must be a name, or a keras.Model from images.* Received: backbone=3"),
         ({"backbone": keras.Sequential()}, "`backbone` must be a name, or a keras.Model"),

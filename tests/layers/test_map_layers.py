@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_tx import layers
 
-from .execution import SeenMask, array, compiled, quick
+from .execution import SeenMask, array, compiled, quick, tensor
 
 PIXELS = np.zeros((2, 9, 7), dtype=bool)
 PIXELS[0], PIXELS[1, :6, :3] = True, True
@@ -117,3 +117,13 @@ def test_a_frozen_norm_is_that_of_keras_and_never_learns():
     assert layer.trainable_weights == []
     for training in (False, True):
         np.testing.assert_allclose(array(layer(x, training=training)), array(theirs(x, training=False)), atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_frozen_norm_of_half_floats_is_rounded_once(policy):
+    """Formed as factor and offset in half floats it overflows, or loses what is small beside the mean."""
+    layer = layers.FrozenBatchNormalization(epsilon=1e-5, dtype=policy)
+    layer.build((1, 1))
+    layer.set_weights([np.ones(1), np.zeros(1), np.full(1, 10_000.0), np.full(1, 1e-3)])
+    x = tensor(np.array([[10_000.0]]), layer.compute_dtype)  # 9,984 in bfloat16
+    np.testing.assert_allclose(array(layer(x)), (array(x) - 10_000.0) / np.sqrt(1e-3 + 1e-5), rtol=5e-3)

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 
 from ...layers import MultiHeadCrossAttention, MultiHeadSelfAttention, WindowAttention
 from ...ops.attention.blockwise import BLOCK
@@ -100,7 +101,9 @@ def allowed_pairs(length, num_keys, causal, window) -> int:
         return length * num_keys
     behind = num_keys if window is None else window
     ahead = 1 if causal else behind
-    return sum(max(0, min(num_keys, place + ahead) - max(0, place - behind + 1)) for place in range(length))
+    place = np.arange(length)
+    allowed = np.minimum(num_keys, place + ahead) - np.maximum(0, place - behind + 1)
+    return int(np.maximum(allowed, 0).sum())
 
 
 def pairs_in_blocks(length, num_keys, causal, window, block=BLOCK) -> int:

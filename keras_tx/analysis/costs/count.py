@@ -105,9 +105,9 @@ def _specs(model, inputs):
         if part is None and name in optional:
             specs[name] = None
             continue
-        shape = tuple(part) if _is_shape(part) else tuple(getattr(part, "shape", ()))
+        shape = tuple(map(int, part)) if _is_shape(part) else tuple(getattr(part, "shape", ()))
         fits = len(shape) == len(symbol.shape) and all(
-            isinstance(size, int) and size > 0 and known in (None, size)
+            arguments.is_integer(size) and size > 0 and known in (None, size)
             for size, known in zip(shape, symbol.shape, strict=False)
         )
         if not fits:
@@ -152,7 +152,7 @@ def _tokens(model, specs, stepped):
 
 
 def _is_shape(part):
-    return isinstance(part, (tuple, list)) and len(part) > 0 and all(isinstance(size, int) for size in part)
+    return isinstance(part, (tuple, list)) and len(part) > 0 and all(map(arguments.is_integer, part))
 
 
 def _wrong(names, inputs):

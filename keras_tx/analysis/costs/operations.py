@@ -1,6 +1,8 @@
 """The costs of operations of `keras.ops` in a graph, between the layers."""
 
-import keras
+import math
+
+import numpy as np
 
 from .record import LayerCosts, elements
 
@@ -10,6 +12,8 @@ _UNKNOWN = frozenset(
         "DepthwiseConv",
         "SeparableConv",
         "ConvTranspose",
+        "CDist",
+        "Correlate",
         "FFT",
         "FFT2",
         "IFFT2",
@@ -22,6 +26,10 @@ _UNKNOWN = frozenset(
         "Eig",
         "Eigh",
         "Inv",
+        "CholeskyInverse",
+        "Logdet",
+        "MatrixRank",
+        "Pinv",
         "LuFactor",
         "Qr",
         "Solve",
@@ -39,18 +47,13 @@ def operation_costs(operation, path, args, kwargs, outputs) -> LayerCosts:
         ValueError: for a transform or a solver, whose costs are not known here.
     """
     name = type(operation).__name__
-    tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
-    if name in ("Matmul", "Dot"):
-        return LayerCosts({"dense": elements(outputs) * tensors[0].shape[-1]})
+    operands = [*args, *kwargs.values()]  # constants of the graph among them
+    if name in _PRODUCTS:
+        return LayerCosts({"dense": _PRODUCTS[name](operation, *map(_shape, operands[:2])) * elements(outputs)})
     if name == "Einsum":
-        sizes = {}
-        for labels, tensor in zip(
-            operation.subscripts.replace(" ", "").split("->")[0].split(","), tensors, strict=True
-        ):
-            sizes |= dict(zip(labels, tensor.shape, strict=True))
-        return LayerCosts({"dense": elements(sizes.values())})
+        return LayerCosts({"dense": _einsum(operation.subscripts, list(map(_shape, operands)))})
     if name == "DotProductAttention":
-        query, key = tensors[:2]
+        query, key = operands[:2]
         pairs = 2 * elements(query) * key.shape[1]
         return LayerCosts({"attention": pairs}, pairs, pairs)
     if name in _UNKNOWN:
@@ -59,3 +62,42 @@ def operation_costs(operation, path, args, kwargs, outputs) -> LayerCosts:
             f"`count_costs(...)`. Received: {path} of class {name}."
         )
     return LayerCosts()
+
+
+def _shape(operand):
+    return tuple(operand.shape) if hasattr(operand, "shape") else np.shape(operand)
+
+
+def _last(operation, first, second):
+    """How many products are summed for each output of a product over the last axis of the first factor; 0 for a scalar."""
+    return first[-1] if first and second else 0
+
+
+def _over_axes(operation, first, second):
+    if isinstance(operation.axes, int):
+        return math.prod(first[len(first) - operation.axes :])
+    return math.prod(first[axis] for axis in np.ravel(operation.axes[0]))
+
+
+_PRODUCTS = {
+    "Matmul": _last,
+    "Dot": _last,
+    "Inner": _last,
+    "Tensordot": _over_axes,
+    "Vdot": lambda operation, first, second: math.prod(first),
+}
+
+
+def _einsum(subscripts, shapes):
+    """Returns how many products a sum by Einstein's convention has: one for each value of all indices."""
+    if len(shapes) < 2:
+        return 0  # a sum or another order of the axes
+    sizes, unnamed = {}, []
+    for labels, shape in zip(subscripts.replace(" ", "").split("->")[0].split(","), shapes, strict=True):
+        before, dots, after = labels.partition("...")
+        kept = len(shape) - len(after)
+        if dots:
+            unnamed.append(shape[len(before) : kept])
+        for label, size in [*zip(before, shape, strict=False), *zip(after, shape[kept:], strict=True)]:
+            sizes[label] = max(size, sizes.get(label, 1))  # one of size 1 broadcasts
+    return math.prod(sizes.values()) * math.prod(np.broadcast_shapes(*unnamed))

@@ -52,7 +52,8 @@ class Costs:
         cache_bytes_per_token: int, bytes that each further token of a row takes in the caches.
         context_cache_bytes: int, bytes of the cached keys and values of the context.
         examples: int, the batch size that was counted for.
-        tokens: int, how many tokens were counted for, or `None` where there are no tokens or several inputs of them.
+        tokens: int, how many tokens were counted for, or `None` where there are none, or inputs of several sizes; integer inputs
+            (B, T) of one size, such as ids and segments, are taken to tell of the same tokens.
     """
 
     def __init__(self, model, mode, rows, total, examples, tokens):
