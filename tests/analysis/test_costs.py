@@ -193,14 +193,13 @@ W = np.ones((3, 4), "float32")
     [
         (lambda x: keras.ops.matmul(x, W), (5, 3), 2 * 5 * 3 * 4),
         (lambda x: keras.ops.matmul(W, x), (4, 5), 2 * 5 * 3 * 4),
-        (lambda x: keras.ops.matmul(x, [1.0, 2.0, 3.0]), (5, 3), 2 * 5 * 3),
+        (lambda x: keras.ops.matmul(x, W[:, 0]), (5, 3), 2 * 5 * 3),
         (lambda x: keras.ops.dot(x, W), (5, 3), 2 * 5 * 3 * 4),
         (lambda x: keras.ops.dot(x, 2.0), (5, 3), 0),
         (lambda x: keras.ops.inner(x, W.T), (5, 3), 2 * 5 * 3 * 4),
         (lambda x: keras.ops.vdot(x, x), (5,), 10),
         (lambda x: keras.ops.tensordot(x, W, axes=1), (5, 3), 2 * 5 * 3 * 4),
         (lambda x: keras.ops.tensordot(x, W, axes=((2,), (0,))), (5, 3), 2 * 5 * 3 * 4),
-        (lambda x: keras.ops.tensordot(x, W, axes=(1, 1)), (4, 3), 2 * 4 * 3 * 3),
         (lambda x: keras.ops.einsum("btd,de->bte", x, W), (5, 3), 2 * 5 * 3 * 4),
         (lambda x: keras.ops.einsum("de,b...d->b...e", W, x), (5, 3), 2 * 5 * 3 * 4),
         (lambda x: keras.ops.einsum("...td,...sd->...ts", x, x), (6, 5, 3), 2 * 6 * 5 * 5 * 3),
@@ -208,7 +207,7 @@ W = np.ones((3, 4), "float32")
     ],
 )
 def test_products_of_tensors_and_of_constants_are_counted(product, shape, macs):
-    inputs = keras.Input(shape)
+    inputs = keras.Input(shape, batch_size=2)  # Keras' `tensordot` warns of an unknown one
     assert analysis.count_costs(keras.Model(inputs, product(inputs)), (2, *shape)).macs == macs
 
 

@@ -184,7 +184,7 @@ def test_a_query_whose_numbers_are_not_finite_is_no_detection(place):
         ((OUTPUTS, 1.0), r"`threshold` must be a number in \[0, 1\). Received: threshold=1.0"),
         (
             (OUTPUTS, 0.5, (20, 0)),
-            r"`image_sizes` must be .* two positive numbers.* Received: image_sizes=\(20, 0\) for 1",
+            r"`image_sizes` must be .* two positive, finite numbers.* Received: image_sizes=\(20, 0\) for 1",
         ),
         ((OUTPUTS, 0.5, 20), "`image_sizes` must be .* Received: image_sizes=20 for 1 images"),
         ((OUTPUTS, 0.5, np.ones((3, 2))), "`image_sizes` must be "),

@@ -76,7 +76,7 @@ def _last(operation, first, second):
 def _over_axes(operation, first, second):
     if isinstance(operation.axes, int):
         return math.prod(first[len(first) - operation.axes :])
-    return math.prod(first[axis] for axis in np.ravel(operation.axes[0]))
+    return math.prod(first[axis] for axis in operation.axes[0])
 
 
 _PRODUCTS = {
