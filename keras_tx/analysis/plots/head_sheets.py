@@ -72,9 +72,10 @@ def plot_heads(maps, tokens, key_tokens=None, row=0, labels=None, lines=True, ti
             if head >= scores.shape[1]:
                 continue
             weights = scores[row, head, : len(tokens), : len(keys)]
-            _draw_lines(panel, weights, tokens, keys) if lines else panel.imshow(
-                weights, cmap="Blues", vmin=0.0, vmax=1.0
-            )
+            if lines:
+                _draw_lines(panel, weights, tokens, keys)
+            else:
+                _draw_map(panel, weights)
             label = f": {labels[name][head]}" if labels else ""
             panel.set_title(f"{name.rpartition('/')[2]} {head}{label}", fontsize=6, pad=2)
     return canvas.finish(figure, title, path)
@@ -93,6 +94,13 @@ def _draw_lines(panel, weights, tokens, keys):
             panel.text(place, position, word, ha=side, va="center", fontsize=4.5, parse_math=False)
     panel.set_xlim(-0.9, 1.9)
     panel.set_ylim(max(len(tokens), len(keys)) - 0.5, -0.5)
+
+
+def _draw_map(panel, weights):
+    panel.set_axis_on()  # for its frame
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0)
 
 
 def plot_patterns(labels, title=None, path=None):
