@@ -16,8 +16,8 @@ def linear_sum_assignment(cost, mask=None):
     no gradient goes through.
 
     Args:
-        cost: float tensor (..., N, M), N at most M. A cost that is NaN, infinite or beyond 1e30, of either sign, is a pair to be
-            avoided: it is assigned only where a row can have nothing else.
+        cost: float tensor (..., N, M), N at most M. A cost that is NaN, infinite or beyond 1e30, of either sign, is avoided,
+            and assigned only where a row can have nothing else.
         mask: boolean tensor (..., N), True for the rows that are to be assigned, or `None` for all. What stands in other rows is
             not looked at.
 
