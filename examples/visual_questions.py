@@ -6,7 +6,7 @@ A small convolutional network learns to tell digit and colour of a crop of train
 before it. What it computes last are the features of regions, for all models here alike. ViLBERT is pretrained on captions (do
 text and scene belong together, masked words, masked regions), then learns to answer. Beside it stand the most frequent answer,
 the same model without the scene and without the question, and one with as many blocks and the same pretraining but no attention
-between the streams. Settings were chosen with `--part validation`, whose digits are in neither of the other parts.
+between the streams. `--part validation` asks of digits that are in neither of the other parts, to choose settings by.
 """
 
 import argparse

@@ -31,13 +31,13 @@ def plot_by_depth(curves, label="cosine", title=None, path=None):
     if not layers or not layers[0] or any(names != layers[0] for names in layers):
         raise ValueError(f"`curves` must hold lines over the same layers, one at least. Received: lines over {layers}.")
     names = layers[0]
-    figure = canvas.new_figure(max(5.0, 2.0 + 0.5 * len(names)), 3.4 + 0.06 * max(map(len, names)))
+    figure = canvas.new_figure(max(5.0, 2.0 + 0.5 * len(names)) + 2.0, 3.4 + 0.06 * max(map(len, names)))
     panel = figure.subplots()
     for name, curve in curves.items():
         panel.plot(range(len(names)), list(curve.values()), marker="o", markersize=4, label=name)
     panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     panel.set_xlabel("layer, by depth", fontsize=9)
     panel.set_ylabel(label, fontsize=9)
-    panel.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)  # beside the lines, which may be anywhere
     panel.grid(alpha=0.3)
     return canvas.finish(figure, title, path)
