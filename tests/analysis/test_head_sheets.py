@@ -59,7 +59,7 @@ def test_lines_by_depth_are_what_was_given():
     curves = {"one": {"a": 1.0, "b": 0.5}, "two": {"a": 0.0, "b": 0.25}}
     panel = plots.plot_by_depth(curves).axes[0]
     assert [list(line.get_ydata()) for line in panel.lines] == [[1.0, 0.5], [0.0, 0.25]]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert [text.get_text() for text in panel.figure.legends[0].get_texts()] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
