@@ -40,7 +40,7 @@ def vilbert_pretrainer(
         (B, 2), of which class 0 is "belong together", as published.
 
     Raises:
-        ValueError: if `encoder` is no model of `ViLBERT`, and from the layers.
+        ValueError: if `encoder` is no model of `ViLBERT`, for a number of classes below 1, and from the layers.
 
     Example:
 
@@ -56,6 +56,7 @@ def vilbert_pretrainer(
     Reference:
         Lu et al. 2019, "ViLBERT", section 2.2 ("Training Tasks and Objectives").
     """
+    num_region_classes = arguments.positive_int("num_region_classes", num_region_classes, optional=True)
     _check_encoder(encoder)
     inputs = _inputs(encoder)
     encoded = encoder({name: inputs[name] for name in INPUTS})
@@ -100,7 +101,7 @@ def vilbert_classifier(
         A functional `keras.Model` from the inputs of the encoder to logits (B, num_classes).
 
     Raises:
-        ValueError: if `encoder` is no model of `ViLBERT`, and from the layers.
+        ValueError: if `encoder` is no model of `ViLBERT`, for a number of classes below 1, and from the layers.
 
     Example:
 
@@ -116,6 +117,7 @@ def vilbert_classifier(
     Reference:
         Lu et al. 2019, "ViLBERT", section 3.2 ("Visual Question Answering").
     """
+    num_classes = arguments.positive_int("num_classes", num_classes)
     _check_encoder(encoder)
     stddev = arguments.positive_float("initializer_stddev", initializer_stddev)
     inputs = _inputs(encoder)

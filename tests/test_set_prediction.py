@@ -1,4 +1,4 @@
-"""The loss of a set of objects is that of transformers, matches each layer by itself, and refuses what is no target."""
+"""The loss equals that of transformers, each decoder layer has its own matching, and invalid targets raise errors."""
 
 from pathlib import Path
 

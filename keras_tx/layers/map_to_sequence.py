@@ -1,17 +1,16 @@
 """The positions of a map in a row."""
 
-import math
-
 import keras
 from keras import ops
 
-from ..ops import masks, padding
-from . import config, input_checks
+from ..ops import padding
+from . import config
+from .map_reader import MapReader
 from .traced_subclasses import TracedSubclasses
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class MapToSequence(TracedSubclasses, keras.layers.Layer):
+class MapToSequence(MapReader, TracedSubclasses, keras.layers.Layer):
     """Lays the positions of a map side by side, row by row, and their mask with them.
 
     What `keras.layers.Reshape((-1, D))` does too, though without the mask.
@@ -44,28 +43,11 @@ class MapToSequence(TracedSubclasses, keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def build(self, input_shape):
-        self.hidden_dim = input_checks.hidden_size("inputs", input_shape, rank=4)
-
     def call(self, inputs, mask=None):
         mask = self._read(inputs, mask)
         batch, rows, columns, width = ops.shape(inputs)
         outputs = ops.reshape(ops.cast(inputs, self.compute_dtype), (batch, rows * columns, width))
         return outputs if mask is None else padding.attach(outputs, ops.reshape(mask, (batch, rows * columns)))
-
-    def _read(self, inputs, mask):
-        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
-        return masks.over_positions(inputs, mask)
-
-    def compute_mask(self, inputs, previous_mask):
-        return None  # the outputs carry theirs already
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], None if None in input_shape[1:3] else math.prod(input_shape[1:3]), input_shape[-1])
-
-    def compute_output_spec(self, inputs, mask=None):
-        self._read(inputs, mask)
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
         return config.of(MapToSequence, self, super().get_config())

@@ -6,9 +6,9 @@ import keras
 from keras import ops
 
 from .. import arguments
-from ..ops import masks
 from ..ops import positions as counting
 from . import config, input_checks
+from .map_reader import MapReader
 from .traced_subclasses import TracedSubclasses
 
 # So that the last real row has the angle 2 pi, and one without real positions divides by no zero.
@@ -16,7 +16,7 @@ _TURN, _EPSILON = 2 * math.pi, 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class SinusoidalGridPositions(TracedSubclasses, keras.layers.Layer):
+class SinusoidalGridPositions(MapReader, TracedSubclasses, keras.layers.Layer):
     """Tells the vectors of the places of a map: sine and cosine waves of its row, then of its column.
 
     With r_{y,x} of R_x real positions in column x down to row y, the first half of the vector is PE(2 pi r / R) with
@@ -78,20 +78,6 @@ class SinusoidalGridPositions(TracedSubclasses, keras.layers.Layer):
             waves.append(ops.broadcast_to(table, (batch, rows, columns, self.hidden_dim // 2)))
         outputs = ops.reshape(ops.concatenate(waves, axis=-1), (batch, rows * columns, self.hidden_dim))
         return ops.cast(outputs, self.compute_dtype)
-
-    def _read(self, inputs, mask):
-        input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)
-        return masks.over_positions(inputs, mask)
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], None if None in input_shape[1:3] else math.prod(input_shape[1:3]), input_shape[-1])
-
-    def compute_output_spec(self, inputs, mask=None):
-        self._read(inputs, mask)
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
     def get_config(self):
         return config.of(SinusoidalGridPositions, self, super().get_config())

@@ -82,6 +82,22 @@ def test_a_training_step_is_three_passes_and_a_fourth_where_it_computes_again():
     assert found.kept_bytes == 4 * 2 * 6 * 8
 
 
+def test_a_block_that_computes_again_has_the_caches_of_one_that_does_not():
+    inputs = keras.Input((6, 8))
+    found = [
+        analysis.count_costs(
+            keras.Model(inputs, layers.TransformerDecoder(16, 2, recompute=again)(inputs)), (2, 6, 8), mode="train"
+        ).cache_bytes_per_token
+        for again in (False, True)
+    ]
+    assert found == [2 * 8 * 4, 2 * 8 * 4]
+    scored, _ = layers.TransformerEncoder(16, 2, recompute=True)(inputs, return_attention_scores=True)
+    costs = analysis.count_costs(
+        keras.Model(inputs, scored), (2, 6, 8), mode="train"
+    )  # it keeps all, and is not run again
+    assert costs.macs == 3 * costs.sum.total_macs
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 1, 3, 50])
 @pytest.mark.parametrize(("length", "keys"), [(7, 7), (10, 10), (1, 1)])

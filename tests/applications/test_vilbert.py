@@ -241,11 +241,16 @@ def test_bad_arguments_are_named(change, message):
 
 
 @pytest.mark.once
-def test_heads_refuse_other_models():
+def test_heads_refuse_other_models_and_counts_of_classes():
     for head in (lambda model: vilbert_pretrainer(model), lambda model: vilbert_classifier(model, 2)):
         for model in (None, keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])):
             with pytest.raises(ValueError, match="`encoder` must be a model of `ViLBERT`. Received: encoder="):
                 head(model)
+    for classes in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="`num_region_classes` must"):
+            vilbert_pretrainer(None, classes)
+        with pytest.raises(ValueError, match="`num_classes` must"):
+            vilbert_classifier(None, classes)
 
 
 LONG = {"token_ids": np.ones((3, 8), "int32"), "segment_ids": np.zeros((3, 8), "int32")}

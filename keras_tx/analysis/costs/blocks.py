@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 
 import keras
 
@@ -65,12 +66,10 @@ def _block(layer, inputs, context=None, return_attention_scores=False, **given):
     if decoder and context is not None:
         costs += _attention(layer, "cross_attention", inputs, **other, **asked)
     costs += layer_costs(layer.feed_forward, inputs) + _around(layer, "feed_forward", inputs)
-    if not layer.recompute or settings().mode != "train":
-        return costs
+    if not layer.recompute or return_attention_scores or settings().mode != "train":
+        return costs  # a block that hands its scores on keeps all
     kept = keeps(layer, inputs) if context is None else keeps(layer, inputs, context)
-    return LayerCosts(
-        costs.macs, costs.all_pairs, costs.allowed_pairs, costs.normalized, kept, costs.total_macs + costs.recomputed
-    )
+    return replace(costs, kept=kept, recomputed=costs.total_macs + costs.recomputed)
 
 
 def _attention(layer, name, inputs, **given):
