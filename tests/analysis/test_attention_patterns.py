@@ -200,6 +200,17 @@ def test_a_quantized_model_works_without_heads_too():
     assert np.array_equal(plain, numpy(model(ids)))
 
 
+def test_adapters_read_nothing_of_heads_that_are_off():
+    model, ids = GPT(20, 8, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8), np.array([[3, 4, 5, 6]])
+    before, off = numpy(model(ids)), numpy(ablate_heads(model, {"decoder_0": [0, 1]}, ids))
+    projection = model.get_layer("decoder_0").attention.attention_output
+    projection.enable_lora(2)
+    shape = projection.lora_kernel_b.shape
+    projection.lora_kernel_b.assign(np.sin(np.arange(np.prod(shape))).reshape(shape))
+    assert np.abs(numpy(model(ids)) - before).max() > 1e-4
+    np.testing.assert_allclose(numpy(ablate_heads(model, {"decoder_0": [0, 1]}, ids)), off, atol=1e-6)
+
+
 class Attending(keras.layers.Layer):
     def call(self, inputs, return_attention_scores=False):
         scores = ops.softmax(inputs @ ops.swapaxes(inputs, 1, 2))
