@@ -1,5 +1,6 @@
 """Callbacks for `model.fit`: how fast a model trains, in Keras' own progress bar."""
 
+import threading
 import time
 
 import keras
@@ -53,22 +54,24 @@ class Throughput(keras.callbacks.Callback):
             )
         self.costs = costs
         self.peak_flops = arguments.positive_float("peak_flops", peak_flops, optional=True)
-        self._start = self._rates_shown = None
 
     def on_train_begin(self, logs=None):
-        self._start = self._rates_shown = None
+        self._lock = threading.Lock()  # not before, so that it can be copied
+        self._first = self._last = self._rates_shown = None  # a batch, and when it ended
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._start is not None:
-            self._start, self._first = time.perf_counter(), -1
+        if self._first is not None:
+            self._first = self._last = (-1, time.perf_counter())
 
     def on_train_batch_end(self, batch, logs=None):
-        now = time.perf_counter()
-        if self._start is None:
-            self._start, self._first = now, batch
-        elif logs is not None and now > self._start:
-            self._rates_shown = self._rates((batch - self._first) / (now - self._start))
-            logs.update(self._rates_shown)
+        """Counts the batches; Keras may call it from several threads, in any order."""
+        with self._lock:
+            ended = batch, time.perf_counter()
+            self._first, self._last = min(self._first or ended, ended), max(self._last or ended, ended)
+            steps, seconds = (last - first for first, last in zip(self._first, self._last, strict=True))
+            if logs is not None and steps and seconds > 0:
+                self._rates_shown = self._rates(steps / seconds)
+                logs.update(self._rates_shown)
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and self._rates_shown is not None:

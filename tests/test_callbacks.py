@@ -1,5 +1,7 @@
 """What the progress bar shows is what was counted over the time that the steps took."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -17,14 +19,35 @@ def trained(peak=None, **fit):
     return costs, model.fit(x, y, batch_size=8, verbose=0, callbacks=[shown], **fit).history
 
 
-def test_rates_are_in_the_history_of_each_epoch(monkeypatch):
-    ticks = iter(range(1000))
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: 0.5 * next(ticks))
-    costs, history = trained(peak=1000.0, epochs=2)
-    # Half a second a step by this clock: three steps after the first, then four of the second epoch.
-    assert history["examples_per_second"] == [16.0, 16.0]
-    assert np.allclose(history["teraflops_per_second"], 2 * costs.flops / 1e12)
-    assert np.allclose(history["utilization"], 2 * costs.flops / 1000)
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (2, 3, 1, 0)])
+def test_rates_are_those_of_the_steps_whatever_thread_tells_of_one_first(order, monkeypatch):
+    clock = types.SimpleNamespace(
+        perf_counter=lambda: now
+    )  # not of `time` itself, which others in this process ask too
+    monkeypatch.setattr(callbacks, "time", clock)
+    inputs = keras.Input((4,))
+    costs = analysis.count_costs(keras.Model(inputs, keras.layers.Dense(3)(inputs)), (8, 4), mode="train")
+    shown = callbacks.Throughput(costs, 1000.0)
+    now = 0.0
+    shown.on_train_begin()
+    for epoch, start in enumerate((0.0, 20.0)):
+        now = start
+        shown.on_epoch_begin(epoch)
+        for batch in order:  # half a second a step; told of in this order
+            now = start + 0.5 * (batch + 1)
+            shown.on_train_batch_end(batch, {})
+        logs = {}
+        shown.on_epoch_end(epoch, logs)
+        assert logs["examples_per_second"] == 16.0
+        assert np.isclose(logs["teraflops_per_second"], 2 * costs.flops / 1e12)
+        assert np.isclose(logs["utilization"], 2 * costs.flops / 1000)
+
+
+def test_rates_are_in_the_history_of_each_epoch():
+    _, history = trained(peak=1000.0, epochs=2)
+    rates = [history[key] for key in ("examples_per_second", "teraflops_per_second", "utilization")]
+    assert np.shape(rates) == (3, 2)
+    assert np.min(rates) > 0
 
 
 def test_tokens_and_the_progress_bar(capsys):

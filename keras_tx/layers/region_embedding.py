@@ -89,8 +89,9 @@ class RegionEmbedding(Composite, keras.layers.Layer):
         mask = self._read_mask(inputs, boxes, mask, num_regions)
         numbers = ops.cast(_numbers(boxes, mask), self.compute_dtype)  # (B, R, 5)
         x = padding.zero_masked(ops.cast(inputs, self.compute_dtype), mask)
-        outputs = ops.cast(self.features(x) + self.location(numbers), self.compute_dtype)
-        return padding.attach(padding.zero_masked(outputs, mask), mask)
+        # Each part may compute in a dtype of its own.
+        features, location = (ops.cast(part, self.compute_dtype) for part in (self.features(x), self.location(numbers)))
+        return padding.attach(padding.zero_masked(features + location, mask), mask)
 
     def _read_mask(self, inputs, boxes, mask, num_regions):
         """The mask over regions (B, R), or `None` if all are real."""
