@@ -13,6 +13,7 @@ pytest.importorskip("scipy")
 import detection_baselines as baselines
 import detection_data as data
 import detection_metrics
+import detection_stem
 import image_data
 import object_detection as example
 
@@ -138,14 +139,35 @@ def test_windows_are_of_digits_and_of_places_without_one(digits):
     assert shapes[1, 0] < 0.5 < shapes[0, 0]  # a one is narrow
 
 
+@pytest.mark.once
+def test_cells_have_the_digit_whose_box_their_middle_is_in():
+    targets = data.targets(
+        [np.array([3, 7]), np.array([], int)], [np.array([[0, 0, 16, 32], [12, 0, 32, 8.0]]), np.zeros((0, 4))]
+    )
+    found = detection_stem.digits_of_cells(targets, 4)  # cells of 16 pixels, whose middles are 8, 24, ...
+    no = detection_stem.NO_DIGIT
+    np.testing.assert_array_equal(found[0], [[3, no, no, no], [3, no, no, no], [no] * 4, [no] * 4])
+    assert set(found[1].flat) == {no}
+    batch, cells = detection_stem.Cells(data.Digits(*_one_digit()), 8, 2, 1)[0]
+    assert (batch.shape, cells.shape) == ((2, data.CANVAS, data.CANVAS, 1), (2, 8, 8))
+    assert set(cells.flat) == {4, no}
+
+
+def _one_digit():
+    image = np.zeros((1, 28, 28, 1), "uint8")
+    image[:, 6:22, 8:20] = 255
+    return image, np.array([4])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_whole_job_ends_with_precision_pictures_and_served_files(tmp_path, monkeypatch, capsys):
     pytest.importorskip("pycocotools")
     small = {"num_queries": 5, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 8, "dropout": 0.0}
     monkeypatch.setattr(example, "MODEL", small)
-    monkeypatch.setattr(example, "STEM", ((4, 4, 4), (8, 3, 4)))
+    monkeypatch.setattr(detection_stem, "STEM", ((4, 4, 4), (8, 3, 4)))
     monkeypatch.setattr(example, "BATCH", 4)
+    monkeypatch.setattr(detection_stem, "BATCH", 4)
     monkeypatch.setattr(sys, "argv", ["object_detection.py", "--quick", "--output", str(tmp_path)])
     example.main()
     lines = capsys.readouterr().out.strip().splitlines()
