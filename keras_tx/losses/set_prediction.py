@@ -7,6 +7,7 @@ from .. import arguments
 from ..ops import boxes
 from ..ops.assignment import linear_sum_assignment
 from ..ops.concrete import check_tensor, concrete
+from ..ops.replicas import sum_over_replicas
 from ..ops.run_checks import when_run
 from .detection_targets import are_targets, check_targets
 
@@ -24,8 +25,9 @@ class SetPredictionLoss(keras.losses.Loss):
     with w = 1 for matched queries and `no_object_weight` for the others, sums over the whole batch, and at least 1 in place of
     the number of objects. The loss is the sum over layers. Matching runs inside the compiled step (`ops.assignment`).
 
-    With `keras.distribution` on JAX the batch is the global one. Replicas of `tf.distribute` each divide by the sums over
-    their own part, as with every weighted mean of Keras, and their mean is taken.
+    The batch is the global one, with `keras.distribution` on JAX and in the replicas of a strategy of `tf.distribute`, whatever
+    part of the objects each sees. With gradient accumulation each step divides by its own sums, and Keras takes the mean of
+    the steps. The `class_weight` of `fit` is not for such targets, in which Keras looks for a class by its own rules.
 
     Args:
         no_object_weight: float above 0, of the class "no object", which is that of most queries.
@@ -116,13 +118,14 @@ class SetPredictionLoss(keras.losses.Loss):
         entropy = -ops.sum(wished * ops.where(wished > 0, log_shares, 0.0), axis=-1)  # (B, L, Q)
         by_class = is_matched + self.no_object_weight * (1.0 - is_matched)
         by_class, by_object = by_class * weights[:, None, None], is_matched * weights[:, None, None]
-        layers = ops.sum(entropy * by_class, axis=(0, 2)) / _positive(ops.sum(by_class, axis=(0, 2)))  # (L,)
+        whole = sum_over_replicas(ops.sum(by_class, axis=(0, 2)))  # (L,)
+        layers = ops.sum(entropy * by_class, axis=(0, 2)) / _positive(whole)
 
         # Queries without an object are compared with a box of their own kind, whose weight is 0.
         wanted = ops.einsum("blnq,bnx->blqx", matched, wanted) + 0.5 * (1.0 - is_matched[..., None])
         apart = self.box_weight * ops.sum(ops.abs(found - wanted), axis=-1)
         apart = apart + self.giou_weight * (1.0 - boxes.generalized_iou(boxes.corners(found), boxes.corners(wanted)))
-        objects = ops.sum(ops.cast(real, self.dtype) * weights[:, None])
+        objects = sum_over_replicas(ops.sum(ops.cast(real, self.dtype) * weights[:, None]))
         return ops.sum(layers) + ops.sum(apart * by_object) / ops.maximum(objects, 1.0)
 
     def _matching(self, labels, wanted, real, log_shares, found):

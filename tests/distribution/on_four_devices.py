@@ -11,21 +11,30 @@ import keras_tx
 from keras_tx import decoding, distribution, graph
 from keras_tx.applications import (
     BERT,
+    DETR,
     GPT,
     Swin,
     TextClassifier,
     Translator,
+    ViLBERT,
     ViT,
+    convolutional_stem,
     load_huggingface,
     save_huggingface,
 )
 from keras_tx.layers import FeedForward, MultiHeadSelfAttention, TransformerDecoder
 
+from .detectors import assert_alike, trained_detector
 from .meshes import mesh, parallel
 
 SIZE = {"num_layers": 1, "num_heads": 4, "hidden_dim": 16, "intermediate_dim": 32}
 IDS = np.random.default_rng(0).integers(1, 12, (8, 6)).astype("int32")
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
+STREAMS = {"region_dim": 6, "num_region_layers": 1, "num_region_heads": 4, "region_hidden_dim": 16}
+STREAMS |= {"region_intermediate_dim": 16, "num_co_attention_heads": 4, "co_attention_dim": 16}
+STREAMS |= {"text_blocks_before": (0,), "region_blocks_before": (1,)}
+REGIONS = {"token_ids": IDS, "segment_ids": IDS % 2, "region_features": np.ones((8, 3, 6), "float32")}
+REGIONS |= {"boxes": np.full((8, 3, 4), 0.5, "float32"), "num_regions": IDS[:, 0] % 4}
 APPLICATIONS = {
     "text_classifier": (lambda: TextClassifier(12, 8, **SIZE), IDS),
     "gpt": (lambda: GPT(12, 8, **SIZE), IDS),
@@ -36,6 +45,8 @@ APPLICATIONS = {
         lambda: Swin(num_layers=(1, 1), num_heads=(4, 4), hidden_dim=16, window_size=2, patch_size=2, num_classes=3),
         IMAGES,
     ),
+    "detr": (lambda: DETR(3, convolutional_stem((4, 8)), 5, **SIZE, include_rescaling=False), IMAGES / 255),
+    "vilbert": (lambda: ViLBERT(12, 8, **SIZE, **STREAMS), REGIONS),
 }
 # The axis of a weight that is split, by the end of its path.
 SPLIT = {
@@ -144,6 +155,10 @@ def test_data_parallel_equals_one_device(alone):
         model = built(APPLICATIONS["gpt"][0])
         same(trained(model), alone)
     assert all(weight.value.sharding.is_fully_replicated for weight in model.weights)
+
+
+def test_a_set_loss_divides_by_the_objects_of_all_devices():
+    assert_alike(trained_detector(keras.distribution.DataParallel().scope()), trained_detector())
 
 
 def test_a_mesh_of_one_device_is_one_device(alone):

@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras_tx import decoding, losses
 from keras_tx.applications import GPT
 
+from .detectors import assert_alike, trained_detector
+
 SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
 IDS = np.random.default_rng(0).integers(1, 12, (8, 6)).astype("int32")
 
@@ -47,6 +49,11 @@ def test_two_replicas_train_as_one_device(strategy):
     for ours, theirs in zip(mirrored[1], alone[1], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
     np.testing.assert_allclose(mirrored[2], alone[2], atol=2e-5)
+
+
+def test_a_set_loss_divides_by_the_objects_of_all_replicas(strategy):
+    """Of the last batch, of 3 images, one replica sees two and the other one."""
+    assert_alike(trained_detector(strategy.scope(), 7), trained_detector(count=7))
 
 
 def test_a_mirrored_model_generates_the_same_ids(strategy):
