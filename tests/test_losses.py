@@ -7,6 +7,8 @@ from keras import ops
 
 from keras_tx.losses import LogitsKLDivergence, TokenCrossentropy
 
+from .layers.execution import COMPILES, compiled, input_gradient, tensor
+
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(2, 4, 5)).astype("float32") * 3
 LABELS = np.array([[1, 2, 3, 4], [3, 1, 0, 0]])
@@ -166,6 +168,19 @@ def test_the_divergence_of_logits_is_that_of_keras_and_leaves_out_what_has_no_we
     np.testing.assert_allclose(found, (plain * weights).sum() / 3, atol=1e-6)
     assert number(LogitsKLDivergence()(ops.softmax(logits), logits)) == pytest.approx(0, abs=1e-6)
     assert np.isfinite(number(LogitsKLDivergence()(target, 300 * logits)))
+
+
+def test_a_class_that_its_logit_rules_out_counts_where_it_has_a_probability_alone():
+    target, logits = np.array([[0.25, 0, 0.75], [1, 0, 0]], "float32"), RANDOM.normal(size=(2, 3)).astype("float32")
+    wanted = number(LogitsKLDivergence()(target[:, ::2], logits[:, ::2]))
+    logits[:, 1] = -np.inf
+    loss = compiled(LogitsKLDivergence())
+    np.testing.assert_allclose(number(loss(tensor(target), tensor(logits))), wanted, rtol=1e-5)
+    gradient = input_gradient(lambda logits: loss(tensor(target), logits), tensor(logits))
+    np.testing.assert_allclose(gradient[:, 1], 0)
+    assert np.isfinite(gradient).all()
+    if COMPILES:  # where nothing can be raised
+        assert np.isnan(number(loss(tensor(-target), tensor(logits))))
 
 
 @pytest.mark.once

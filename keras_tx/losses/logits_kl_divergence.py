@@ -11,7 +11,7 @@ from ..ops.concrete import concrete
 class LogitsKLDivergence(keras.losses.Loss):
     """How far predicted distributions, given as logits, are from others: those of a detector for masked regions, or of a teacher.
 
-    loss = sum_c q_c (log q_c - log softmax(z)_c), where 0 log 0 is 0. It is computed in float32 or wider.
+    loss = sum_c q_c (log q_c - log softmax(z)_c), where 0 log 0 is 0, whatever the logit. It is computed in float32 or wider.
 
     Args:
         reduction: as in `keras.losses.Loss`; by the mean over the weights, positions of weight 0 are left out.
@@ -19,8 +19,8 @@ class LogitsKLDivergence(keras.losses.Loss):
         dtype: of the computation, which runs in float32 where this is narrower.
 
     Raises:
-        ValueError: for logits of another shape than the distributions, and, where values are known, which they are not inside a
-            compiled function, negative probabilities.
+        ValueError: for logits of another shape than the distributions, and, where values are known, negative probabilities.
+            Inside a compiled function, where nothing can be raised, the loss is NaN for these.
 
     Example:
 
@@ -45,7 +45,10 @@ class LogitsKLDivergence(keras.losses.Loss):
                 f"{tuple(y_pred.shape)}, y_true of shape {tuple(y_true.shape)}."
             )
         values = concrete(y_true)
-        if values is not None and values.size and values.min() < 0:
-            raise ValueError(f"`y_true` must hold probabilities. Received: {values.min()} in y_true.")
-        logs = ops.log(ops.where(y_true > 0, y_true, ops.ones_like(y_true)))
-        return ops.sum(y_true * (logs - ops.log_softmax(y_pred, axis=-1)), axis=-1)
+        if values is not None and not (values >= 0).all():
+            raise ValueError(f"`y_true` must hold probabilities. Received: {values[~(values >= 0)][0]} in y_true.")
+        possible = y_true > 0
+        # A class that a logit of -infinity rules out counts where it has a probability alone.
+        shares = ops.where(possible, ops.log_softmax(y_pred, axis=-1), 0.0)
+        divergence = y_true * (ops.log(ops.where(possible, y_true, 1.0)) - shares)
+        return ops.sum(ops.where(y_true >= 0, divergence, float("nan")), axis=-1)
