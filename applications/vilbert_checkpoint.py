@@ -18,6 +18,11 @@ from .vilbert_heads import vilbert_classifier, vilbert_pretrainer
 _TEXT, _REGION, _CO = "encoder.layer.{i}.", "encoder.v_layer.{i}.", "encoder.c_layer.{i}."
 _REGION_FEATURES = "v_embeddings.image_embeddings.weight"
 _ALIGNMENT, _ANSWERS = "cls.bi_seq_relationship.weight", "vil_prediction.logit_fc.3.weight"
+# Of the tasks that are not here: those of ViLBERT, then those of the same authors' twelve tasks at once.
+_OTHER_HEADS = (
+    "vil_logit", "vision_logit", "linguisic_logit", "vil_tri_prediction",
+    *(f"vil_{task}.logit_fc.{part}" for task in ("prediction_gqa", "binary_prediction") for part in (0, 2, 3)),
+)  # fmt: skip
 _PRETRAINER, _CLASSIFIER = {"head": "pretrainer"}, {"head": "classifier"}
 
 
@@ -160,6 +165,7 @@ RECIPE = Recipe(
         Field("num_classes", "num_labels", SIZE, when=_CLASSIFIER),
     ),
     demands={
+        "model": "bert",  # the words of "roberta" count their positions from 2
         "fusion_method": "mul", "pooling_method": "mul", "visual_target": 0, "task_specific_tokens": False,
         "dynamic_attention": False, "with_coattention": True,
     },
@@ -188,7 +194,7 @@ RECIPE = Recipe(
         *(f"cls.imagePredictions.transform.{part}.{each}" for part in ("dense", "LayerNorm") for each in ("weight", "bias")),
         *(f"cls.{part}.{each}" for part in ("bi_seq_relationship", "imagePredictions.decoder") for each in ("weight", "bias")),
         "cls.predictions.bias",
-        *(f"{head}.{each}" for head in ("vil_logit", "vision_logit", "linguisic_logit") for each in ("weight", "bias")),
+        *(f"{head}.{each}" for head in _OTHER_HEADS for each in ("weight", "bias")),
     ),
     tied={"cls.predictions.decoder.weight": _WORDS},
     root="vilbert",
