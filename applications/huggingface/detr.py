@@ -21,7 +21,8 @@ _BLOCK, _STEM = f"{_CONVOLUTIONS}encoder.stages.{{i}}.layers.{{j}}.", f"{_CONVOL
 _QUERIES, _CLASSES = "query_position_embeddings.weight", "class_labels_classifier.weight"
 _KERNEL = "row column in out -> out in row column"
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-_OF_CONFIG = {"when": {"_timm": False}}
+_OF_CONFIG, _OF_TIMM = {"when": {"_timm": False}}, {"when": {"_timm": True}}
+_STRIDE = Kind("null or 32", lambda value: value in (None, 32), write=None)
 
 
 def _units():
@@ -95,6 +96,14 @@ def _last_stage(found):
     return Kind(rule, lambda value: isinstance(value, list) and value[-1:] == [last], null_is_absent=True)
 
 
+def _ends_with(last):
+    """A list of the stages by their numbers, of which the last one is read."""
+    rule = f"a list that ends with {last}, the last stage"
+    return Kind(
+        rule, lambda value: isinstance(value, list) and value[-1:] in ([last], [-1]), write=None, null_is_absent=True
+    )
+
+
 def _only(key, value):
     """The field of a setting that has one value, which is read and written."""
     return Field(f"_{key}", f"backbone_config.{key}", only(value), value, shown=lambda layers: value, **_OF_CONFIG)
@@ -130,7 +139,7 @@ RECIPE = Recipe(
         Field("input_shape", ("num_channels", "backbone_config.num_channels"), CHANNELS, 3,
               shown=lambda layers: (None, None, layers.model.inputs[0].shape[-1])),
         Field("_timm", held=f"{_CONVOLUTIONS}conv1.weight", shown=lambda layers: False),
-        Field("backbone", "backbone|backbone_config.backbone", one_of(RESNET_SIZES), "resnet50", when={"_timm": True}),
+        Field("backbone", "backbone|backbone_config.backbone", one_of(RESNET_SIZES), "resnet50", **_OF_TIMM),
         Field("depths", "backbone_config.depths", sizes(8), shown=_of_resnet("depths"), blocks=_BLOCK, **_OF_CONFIG),
         Field("bottleneck", "backbone_config.layer_type", one_of({"bottleneck": True, "basic": False}), "bottleneck",
               shown=_of_resnet("bottleneck"), **_OF_CONFIG),
@@ -141,6 +150,9 @@ RECIPE = Recipe(
               axis=(f"{_STEM}.convolution.weight", 0), **_OF_CONFIG),
         Field("_last", "backbone_config.out_features", _last_stage, None, **_OF_CONFIG,
               shown=lambda layers: [f"stage{len(_resnet(layers)['depths'])}"]),
+        Field("_last_index", "backbone_config.out_indices", lambda found: _ends_with(len(found["depths"])), None, **_OF_CONFIG),
+        Field("_last_index", "backbone_kwargs.out_indices|backbone_config.out_indices", _ends_with(4), None, **_OF_TIMM),
+        Field("_stride", "backbone_kwargs.output_stride|backbone_config.output_stride", _STRIDE, None, **_OF_TIMM),
         *(_only(*each) for each in (("model_type", "resnet"), ("hidden_act", "relu"), ("downsample_in_first_stage", False),
                                     ("downsample_in_bottleneck", False))),
         *classes(None, shown=lambda layers: _output_shape(layers)[-1] - 5,

@@ -1,6 +1,7 @@
 """What DETR's folders are alone: the config of the backbone, timm's names, pixels, auxiliary outputs, what is refused."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -113,8 +114,8 @@ class Headers:
         self.shapes = shapes
 
 
-@pytest.mark.parametrize("config", [{"backbone": "resnet50", "use_timm_backbone": True}, {}])
-def test_the_published_folder_has_the_names_of_timm(config, tmp_path):
+def of_timm(folder, config):
+    """The arguments and shapes of the published folder of a small DETR on ResNet-50."""
     own = {
         name.removeprefix("model."): tensor.shape
         for name, tensor in rows.ROWS["detr"].tensors.items()
@@ -122,13 +123,37 @@ def test_the_published_folder_has_the_names_of_timm(config, tmp_path):
     }
     shapes = {**own, **timm_tensors(), "input_projection.weight": (16, 2048, 1, 1), "input_projection.bias": (16,)}
     values = {key: value for key, value in rows.ROWS["detr"].config.items() if key != "backbone_config"} | config
-    arguments = detr.RECIPE.arguments(Config(tmp_path, values), Headers(shapes))
+    return detr.RECIPE.arguments(Config(folder, values), Headers(shapes)), shapes
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {
+            "backbone": "resnet50",
+            "use_timm_backbone": True,
+            "backbone_kwargs": {"out_indices": [1, 2, 3, 4], "in_chans": 3},
+        },
+        {},
+    ],
+)
+def test_the_published_folder_has_the_names_of_timm(config, tmp_path):
+    arguments, shapes = of_timm(tmp_path, config)
     with graph.without_values():
         model = detr.RECIPE.build(**arguments)
     weights = structure.weights_by_path(model, detr.RECIPE.root)
     wanted = {path: tuple(weight.shape) for path, weight in weights.items()}
     found = match(detr.RECIPE.rules_for(arguments), shapes, wanted, detr.RECIPE.ignored)
     assert sum(len(each.weights) for each in found) == len(wanted)
+
+
+@pytest.mark.parametrize(("key", "value"), [("output_stride", 16), ("out_indices", [1, 2, 3]), ("out_indices", 4)])
+@pytest.mark.parametrize("place", ["backbone_kwargs", "backbone_config"])
+def test_another_map_of_timm_is_refused(place, key, value, tmp_path):
+    with pytest.raises(
+        ValueError, match=f"`{place}.{key}` must be .* Received: {place}.{key}={re.escape(str(value))} in"
+    ):
+        of_timm(tmp_path, {place: {key: value}})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +178,7 @@ def test_what_a_config_says_and_is_not_so_is_refused_by_name(change, message, tm
         ({"depths": [2, 2]}, "no tensor starts with 'backbone.conv_encoder.model.encoder.stages.1.layers.1.'"),
         ({"depths": [1, 1]}, "there is also 'backbone.conv_encoder.model.encoder.stages.0.layers.1."),
         (
-            {"depths": [2], "out_features": ["stage1"]},
+            {"depths": [2], "out_features": ["stage1"], "out_indices": [1]},
             "`backbone_config.depths` and `backbone_config.hidden_sizes` must be of one length",
         ),
         ({"hidden_sizes": [6, 12]}, "Received: backbone_config.hidden_sizes=.6, 12."),
@@ -163,6 +188,7 @@ def test_what_a_config_says_and_is_not_so_is_refused_by_name(change, message, tm
         ({"hidden_act": "gelu"}, "`backbone_config.hidden_act` must be 'relu'"),
         ({"downsample_in_bottleneck": True}, "`backbone_config.downsample_in_bottleneck` must be False"),
         ({"out_features": ["stage1"]}, "`backbone_config.out_features` must be a list that ends with 'stage2'"),
+        ({"out_features": None, "out_indices": [1]}, "`backbone_config.out_indices` must be a list that ends with 2"),
     ],
 )
 def test_a_backbone_that_is_not_so_is_refused_by_name(change, message, tmp_path):
