@@ -16,8 +16,9 @@ class Throughput(keras.callbacks.Callback):
     """Shows tokens or examples a second, floating-point operations a second and utilization in Keras' progress bar.
 
     They stand in the logs of each epoch, and so in the history, as "tokens_per_second" ("examples_per_second" for a model without
-    tokens), "teraflops_per_second" and, with a peak, "utilization". The first step of `fit` is left out, as it is compiled then.
-    A smaller last batch of an epoch counts as a whole one.
+    tokens), "teraflops_per_second" and, with a peak, "utilization". The first step of `fit` is left out, as it is compiled then
+    (with `steps_per_execution` the first execution); a first epoch of no more has none of them. A smaller last batch of an epoch
+    counts as a whole one, and a last execution of fewer steps than the others too where Keras is not told how many there are.
 
     Args:
         costs: `keras_tx.analysis.Costs` of one batch, counted with `mode="train"`.
@@ -65,6 +66,9 @@ class Throughput(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the batches; Keras may call it from several threads, in any order."""
+        count = (self.params or {}).get("steps")
+        if count is not None:  # of the last execution in an epoch Keras tells as if it had as many steps as the others
+            batch = min(batch, count - 1)
         with self._lock:
             ended = batch, time.perf_counter()
             self._first, self._last = min(self._first or ended, ended), max(self._last or ended, ended)
