@@ -125,14 +125,17 @@ def test_attention_maps_tell_where_each_query_looks(model):
 def test_a_step_of_training_is_compiled_and_every_weight_gets_a_gradient():
     model = made(pixel_mask=True, backbone=resnet_backbone(**TINY, bottleneck=False), dropout=0.0)
 
-    def loss(images):
-        return ops.mean(ops.square(model({"images": images, "pixel_mask": ops.convert_to_tensor(MASK)})))
+    def loss(images, mask):
+        return ops.mean(ops.square(model({"images": images, "pixel_mask": mask})))
 
     weights = model.trainable_weights
-    for weight, gradient in zip(weights, gradients(loss, weights)(ops.convert_to_tensor(IMAGES)), strict=True):
+    found = gradients(loss, weights)
+    for weight, gradient in zip(weights, found(*map(ops.convert_to_tensor, (IMAGES, MASK))), strict=True):
         # The softmax takes out biases of keys; the first self-attention of a decoder reads zeros.
         if not weight.path.endswith("key/bias") and "decoder_0/attention/" not in weight.path:
             assert np.abs(gradient).max() > 0, weight.path
+    padding = found(*map(ops.convert_to_tensor, (np.full_like(IMAGES, np.nan), 0 * MASK)))
+    assert all(np.isfinite(gradient).all() for gradient in padding if gradient is not None)
     before = [array(weight) for weight in model.get_layer("backbone").non_trainable_weights]
     model.trainable = True
     model.compile("sgd", keras_tx.losses.SetPredictionLoss(), jit_compile=keras.backend.backend() != "torch")
