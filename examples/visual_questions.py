@@ -34,11 +34,11 @@ STREAMS = {
     "region_intermediate_dim": 128, "num_co_attention_heads": 4, "co_attention_dim": 64, "dropout": 0.0,
     "initializer_stddev": 0.1,
 }  # fmt: skip
-DEPTHS = {  # three blocks a stream, of which two attend to the other stream or none
-    "vilbert": {"num_layers": 1, "num_region_layers": 1, "text_blocks_before": (1, 1), "region_blocks_before": (0, 1)},
-    "late_fusion": {"num_layers": 3, "num_region_layers": 3, "text_blocks_before": (), "region_blocks_before": ()},
+DEPTHS = {  # three blocks for text and four for regions, of which two attend to the other stream or none
+    "vilbert": {"num_layers": 1, "num_region_layers": 2, "text_blocks_before": (1, 1), "region_blocks_before": (1, 2)},
+    "late_fusion": {"num_layers": 3, "num_region_layers": 4, "text_blocks_before": (), "region_blocks_before": ()},
 }
-FULL = {"scenes": 24_000, "asked": 2_000, "detector": 600, "pretraining": 800, "answers": 3_000, "alone": 400}
+FULL = {"scenes": 24_000, "asked": 2_000, "detector": 600, "pretraining": 500, "answers": 3_000, "alone": 400}
 QUICK = {"scenes": 60, "asked": 40, "detector": 3, "pretraining": 3, "answers": 3, "alone": 3}
 
 

@@ -88,7 +88,9 @@ def train_detector(images, labels, steps):
     # Convolutions take twice as long under XLA on a processor.
     fit(detector, batches(), steps, losses, 3e-3, jit=False)
     probabilities = keras.layers.Softmax(name="probabilities")(detector.output["digit"])
-    return keras.Model(detector.input, {"features": detector.get_layer("features").output, "digit": probabilities})
+    # Of length 1, as boxes are: `RegionEmbedding` adds both up, and longer features would drown where a region lies.
+    features = keras.layers.UnitNormalization(name="unit_features")(detector.get_layer("features").output)
+    return keras.Model(detector.input, {"features": features, "digit": probabilities})
 
 
 def look(detector, made, images):
