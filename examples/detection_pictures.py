@@ -16,7 +16,8 @@ def draw_boxes(pixels, labels, boxes, found, path, least=0.5):
         for name, box, score in zip(names, places, scores, strict=True):
             if score >= least:
                 _frame(axis, box, edgecolor="tab:orange")
-                axis.text(box[0], box[1] - 1.5, f"{name} {score:.2f}", color="tab:orange", fontsize=9)
+                above = box[1] - 1.5 if box[1] > 5 else box[3] + 4.5  # or below, where no place is left
+                axis.text(box[0], above, f"{name} {score:.2f}", color="tab:orange", fontsize=9)
         axis.set_title("digits " + " ".join(map(str, its_labels)), fontsize=10)
     return _save(figure, path)
 

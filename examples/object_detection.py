@@ -152,7 +152,9 @@ def main():
         print("\nImage files, looked at by the SavedModel in a new process without keras_tx:")
         for answer, its_labels in zip(serve(model, pixels[:SHOWN], output), labels, strict=False):
             found_there = zip(answer["labels"], answer["scores"], answer["boxes"], strict=True)
-            seen = ", ".join(f"{label} {score:.2f} at {box}" for label, score, box in found_there)
+            seen = ", ".join(
+                f"{label} {score:.2f} at {[round(edge, 1) for edge in box]}" for label, score, box in found_there
+            )
             print(f"  {answer['file']}: {seen or 'nothing'}  (digits {' '.join(map(str, its_labels))})")
     print(f"\nAverage precision on the test canvases:\n  {'':42} mAP@[.5:.95]   AP50")
     for name, precision in rows.items():
