@@ -8,6 +8,7 @@ from .attention_rollout import attention_rollout
 from .costs import Costs, LayerCosts, count_costs, layer_costs
 from .head_ablation import ablate_heads
 from .scaling import Optimum, ScalingLaw, fit_scaling_law
+from .token_distances import token_distances
 from .token_similarity import Similarity, similarity
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "layer_costs",
     "plots",
     "similarity",
+    "token_distances",
 ]

@@ -59,15 +59,15 @@ def attention_distances(model, images) -> dict[str, np.ndarray]:
         if grid not in between:
             between[grid] = _distances(grid)
         weights = scores[0, :, grid.num_tokens :, grid.num_tokens :].astype("float32")
-        found.setdefault(path, []).append(_mean_distance(weights, between[grid]))
+        found.setdefault(path, []).append(mean_distance(weights, between[grid]))
 
     for example in attention_trace.examples(images):
         attention_trace.trace(model, example, attend)
     return {path: np.stack(rows) for path, rows in found.items()}
 
 
-def _mean_distance(weights, distances):
-    """(N,), of weights (N, P, P) that may sum to less than 1."""
+def mean_distance(weights, distances):
+    """Returns the mean over queries of a layer's heads: (N,), of weights (N, P, P) that may sum to less than 1."""
     total = weights.sum(axis=-1)
     counts = total > 0
     each = np.einsum("nts,ts->nt", weights, distances) / np.where(counts, total, 1.0)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..graph import layer_calls, layers_before, walk
+from ..graph import call_origins, layer_calls, layers_before, walk
 from ..layers import cache_protocol
 from ..ops import padding
 
@@ -161,3 +161,20 @@ def crosses(layer, args, kwargs):
     first = next(iter(given.values()))
     others = [given.get(name) for name in ("context", "key", "value")]
     return any(other is not None and other is not first for other in others)
+
+
+def crossing(model, maps):
+    """Returns the names of layers whose keys are another sequence than their queries, a set.
+
+    Args:
+        model: functional `keras.Model` or built `keras.Sequential`.
+        maps: dict from layer name to weights (..., T, S), as `attention_maps` returns it.
+    """
+    found = set()
+    for path, (origin, args, kwargs) in call_origins(model).items():
+        cross = f"{path}/cross_attention"
+        if cross in maps:
+            found.add(cross)
+        elif path in maps and crosses(origin.operation, args, kwargs):
+            found.add(path)
+    return found | {path for path, scores in maps.items() if scores.shape[-2] != scores.shape[-1]}

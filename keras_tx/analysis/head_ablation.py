@@ -54,19 +54,38 @@ def ablate_heads(model, heads, inputs):
     return walk(model, inputs, call_layer)
 
 
-def _switched(model, heads):
-    """Dict from the path of a call to pairs: the projection of the heads, and those that are off."""
-    if not isinstance(heads, dict):
-        raise ValueError(f"`heads` must be a dict from names of layers to heads. Received: heads={heads!r}.")
+def projections(model, names):
+    """Returns what projects the heads of some layers back to the width of the model.
+
+    Args:
+        model: functional `keras.Model` or built `keras.Sequential`.
+        names: names of layers, as `attention_maps` has them.
+
+    Returns:
+        Dict from each name to the path of its call, the projection, and how many heads it has.
+
+    Raises:
+        ValueError: as `ablate_heads` says.
+    """
     places, found = _attentions(model), {}
-    for name, chosen in heads.items():
+    for name in names:
         if name not in places:
             raise ValueError(
                 f"`heads` must name layers that attend, of {', '.join(places) or 'which there are none'}. Received: {name!r}."
             )
         path, attention, other = places[name]
         projection, owner = _output_projection(name, attention, other)
-        found.setdefault(path, []).append((projection, _checked(name, chosen, _count(owner, projection))))
+        found[name] = (path, projection, _count(owner, projection))
+    return found
+
+
+def _switched(model, heads):
+    """Dict from the path of a call to pairs: the projection of the heads, and those that are off."""
+    if not isinstance(heads, dict):
+        raise ValueError(f"`heads` must be a dict from names of layers to heads. Received: heads={heads!r}.")
+    found = {}
+    for name, (path, projection, count) in projections(model, heads).items():
+        found.setdefault(path, []).append((projection, _checked(name, heads[name], count)))
     return found
 
 

@@ -45,12 +45,14 @@ def measure(scores, crosses, ids=None, mask=None, separators=(), punctuation=(),
             keys = whole(step == offset, pairs.shape)
             share(name, keys, (keys & real_keys[:, None, :]).any(axis=2))
     if ids is not None:
+        reachable = real_keys[:, None, :] & ((step <= 0) | (not looks_back))  # (B, T, S)
         for name, chosen in (("separator", separators), ("punctuation", punctuation)):
-            is_key = np.isin(ids, list(chosen)) & real_keys
-            share(name, whole(is_key[:, None], pairs.shape), is_key.any(axis=1, keepdims=True))
+            is_key = np.isin(ids, list(chosen))
+            keys = is_key[:, None] & reachable
+            others = ~is_key if name == "separator" and not crosses else True  # as "rest_sep" of Clark et al. 2019
+            share(name, keys, keys.any(axis=2) & others)
         if not crosses:
-            same = (ids[:, :, None] == ids[:, None, :]) & (step != 0) & real_keys[:, None, :]
-            same &= (step < 0) | (not looks_back)
+            same = (ids[:, :, None] == ids[:, None, :]) & (step != 0) & reachable
             share("same", same, same.any(axis=2))
     if parts is not None and not crosses:
         found["own_part"] = _own_part(scores, pairs, parts, queries)

@@ -76,10 +76,11 @@ def ids(name, ids):
     return [arguments.integer(name, each, least=0) for each in ids]
 
 
-def checked_thresholds(effects, threshold, broad_threshold, null_threshold):
-    """Returns the thresholds as a dict; raises `ValueError` for those out of range, and for `effects` of another value."""
+def checked_thresholds(effects, effects_by, threshold, broad_threshold, null_threshold):
+    """Returns the thresholds as a dict; raises `ValueError` for those out of range, and for other effects than there are."""
     if effects not in ("sinks", "all", None):
         raise ValueError(f"`effects` must be 'sinks', 'all' or None. Received: effects={effects!r}.")
+    arguments.choice("effects_by", effects_by, ("ablation", "gradient"))
     for name, value in (("threshold", threshold), ("broad_threshold", broad_threshold)):
         if arguments.positive_float(name, value) >= 1:
             raise ValueError(f"`{name}` must lie between 0 and 1. Received: {name}={value!r}.")

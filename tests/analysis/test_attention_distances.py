@@ -6,7 +6,7 @@ import pytest
 
 from keras_tx import layers
 from keras_tx.analysis import attention_distances, attention_maps
-from keras_tx.analysis.attention_distances import _mean_distance
+from keras_tx.analysis.attention_distances import mean_distance
 from keras_tx.applications import Swin, TextClassifier, ViT
 
 
@@ -58,7 +58,7 @@ def test_swin_counts_in_pixels_of_the_image_at_every_stage():
 def test_queries_that_attend_to_nothing_do_not_count():
     between = np.array([[0.0, 4.0], [4.0, 0.0]], "float32")
     weights = np.array([[[0.1, 0.3], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], "float32")
-    np.testing.assert_allclose(_mean_distance(weights, between), [3.0, np.nan])
+    np.testing.assert_allclose(mean_distance(weights, between), [3.0, np.nan])
 
 
 def test_a_model_without_a_grid_is_refused():

@@ -70,16 +70,40 @@ def test_each_head_made_by_hand_has_its_label():
     assert len(patterns.table().splitlines()) == 1 + len(MADE)
 
 
-def test_a_head_on_separators_is_null_only_if_nothing_changes_without_it():
+def test_separators_that_attend_to_themselves_are_no_evidence():
+    model, inputs = made_model(), given()
+    is_separator = IDS == SEPARATOR
+    inputs["scores"][:, :, :, :] = 25.0 * (is_separator[:, None, :, None] & is_separator[:, None, None, :])
+    patterns = attention_patterns(model, inputs, **SPECIAL)
+    even = np.mean([2 / 10] * 8 + [2 / 8] * 6)  # the other queries attend to all keys alike
+    np.testing.assert_allclose(patterns.values["made"]["separator"], even, rtol=1e-5)
+    assert set(patterns.labels["made"]) == {"mixed"}
+    nothing_else = attention_patterns(model, inputs, separators=list(range(12)), effects=None)
+    assert np.isnan(nothing_else.values["made"]["separator"]).all()
+
+
+def test_queries_of_a_causal_layer_before_the_first_separator_or_mark_do_not_count():
+    inputs = given()
+    inputs["scores"][:] = 0.0
+    values = attention_patterns(made_model(causal=True), inputs, **SPECIAL).values["made"]
+    separators = [1 / 7, 1 / 8, 1 / 9] + [1 / 6, 1 / 7]  # of positions 6 to 8, and 5 and 6 of the second text
+    commas = [1 / t for t in range(4, 11)] + [1 / t for t in range(3, 9)]
+    np.testing.assert_allclose(values["separator"], np.mean(separators), rtol=1e-5)
+    np.testing.assert_allclose(values["punctuation"], np.mean(commas), rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["ablation", "gradient"])
+def test_a_head_on_separators_is_null_only_if_nothing_changes_without_it(way):
     model = made_model()
     projection = model.get_layer("made").attention_output
     kernel = numpy(projection.kernel).copy()
     kernel[[MADE.index("separator"), MADE.index("self")]] = 0.0
     projection.kernel.assign(kernel)
-    patterns = attention_patterns(model, given(), **SPECIAL, effects="all")
+    patterns = attention_patterns(model, given(), **SPECIAL, effects="all", effects_by=way)
     expected = ["null" if name == "separator" else name for name in MADE]  # and "self", without effect too, is not
     assert patterns.labels["made"] == expected
     assert patterns.effects["made"][MADE.index("self")] == 0.0
+    assert patterns.effects["made"][MADE.index("first")] > 0.01
     assert "null" not in attention_patterns(model, given(), **SPECIAL, effects=None).labels["made"]
 
 
@@ -102,7 +126,8 @@ def test_values_are_those_of_the_definition():
             same = [s for s in range(length) if s != t and ids[s] == ids[t]]
             if same:
                 sums["same"].append(a[:, same].sum(axis=1))
-            sums["separator"].append(a[:, ids == SEPARATOR].sum(axis=1))
+            if ids[t] != SEPARATOR:
+                sums["separator"].append(a[:, ids == SEPARATOR].sum(axis=1))
             sums["punctuation"].append(a[:, ids == COMMA].sum(axis=1))
             own = PARTS[row, :length] == PARTS[row, t]
             even = own.mean()
@@ -256,6 +281,7 @@ def test_a_layer_without_a_projection_of_its_heads_is_measured_and_not_switched_
         ({"threshold": 1.0}, "`threshold` must lie between 0 and 1"),
         ({"null_threshold": 0}, "`null_threshold`"),
         ({"effects": "some"}, "`effects` must be 'sinks', 'all' or None"),
+        ({"effects_by": "loss"}, "`effects_by` must be one of 'ablation', 'gradient'"),
         ({"separators": ["[SEP]"]}, "`separators` must be an integer"),
         ({"token_ids": np.ones((1, 5), "int32")}, r"`token_ids` must have the shape of the positions .*\(1, 5\)"),
         ({"token_ids": np.ones((1, 6))}, "`token_ids` must be integers"),

@@ -62,10 +62,11 @@ def test_titles_are_one_for_each_image():
 def test_each_head_is_a_dot_at_its_mean_over_the_images(tmp_path):
     distances = {"first": np.array([[1.0, 4.0], [3.0, np.nan]]), "second": np.array([[5.0, np.nan, 7.0]])}
     path = tmp_path / "distances.png"
-    panel = plots.plot_attention_distances(distances, title="far", path=path).axes[0]
+    panel = plots.plot_attention_distances(distances, title="far", path=path, unit="tokens").axes[0]
     assert path.read_bytes().startswith(b"\x89PNG")
     dots = [dot for collection in panel.collections for dot in collection.get_offsets().tolist()]
     assert dots == [[0, 2], [0, 4], [1, 5], [1, 7]]
+    assert panel.get_ylabel() == "mean attention distance (tokens)"
     assert panel.get_ylim()[0] == 0
     assert panel.get_ylim()[1] > 7
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["first", "second"]

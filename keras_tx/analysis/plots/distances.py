@@ -5,14 +5,15 @@ import numpy as np
 from . import canvas
 
 
-def plot_attention_distances(distances, title=None, path=None):
-    """Draws one dot a head: its mean attention distance in pixels, over the depth of its layer.
+def plot_attention_distances(distances, title=None, path=None, unit="pixels"):
+    """Draws one dot a head: its mean attention distance, over the depth of its layer.
 
     Args:
-        distances: dict from layer name to float array (B, N), as `attention_distances` returns it. The mean over the images
-            is drawn.
+        distances: dict from layer name to float array (B, N), as `attention_distances` returns it for images and
+            `token_distances` for texts. The mean over the images, or texts, is drawn.
         title: str over the picture, or `None`.
         path: file to write, PNG by its ending, or `None`.
+        unit: str, what is counted: "pixels" of images, "tokens" of texts.
 
     Returns:
         The `matplotlib.figure.Figure`.
@@ -31,7 +32,7 @@ def plot_attention_distances(distances, title=None, path=None):
     distances = {name: np.asarray(rows, dtype="float32") for name, rows in distances.items()}
     if not distances or any(rows.ndim != 2 or not len(rows) for rows in distances.values()):
         raise ValueError(
-            "`distances` must hold an array (images, heads) for each of at least one layer. Received: arrays of shapes "
+            "`distances` must hold an array (images or texts, heads) for each of at least one layer. Received: arrays of shapes "
             f"{ {name: rows.shape for name, rows in distances.items()} }."
         )
     # The names stand upright below the axes, and take their height from nothing else.
@@ -43,7 +44,7 @@ def plot_attention_distances(distances, title=None, path=None):
         panel.scatter([depth] * len(means), means, s=22, alpha=0.8, color=f"C{depth % 10}", linewidths=0)
     panel.set_xticks(range(len(distances)), list(distances), rotation=90, fontsize=8)
     panel.set_ylim(0.0, 1.08 * farthest or 1.0)
-    panel.set_ylabel("mean attention distance (pixels)", fontsize=9)
+    panel.set_ylabel(f"mean attention distance ({unit})", fontsize=9)
     panel.set_xlabel("layer, by depth; one dot a head", fontsize=9)
     panel.grid(alpha=0.3)
     return canvas.finish(figure, title, path)
