@@ -24,7 +24,8 @@ def count_costs(model, inputs, mode="forward") -> Costs:
 
     In training a product costs three times its forward pass, one for each of its gradients, and what is recomputed once more;
     frozen weights are counted as others are. In decoding one token a row is computed beside caches as long as the inputs; the
-    context of an encoder-decoder model was encoded before, and layers that do not depend on the decoded input are not counted.
+    context of an encoder-decoder model was encoded before, and layers that do not depend on the decoded input are not counted. An
+    optional input of the decoded one's shape, such as the segments of packed rows, is left out, as decoding leaves it.
 
     Args:
         model: a functional `keras.Model` or a built `keras.Sequential`.
@@ -55,10 +56,13 @@ def count_costs(model, inputs, mode="forward") -> Costs:
     arguments.choice("mode", mode, MODES)
     specs = _specs(model, inputs)
     stepped, length = _stepped(model, specs) if mode == "decode" else (None, None)
+    beside = optional_inputs(model)
     reached = {path: names for path, (_, names) in layer_inputs(model).items()}
     if stepped is not None:
-        shape = (specs[stepped].shape[0], 1, *specs[stepped].shape[2:])
-        specs = {**specs, stepped: keras.KerasTensor(shape, specs[stepped].dtype, name=stepped)}
+        shape = specs[stepped].shape
+        tokens = [name for name, spec in specs.items() if spec is not None and spec.shape == shape and name in beside]
+        step = keras.KerasTensor((shape[0], 1), specs[stepped].dtype, name=stepped)
+        specs = {**specs, **dict.fromkeys(tokens), stepped: step}  # decoding leaves out what a token may do without
     rows = []
 
     def call_layer(layer, path, args, kwargs):

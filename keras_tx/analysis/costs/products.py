@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from .dispatch import entry, settings
+from .parameters import kernel_shape
 from .record import LayerCosts, elements, tensor_bytes
 
 # What moves, chooses, adds or compares.
@@ -115,7 +116,7 @@ def einsum_dense(layer, inputs, **kwargs):
     """Returns the costs of a product by an equation."""
     left, right = layer.equation.replace(" ", "").split("->")
     of_inputs, of_kernel = left.split(",")
-    sizes = dict(zip(of_kernel.replace("...", ""), layer.kernel.shape, strict=True))
+    sizes = dict(zip(of_kernel.replace("...", ""), kernel_shape(layer), strict=True))
     shape = list(inputs.shape)
     if "..." in of_inputs:
         named = of_inputs.replace("...", "")
@@ -134,16 +135,16 @@ def einsum_dense(layer, inputs, **kwargs):
 def _convolution(layer, inputs, **kwargs):
     outputs = layer.compute_output_shape(inputs.shape)
     macs = elements(outputs) * elements(layer.kernel.shape[:-1])  # the kernel's channels are those of a group
-    return _convolution(layer, macs, inputs, outputs)
+    return _of_convolution(layer, macs, inputs, outputs)
 
 
 @entry(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def _depthwise_convolution(layer, inputs, **kwargs):
     outputs = layer.compute_output_shape(inputs.shape)
-    return _convolution(layer, elements(outputs) * elements(layer.kernel_size), inputs, outputs)
+    return _of_convolution(layer, elements(outputs) * elements(layer.kernel_size), inputs, outputs)
 
 
-def _convolution(layer, macs, inputs, outputs):
+def _of_convolution(layer, macs, inputs, outputs):
     kept = keeps(layer, inputs) + activation_keeps(layer.activation, layer, outputs)
     return LayerCosts({"convolution": macs}, kept=kept)
 

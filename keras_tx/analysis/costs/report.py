@@ -8,6 +8,7 @@ import numpy as np
 from ... import layers
 from ...graph import parts
 from ..plots.costs import plot_costs
+from .parameters import count_parameters
 from .record import LayerCosts, item_bytes
 
 _TABLES = (
@@ -33,7 +34,7 @@ class LayerRow(NamedTuple):
     @property
     def parameters(self):
         """How many numbers the layer's weights hold; a layer that is called twice has them in both rows."""
-        return 0 if self.layer is None else self.layer.count_params()
+        return 0 if self.layer is None else count_parameters([self.layer])
 
 
 class Costs:
@@ -44,7 +45,7 @@ class Costs:
         layers: list of `LayerRow`, in the order of the calls.
         sum: `LayerCosts` of all of them.
         parameters: dict with "total", "trainable" and "embedding" (tables of tokens, positions and segments); shared weights
-            count once.
+            count once. Quantized weights count as the numbers that they stand for, without their scales.
         macs: int, multiply-accumulates of the products: of the forward pass, of a training step, or of one step of decoding.
         flops: int, twice as many: floating-point operations, as the field counts them.
         weight_bytes: int, bytes of the weights as they are stored.
@@ -60,16 +61,9 @@ class Costs:
         self.name, self.mode, self.layers, self.sum = model.name, mode, rows, total
         self.examples, self.tokens = examples, tokens
         self.parameters = {
-            "total": _count(model.weights),
-            "trainable": _count(model.trainable_weights),
-            "embedding": _count(
-                {
-                    id(weight): weight
-                    for _, part in parts(model)
-                    if isinstance(part, _TABLES)
-                    for weight in part.weights
-                }.values()
-            ),
+            "total": count_parameters([model]),
+            "trainable": count_parameters([model], model.trainable_weights),
+            "embedding": count_parameters([part for _, part in parts(model) if isinstance(part, _TABLES)]),
         }
         self.macs = _steps(mode, total)
         self.flops = 2 * self.macs
@@ -103,12 +97,12 @@ class Costs:
         """Returns the layers and their costs as a table of text, the sum last."""
         head = ("layer", "class", "parameters", "MMAC", "kept MB" if self.mode == "train" else "share")
         lines = [head]
-        for path, layer, costs in self.layers:
-            if costs.macs or (layer is not None and layer.count_params()):
+        for row in self.layers:
+            path, layer, costs = row
+            if costs.macs or row.parameters:
                 last = f"{costs.kept / 1e6:,.2f}" if self.mode == "train" else f"{_share(costs, self.sum):.1%}"
                 kind = "operation" if layer is None else type(layer).__name__
-                count = 0 if layer is None else layer.count_params()
-                lines.append((path, kind, f"{count:,}", f"{_steps(self.mode, costs) / 1e6:,.2f}", last))
+                lines.append((path, kind, f"{row.parameters:,}", f"{_steps(self.mode, costs) / 1e6:,.2f}", last))
         last = f"{self.kept_bytes / 1e6:,.2f}" if self.mode == "train" else "100.0%"
         lines.append(("sum", "", f"{self.parameters['total']:,}", f"{self.macs / 1e6:,.2f}", last))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -158,7 +152,3 @@ def _steps(mode, costs):
 
 def _share(costs, total):
     return costs.total_macs / max(total.total_macs, 1)
-
-
-def _count(weights):
-    return int(sum(np.prod(each.shape, dtype=int) for each in weights))
