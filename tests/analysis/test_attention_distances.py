@@ -27,6 +27,7 @@ def from_definition(scores, grid, stride, num_tokens=0):
     return found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("distillation_token", [False, True])
 def test_vit_on_an_image_that_is_no_square_with_its_tokens_left_out(distillation_token):
     model = ViT((4, 2), 2, 3, 12, 16, image_size=8, num_classes=3, distillation_token=distillation_token)
@@ -61,6 +62,7 @@ def test_queries_that_attend_to_nothing_do_not_count():
     np.testing.assert_allclose(mean_distance(weights, between), [3.0, np.nan])
 
 
+@pytest.mark.once
 def test_a_model_without_a_grid_is_refused():
     model = TextClassifier(20, 6, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=8)
     with pytest.raises(
@@ -69,6 +71,7 @@ def test_a_model_without_a_grid_is_refused():
         attention_distances(model, np.ones((1, 6), "int32"))
 
 
+@pytest.mark.once
 def test_a_grid_that_another_layer_changed_is_refused():
     images = keras.Input((8, 8, 3))
     x = keras.layers.MaxPooling2D()(layers.PatchEmbedding(2, 8)(images))
@@ -77,6 +80,7 @@ def test_a_grid_that_another_layer_changed_is_refused():
         attention_distances(model, random(1, 8, 8, 3))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("where", ["pooling", "convolution", "permute"])
 def test_a_layer_that_moves_pixels_or_patches_and_does_not_tell_is_refused(where):
     images = keras.Input((8, 12, 3))
@@ -93,6 +97,7 @@ def test_a_layer_that_moves_pixels_or_patches_and_does_not_tell_is_refused(where
         attention_distances(model, random(1, 8, 12, 3))
 
 
+@pytest.mark.once
 def test_layers_that_leave_positions_where_they_are_are_followed():
     images = keras.Input((6, 4, 3))
     x = keras.layers.Conv2D(3, 3, padding="same")(keras.layers.ZeroPadding2D(((0, 2), (0, 0)))(images))

@@ -44,6 +44,7 @@ def test_maps_are_those_that_the_layer_itself_returns():
     assert np.array_equal(attention_maps(model, x)["attention"], ops.convert_to_numpy(scores))
 
 
+@pytest.mark.once
 def test_a_decoder_with_a_context_has_two_maps():
     a, b = keras.Input((4, 8)), keras.Input((3, 8))
     model = keras.Model([a, b], layers.TransformerDecoder(16, 2, name="decoder")(a, b))
@@ -54,6 +55,7 @@ def test_a_decoder_with_a_context_has_two_maps():
     }
 
 
+@pytest.mark.once
 def test_maps_of_nested_models_are_named_by_path():
     classifier = TextClassifier(10, 6, hidden_dim=8, num_layers=2, num_heads=2, intermediate_dim=8, name="inner")
     ids = keras.Input((6,), dtype="int32")
@@ -61,6 +63,7 @@ def test_maps_of_nested_models_are_named_by_path():
     assert list(attention_maps(model, np.ones((1, 6), "int32"))) == ["inner/encoder_0", "inner/encoder_1"]
 
 
+@pytest.mark.once
 def test_a_model_that_was_built_to_return_scores_still_does():
     inputs = keras.Input((4, 8))
     y, scores = layers.TransformerEncoder(16, 2, name="block")(inputs, return_attention_scores=True)
@@ -69,6 +72,7 @@ def test_a_model_that_was_built_to_return_scores_still_does():
     assert np.array_equal(maps["block"], ops.convert_to_numpy(outputs[1]))
 
 
+@pytest.mark.once
 def test_a_model_without_attention_is_refused_with_its_layers():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2, name="only")(inputs), name="plain")

@@ -107,6 +107,7 @@ def test_a_head_on_separators_is_null_only_if_nothing_changes_without_it(way):
     assert "null" not in attention_patterns(model, given(), **SPECIAL, effects=None).labels["made"]
 
 
+@pytest.mark.once
 def test_values_are_those_of_the_definition():
     model, inputs = made_model(), given()
     inputs["scores"] = np.random.default_rng(3).normal(size=inputs["scores"].shape).astype("float32")
@@ -137,6 +138,7 @@ def test_values_are_those_of_the_definition():
         np.testing.assert_allclose(values[name], np.mean(rows, axis=0), atol=1e-5, err_msg=name)
 
 
+@pytest.mark.once
 def test_a_causal_layer_has_one_query_without_a_choice_that_does_not_count():
     values = attention_patterns(made_model(causal=True), given(), **SPECIAL).values["made"]
     head = dict(zip(MADE, range(len(MADE)), strict=True))
@@ -156,6 +158,7 @@ class Steep(keras.layers.Layer):
         return -50.0 * ops.stack([ops.abs(distance), ops.abs(distance - 1.0)])
 
 
+@pytest.mark.once
 def test_heads_of_steep_biases_are_on_themselves_and_the_token_before_in_a_model_without_tokens():
     inputs = keras.Input((6, 4))
     layer = layers.MultiHeadSelfAttention(2, position_bias=Steep(), name="attention")
@@ -169,6 +172,7 @@ def decoder():
     return keras.Model([a, b], layers.TransformerDecoder(16, 2, name="decoder")(a, b))
 
 
+@pytest.mark.once
 def test_attention_to_another_sequence_has_what_has_a_meaning_there():
     rng = np.random.default_rng(0)
     inputs = [rng.normal(size=(2, 4, 8)).astype("float32"), rng.normal(size=(2, 3, 8)).astype("float32")]
@@ -216,6 +220,8 @@ def test_heads_are_off_where_the_call_is_named_and_in_any_kind_of_attention():
     np.testing.assert_allclose(numpy(ablate_heads(model, {"own": []}, pixels)), plain, atol=1e-6)
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
+@pytest.mark.once
 def test_a_quantized_model_works_without_heads_too():
     model = GPT(20, 8, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8)
     ids = np.array([[3, 4, 5, 6]])

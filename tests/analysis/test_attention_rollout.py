@@ -56,6 +56,7 @@ def test_text_follows_the_definition_and_padding_keeps_its_own():
         np.testing.assert_allclose(rollout[index], from_definition([m[index] for m in maps.values()]), atol=1e-6)
 
 
+@pytest.mark.once
 def test_a_query_without_keys_keeps_what_it_has():
     x = keras.Input((4, 8))
     pairs = np.ones((4, 4), bool)
@@ -65,6 +66,7 @@ def test_a_query_without_keys_keeps_what_it_has():
     assert np.array_equal(rollout[0, 2], [0, 0, 1, 0])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("size", [(12, 8), (10, 6)])  # the second has a map of 5 x 3
 def test_merged_positions_are_the_mean_of_those_they_cover(size):
     model, images = swin_like(size), random(2, *size, 3)
@@ -83,6 +85,7 @@ def test_vit_and_swin_are_followed():
     assert attention_rollout(swin, random(1, 12, 8, 3)).shape == (1, 6, 24)
 
 
+@pytest.mark.once
 def test_only_real_positions_count_in_a_merged_one():
     x = keras.Input((2, 4, 8))
     real = np.array([[[True, True, True, False], [True, True, True, False]]])
@@ -94,6 +97,7 @@ def test_only_real_positions_count_in_a_merged_one():
     np.testing.assert_allclose(rollout[0], expected, atol=1e-6)
 
 
+@pytest.mark.once
 class TestRefusals:
     def test_branches(self):
         x = keras.Input((4, 8))

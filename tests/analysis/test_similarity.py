@@ -31,6 +31,7 @@ def test_vectors_are_what_the_layers_give_and_pooled_over_real_positions():
     np.testing.assert_allclose(found.pooled["block_1"][0], expected[0, :3].mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.once
 def test_nearest_are_those_of_the_largest_cosine():
     found = similarity(model_of(), IDS, layer="block_1")
     assert list(found.tokens) == ["block_1"]
@@ -53,6 +54,7 @@ def test_nearest_are_those_of_the_largest_cosine():
     assert 0 not in [row for row, _ in texts]
 
 
+@pytest.mark.once
 def test_one_token_drifts_apart_with_its_sentence_by_depth():
     found = similarity(model_of(), np.array([[5, 4, 6, 7], [5, 8, 9, 10]]))
     by_depth = found.between((0, 0), (1, 0))

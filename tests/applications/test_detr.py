@@ -253,6 +253,7 @@ def test_backbones_refuse_sizes_that_do_not_fit():
         convolutional_stem(8)
 
 
+@pytest.mark.once
 def test_a_mask_of_another_shape_or_of_other_numbers_is_refused(model):
     with pytest.raises(ValueError, match=r"`pixel_mask` must have shape \(2, 21, 30\). Received: .*\(2, 20, 30\)"):
         found(model, mask=MASK[:, 1:])

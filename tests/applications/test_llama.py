@@ -48,6 +48,7 @@ def small(size, **changes):
     return model
 
 
+@pytest.mark.once
 def test_every_size_has_its_published_count():
     assert LLAMA_SIZES.keys() == PARAMETERS.keys()
 

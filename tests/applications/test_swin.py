@@ -152,11 +152,13 @@ def test_bad_arguments_are_named(options, message):
         Swin(**{**SMALL, **options})
 
 
+@pytest.mark.once
 def test_an_image_smaller_than_a_window_is_named(model):
     with pytest.raises(ValueError, match=r"must have at least 12 columns of pixels \(3 patches of 4\)"):
         model(np.zeros((1, 28, 11, 3), "float32"))
 
 
+@pytest.mark.once
 def test_images_of_one_channel_are_refused_by_name(model):
     with pytest.raises(ValueError, match="layer 'rescaling' is incompatible .* axis -1 of input shape to have value 3"):
         model(np.zeros((1, 28, 20, 1), "float32"))

@@ -20,6 +20,7 @@ def test_padding_changes_no_logit():
     np.testing.assert_allclose(run(model, [[5, 6, 7, 0, 0, 0, 0]]), short, atol=1e-6)
 
 
+@pytest.mark.once
 def test_rows_of_a_batch_are_independent():
     model = TextClassifier(30, 12, **SMALL)
     ids = np.random.default_rng(0).integers(0, 30, (4, 12))
@@ -32,6 +33,7 @@ def test_a_text_of_padding_alone_gets_finite_logits():
     assert np.isfinite(run(TextClassifier(30, 12, **SMALL), np.zeros((2, 5)))).all()
 
 
+@pytest.mark.once
 def test_parameters_are_those_of_the_formula():
     vocabulary, length, classes, d, f = 30, 12, 3, SMALL["hidden_dim"], SMALL["intermediate_dim"]
     block = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 4 * d
@@ -39,6 +41,7 @@ def test_parameters_are_those_of_the_formula():
     assert TextClassifier(vocabulary, length, num_classes=classes, **SMALL).count_params() == expected
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("size", TEXT_CLASSIFIER_SIZES)
 def test_every_size_builds(size):
     assert TextClassifier(50, 8, **TEXT_CLASSIFIER_SIZES[size]).output_shape == (None, 2)

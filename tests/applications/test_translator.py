@@ -34,6 +34,7 @@ def run(model, source=SOURCE, target=TARGET):
     return ops.convert_to_numpy(model({"source_ids": source, "target_ids": target}))
 
 
+@pytest.mark.once
 def test_every_size_has_its_published_count():
     assert TRANSLATOR_SIZES.keys() == PARAMETERS.keys()
 
@@ -46,7 +47,9 @@ def test_parameters_are_those_of_the_published_model(size):
     assert model.count_params() == PARAMETERS[size]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(each, marks=[pytest.mark.once] * (each != "pre-norm")) for each in VARIANTS]
+)
 def test_a_saved_model_and_a_copy_give_the_same_logits(variant, tmp_path):
     model = Translator(11, **SMALL, **VARIANTS[variant])
     expected = run(model)
@@ -61,6 +64,7 @@ def test_a_saved_model_and_a_copy_give_the_same_logits(variant, tmp_path):
         assert other.get_layer("logits").embedding is table
 
 
+@pytest.mark.once
 def test_encoder_and_decoder_are_models_that_make_up_the_whole(model):
     embedding, mask = model.get_layer("embedding"), ops.not_equal(SOURCE, 0)
     context = model.get_layer("encoder")({"embedded": embedding(SOURCE), "mask": mask})
@@ -75,16 +79,19 @@ def test_padding_of_the_source_changes_nothing(model):
     np.testing.assert_allclose(run(model, longer, TARGET[:1]), run(model, SOURCE[:1, :3], TARGET[:1]), atol=1e-6)
 
 
+@pytest.mark.once
 def test_later_targets_do_not_change_earlier_logits(model):
     changed = TARGET.copy()
     changed[:, 2] = 10
     np.testing.assert_allclose(run(model, target=changed)[:, :2], run(model)[:, :2], atol=1e-6)
 
 
+@pytest.mark.once
 def test_the_order_of_the_source_counts(model):
     assert np.abs(run(model, SOURCE[:, ::-1].copy()) - run(model)).max() > 1e-3
 
 
+@pytest.mark.once
 def test_attention_to_the_source_can_be_looked_at(model):
     maps = analysis.attention_maps(model, {"source_ids": SOURCE, "target_ids": TARGET})
     assert maps["decoder/decoder_0/cross_attention"].shape == (2, 2, 3, 4)
@@ -92,6 +99,7 @@ def test_attention_to_the_source_can_be_looked_at(model):
     assert maps["encoder/encoder_0"].shape == (2, 2, 4, 4)
 
 
+@pytest.mark.once
 def test_embeddings_are_scaled_by_the_root_of_the_width(model):
     assert model.get_layer("encoder").get_layer("scale").scale == pytest.approx(8**0.5)
     plain = Translator(11, **SMALL, scale_embeddings=False)

@@ -166,6 +166,7 @@ def test_what_is_not_real_changes_nothing(encoder):
     assert np.abs(other["pooled_text"] - before["pooled_text"]).max() > 1e-4  # the words see the regions
 
 
+@pytest.mark.once
 def test_attention_maps_name_each_direction(encoder):
     maps = keras_tx.analysis.attention_maps(encoder, INPUTS)
     assert maps["text_to_regions_0"].shape == maps["text_to_regions_1"].shape == (3, 2, 6, 4)
@@ -190,6 +191,7 @@ def test_files_reload_with_equal_outputs_and_a_tied_table(encoder, tmp_path):
     assert again.get_layer("masked_lm").embedding is again.get_layer("vilbert").get_layer("embedding")
 
 
+@pytest.mark.once
 def test_two_streams_without_co_attention_know_nothing_of_each_other():
     model = small(text_blocks_before=(), region_blocks_before=())
     other = run(model, {**INPUTS, "region_features": INPUTS["region_features"] + 1})
@@ -259,6 +261,7 @@ def test_heads_refuse_other_models_and_counts_of_classes():
 LONG = {"token_ids": np.ones((3, 8), "int32"), "segment_ids": np.zeros((3, 8), "int32")}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "message"),
     [

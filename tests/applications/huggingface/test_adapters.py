@@ -113,6 +113,7 @@ def test_adapters_of_a_saved_model_go_into_the_folder_once(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.once
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_quantized_layers_are_named_with_the_way_out(tmp_path):
