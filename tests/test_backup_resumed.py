@@ -67,6 +67,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.once
 def test_each_optimizer_is_told_from_each_other_and_known_again():
     described = []
     for optimizer in OPTIMIZERS * 2:

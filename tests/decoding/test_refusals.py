@@ -37,6 +37,7 @@ class Attention(keras.layers.Layer):
         return input_shape
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "inside"),
     [
@@ -55,6 +56,7 @@ def test_a_layer_that_mixes_positions_without_a_cache_is_refused_by_name(make, i
         generate(model_of(layer), [[1, 2]], 2)
 
 
+@pytest.mark.once
 def test_a_bidirectional_model_is_refused_by_name():
     layer = layers.MultiHeadSelfAttention(2, name="both_ways")
     with pytest.raises(ValueError, match="must not look ahead.*'both_ways'"):
@@ -70,6 +72,7 @@ def test_an_operation_that_mixes_positions_is_found_by_comparing():
         generate(model, [[1, 2]], 2)
 
 
+@pytest.mark.once
 def test_a_model_without_cached_layers_is_told_which_layers_would_give_it_one():
     ids = keras.Input((None,), dtype="int32")
     model = keras.Model(ids, keras.layers.Dense(4)(keras.layers.Embedding(4, 4)(ids)))
@@ -77,6 +80,7 @@ def test_a_model_without_cached_layers_is_told_which_layers_would_give_it_one():
         generate(model, [[1]], 1)
 
 
+@pytest.mark.once
 def test_a_model_that_gives_no_logits_per_token_is_refused():
     ids = keras.Input((None,), dtype="int32")
     x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(9, 16, 8)(ids))
@@ -145,6 +149,7 @@ def test_logits_that_are_nan_are_an_error_and_no_hang(sampler):
         generate(model, [[1, 2]], 2, sampler=sampler)
 
 
+@pytest.mark.once
 def test_a_turn_that_does_not_fit_the_session_says_what_is_left():
     session = Session(model_of(), max_length=10)
     list(stream(session, [1, 2, 3], 4))
@@ -152,6 +157,7 @@ def test_a_turn_that_does_not_fit_the_session_says_what_is_left():
         stream(session, [4, 5], 4)
 
 
+@pytest.mark.once
 def test_what_is_no_functional_model_is_refused():
     for value in (None, keras.layers.Dense(3)):
         with pytest.raises(
@@ -160,6 +166,7 @@ def test_what_is_no_functional_model_is_refused():
             generate(value, [[1, 2]], 3)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "layer",
     [
@@ -176,6 +183,7 @@ def test_a_layer_that_reaches_far_back_or_ahead_is_refused_by_name(layer):
         generate(model, [[1, 2]], 3)
 
 
+@pytest.mark.once
 def test_more_outputs_than_rows_of_the_embedding_are_refused():
     ids = keras.Input((None,), dtype="int32")
     x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(9, 16, 8)(ids))
@@ -185,6 +193,7 @@ def test_more_outputs_than_rows_of_the_embedding_are_refused():
         generate(keras.Model(ids, keras.layers.Dense(12)(x)), [[1, 2]], 3)
 
 
+@pytest.mark.once
 def test_ids_are_checked_against_a_keras_embedding_too():
     ids = keras.Input((None,), dtype="int32")
     x = layers.SinusoidalPositionEncoding()(keras.layers.Embedding(5, 8)(ids))
@@ -194,6 +203,7 @@ def test_ids_are_checked_against_a_keras_embedding_too():
         generate(model, [[1, 7]], 2)
 
 
+@pytest.mark.once
 def test_padding_in_a_prompt_is_refused_where_the_model_has_a_padding_id():
     ids = keras.Input((None,), dtype="int32")
     x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(9, 16, 8, mask_zero=True)(ids))
@@ -236,6 +246,7 @@ def test_numpy_numbers_are_numbers(own):
         generate(own, [[1]], np.bool_(True))
 
 
+@pytest.mark.once
 def test_a_session_longer_than_the_table_is_refused(own):
     with pytest.raises(
         ValueError, match="`max_length` must not exceed the model's position table. Received: max_length=99, seq"
