@@ -74,6 +74,7 @@ def fitted(model):
     return model.fit(IDS, IDS, epochs=3, verbose=0).history["loss"]
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.parametrize("mode", [None, "int8"])
 def test_training_changes_the_adapters_alone_and_a_file_has_them_merged(mode, tmp_path):

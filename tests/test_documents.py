@@ -67,7 +67,9 @@ def served(page):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page) and page.name != "scaling.md"], ids=lambda p: p.name
 )
-def test_blocks_run(page, tmp_path, monkeypatch):
+def test_blocks_run(page, tmp_path, monkeypatch, request):
+    if ".quantize(" in page.read_text():
+        request.getfixturevalue("few_objects_to_collect")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface, "RECIPES", dict(huggingface.RECIPES))  # to which a page adds one
     names = {}

@@ -21,6 +21,7 @@ CONFIGS = {
     "awq": lambda **kwargs: AWQConfig(num_grid_points=3, **kwargs),
 }
 pytestmark = [
+    pytest.mark.usefixtures("few_objects_to_collect"),
     pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented:UserWarning"),
     pytest.mark.filterwarnings(
         "ignore:Invalid quantization mode:UserWarning"

@@ -113,6 +113,7 @@ def test_decoding_with_a_cache_is_the_naive_loop(drawn):
             assert logits[place].max() - logits[place, row[place + 1]] < 1e-4, (drawn.story, number, place)
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_int8_weights_give_almost_the_same_and_come_back(drawn, tmp_path):
     model = keras.models.clone_model(drawn.model)

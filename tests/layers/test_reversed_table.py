@@ -30,6 +30,7 @@ def cosine(one, other):
     return float(one.ravel() @ other.ravel() / np.linalg.norm(one) / np.linalg.norm(other))
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.filterwarnings("ignore:The use of `x.T` on tensors of dimension other than 2:UserWarning")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_quantized_logits_are_those_of_keras_with_the_gradient_of_the_float_model(config):
@@ -45,6 +46,7 @@ def test_quantized_logits_are_those_of_keras_with_the_gradient_of_the_float_mode
         assert cosine(rounded, exact) > 0.99
 
 
+@pytest.mark.usefixtures("few_objects_to_collect")
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_an_adapter_of_a_quantized_table_counts_at_both_ends(mode):
     logits, inputs = head()
