@@ -1,5 +1,6 @@
 """A row of the contract table (see `contract_table.py`), and what tests do with rows."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -109,6 +110,12 @@ class Row:
         model = keras.Model(inputs, (self.connect or self.call)(layer, *inputs))
         stir(model)
         return model
+
+
+@functools.cache
+def built_once(row):
+    """The layer of a row, for the tests of a process that change no more of it than the values of its weights and states."""
+    return row.built()
 
 
 def stir(layer, seed=3):

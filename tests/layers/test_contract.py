@@ -11,9 +11,21 @@ import pytest
 from keras_tx import graph, layers
 from keras_tx.layers import cache_protocol
 
-from .contract_rows import BATCH, CONTEXT, HEADS, LENGTH, find, reloaded, stir, with_context
+from .contract_rows import (
+    BATCH,
+    CONTEXT,
+    HEADS,
+    LENGTH,
+    built_once,
+    find,
+    joint_model,
+    joint_numbers,
+    reloaded,
+    stir,
+    with_context,
+)
 from .contract_table import ROWS
-from .execution import COMPILES, POLICIES, AttachMask, SeenMask, array, arrays, compiled, tensor
+from .execution import COMPILES, POLICIES, AttachMask, SeenMask, array, arrays, compiled, quick, tensor
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 rows_with_scores = pytest.mark.parametrize("row", [row for row in ROWS if row.attentions], ids=str)
@@ -21,10 +33,25 @@ rows_with_slots = pytest.mark.parametrize("row", [row for row in ROWS if row.var
 rows_over_time = pytest.mark.parametrize("row", [row for row in ROWS if row.carries_mask is not None], ids=str)
 
 
+@pytest.fixture(scope="module")
+def joint():
+    """A model with a branch for each row, and its inputs: to save, copy and trace all at once takes a fraction of the time."""
+    model = joint_model(ROWS)
+    stir(model)
+    return model, joint_numbers(ROWS)
+
+
+def assert_same(copy, model, numbers):
+    assert [weight.path for weight in copy.weights] == [weight.path for weight in model.weights]
+    for row, ours, theirs in zip(ROWS, quick(model)(numbers), quick(copy)(numbers), strict=True):
+        np.testing.assert_array_equal(array(theirs), array(ours), err_msg=str(row))
+
+
 def test_every_public_layer_has_a_row():
     assert {row.layer.__name__ for row in ROWS} == set(layers.__all__)
 
 
+@pytest.mark.once
 @every_row
 def test_config_lists_the_arguments_of_the_constructor(row):
     signature = inspect.signature(row.layer.__init__).parameters
@@ -32,6 +59,7 @@ def test_config_lists_the_arguments_of_the_constructor(row):
     assert set(row.make().get_config()) == (named - {"self"}) | {"name", "dtype", "trainable"}
 
 
+@pytest.mark.once
 @every_row
 def test_config_survives_json(row):
     layer = row.built(name="own_name", dtype="mixed_float16")
@@ -43,24 +71,21 @@ def test_config_survives_json(row):
     assert (copy.name, copy.dtype_policy.name) == ("own_name", "mixed_float16")
 
 
-@every_row
-def test_saved_file_reloads_with_equal_outputs(row, tmp_path):
-    model, inputs = row.model(), row.values(graph=True)
-    copy = reloaded(model, tmp_path)
-    np.testing.assert_array_equal(array(copy(inputs)), array(model(inputs)))
-    assert [weight.path for weight in copy.weights] == [weight.path for weight in model.weights]
+def test_saved_file_reloads_with_equal_outputs(joint, tmp_path):
+    model, numbers = joint
+    assert_same(reloaded(model, tmp_path), model, numbers)
 
 
-@every_row
-def test_copies_of_a_model_keep_its_parameters(row):
-    model, inputs = row.model(), row.values(graph=True)
+@pytest.mark.once
+def test_copies_of_a_model_keep_its_parameters(joint):
+    model, numbers = joint
     for copy in (keras.models.clone_model(model), keras.Model.from_config(model.get_config())):
         assert copy.count_params() == model.count_params()
-        assert [weight.path for weight in copy.weights] == [weight.path for weight in model.weights]
         copy.set_weights(model.get_weights())
-        np.testing.assert_array_equal(array(copy(inputs)), array(model(inputs)))
+        assert_same(copy, model, numbers)
 
 
+@pytest.mark.once
 def test_copies_of_tied_logits_read_the_table_of_their_own_model(tmp_path):
     row = next(row for row in ROWS if row.layer is layers.TiedLogits)
     model = row.model()
@@ -76,7 +101,7 @@ def test_copies_of_tied_logits_read_the_table_of_their_own_model(tmp_path):
 @every_row
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_symbolic_outputs_are_those_of_a_call(row, policy):
-    layer = row.built(dtype=policy)
+    layer = built_once(row) if policy == "float32" else row.built(dtype=policy)
     outputs = row.call(layer, *row.values())
     symbolic = row.call(layer, *row.symbols(BATCH, dynamic=False, graph=False))
     assert tuple(symbolic.shape) == tuple(outputs.shape) == (*(BATCH,) * row.has_batch, *row.outputs)
@@ -84,20 +109,25 @@ def test_symbolic_outputs_are_those_of_a_call(row, policy):
     assert tuple(layer.compute_output_shape(*row.shapes())) == symbolic.shape
 
 
-@every_row
-def test_batch_and_time_may_be_unknown(row):
-    model = row.model()
-    assert model.output_shape == (None, *row.outputs_for(None))
-    shorter = [value[:1, :3] for value in row.numbers(graph=True)]
-    outputs = model.predict_on_batch(shorter)
-    assert outputs.shape == (1, *row.outputs_for(3))
+def test_batch_and_time_may_be_unknown(joint):
+    model, numbers = joint
+    outputs = model.predict_on_batch([value[:1, :3] for value in numbers])
+    for row, shape, output in zip(ROWS, model.output_shape, outputs, strict=True):
+        assert shape == (None, *row.outputs_for(None)), row
+        assert output.shape == (1, *row.outputs_for(3)), row
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.variant not in ("slots", "grouped")], ids=str)
 @pytest.mark.skipif(not COMPILES, reason="this backend has no compiler here")
-def test_compiled_outputs_are_the_eager_ones(row):
-    call, inputs = functools.partial(row.call, row.built()), row.values()
-    np.testing.assert_allclose(array(compiled(call)(*inputs)), array(call(*inputs)), atol=1e-5)
+def test_compiled_outputs_are_the_eager_ones():
+    rows = [row for row in ROWS if row.variant not in ("slots", "grouped")]
+    calls = [functools.partial(row.call, built_once(row)) for row in rows]
+
+    def call(*inputs):
+        return [each(*own) for each, own in zip(calls, inputs, strict=True)]
+
+    inputs = [row.values() for row in rows]
+    for row, ours, theirs in zip(rows, compiled(call)(*inputs), call(*inputs), strict=True):
+        np.testing.assert_allclose(array(ours), array(theirs), atol=1e-5, err_msg=str(row))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +145,7 @@ def test_half_precision_is_finite_and_reaches_every_sublayer(row, policy):
         )
         assert keras.backend.standardize_dtype(outputs.dtype) == layer.compute_dtype
         assert np.all(np.isfinite(array(outputs)))
-    wide = row.built()
+    wide = built_once(row)
     wide.set_weights([array(weight) for weight in layer.weights])
     np.testing.assert_allclose(array(row.call(layer, *inputs)), array(row.call(wide, *inputs)), atol=0.1, rtol=0.05)
 
@@ -125,7 +155,7 @@ def test_outputs_carry_the_mask_where_they_keep_the_time(row):
     real = np.arange(row.inputs[0][1][0]) < np.array([[5], [3], [0], [1]])
     seen = SeenMask()
     first, *others = row.values()
-    seen(row.call(row.built(), AttachMask()(first, tensor(real)), *others))
+    seen(row.call(built_once(row), AttachMask()(first, tensor(real)), *others))
     if row.carries_mask:
         np.testing.assert_array_equal(array(seen.mask), real)
     else:
@@ -134,7 +164,7 @@ def test_outputs_carry_the_mask_where_they_keep_the_time(row):
 
 @every_row
 def test_counts_of_variables_are_exact(row):
-    layer = row.built()
+    layer = built_once(row)
     states = [variable for variable in layer.variables if not any(variable is weight for weight in layer.weights)]
     assert len(layer.trainable_weights) == row.trainable
     assert len(layer.non_trainable_weights) == row.frozen
@@ -164,6 +194,7 @@ def test_scores_come_from_a_symbolic_call_too(row, tmp_path):
         assert found[2].shape == (BATCH, HEADS, LENGTH, CONTEXT)
 
 
+@pytest.mark.once
 @rows_with_slots
 def test_layers_in_slots_survive_a_reload(row, tmp_path):
     model = row.model()
