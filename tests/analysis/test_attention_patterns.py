@@ -138,7 +138,6 @@ def test_values_are_those_of_the_definition():
         np.testing.assert_allclose(values[name], np.mean(rows, axis=0), atol=1e-5, err_msg=name)
 
 
-@pytest.mark.once
 def test_a_causal_layer_has_one_query_without_a_choice_that_does_not_count():
     values = attention_patterns(made_model(causal=True), given(), **SPECIAL).values["made"]
     head = dict(zip(MADE, range(len(MADE)), strict=True))
@@ -158,7 +157,6 @@ class Steep(keras.layers.Layer):
         return -50.0 * ops.stack([ops.abs(distance), ops.abs(distance - 1.0)])
 
 
-@pytest.mark.once
 def test_heads_of_steep_biases_are_on_themselves_and_the_token_before_in_a_model_without_tokens():
     inputs = keras.Input((6, 4))
     layer = layers.MultiHeadSelfAttention(2, position_bias=Steep(), name="attention")
