@@ -19,7 +19,7 @@ from ..decoding.conftest import own_model, shaken
 pytest.importorskip("keras_hub")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),  # the first test waits for all exports and for the process
+    pytest.mark.timeout(600),  # for all exports and the process
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is written by TensorFlow alone"),
 ]
 
@@ -136,10 +136,8 @@ def translated(folder):
     return given, ([texts[0], "", *texts[1:]], ops.convert_to_numpy(full))
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
+def answers(folder):
     """For each kind, what the process answers and what the model gives here."""
-    folder = tmp_path_factory.mktemp("served")
     made = {
         make.__name__: make(folder / make.__name__)
         for make in (images, word_piece, vectorization, continued, translated)
@@ -151,15 +149,15 @@ def answers(tmp_path_factory):
     return {name: (found[name], expected) for name, (_, expected) in made.items()}
 
 
-@pytest.mark.parametrize("name", ["images", "word_piece", "vectorization"])
-def test_probabilities_are_those_of_the_model(answers, name):
-    (by_method, by_signature, by_default), expected = answers[name]
-    np.testing.assert_allclose(by_method, expected, atol=1e-5 if name == "images" else 1e-6)
-    assert by_default == by_signature == by_method
-
-
-@pytest.mark.parametrize("name", ["continued", "translated"])
-def test_texts_are_those_that_generate_gives_and_steps_give_the_logits_of_the_full_pass(answers, name):
-    (texts, logits), (expected, full) = answers[name]
-    assert texts == expected
-    np.testing.assert_allclose(logits, full, atol=1e-5 * np.abs(full).max())
+def test_one_process_gives_what_each_model_gives(tmp_path):
+    """One test: where two workers had one kind each, both would export all of them."""
+    found = answers(tmp_path)
+    for name in ("images", "word_piece", "vectorization"):  # the probabilities of the model
+        (by_method, by_signature, by_default), expected = found.pop(name)
+        np.testing.assert_allclose(by_method, expected, atol=1e-5 if name == "images" else 1e-6, err_msg=name)
+        assert by_default == by_signature == by_method, name
+    assert set(found) == {"continued", "translated"}
+    # The texts of `generate`, and in steps the logits of the full pass.
+    for name, ((texts, logits), (expected, full)) in found.items():
+        assert texts == expected, name
+        np.testing.assert_allclose(logits, full, atol=1e-5 * np.abs(full).max(), err_msg=name)
