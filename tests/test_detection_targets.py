@@ -55,6 +55,10 @@ def test_no_image_and_no_object_are_fine():
         ({"boxes": [[[10, 5, 30, 15]]]}, "boxes of `boxes` must be fractions of the image, not pixels .* `image_size`"),
         ({"boxes": [[[0.1, 0.1, np.inf, 0.4]]]}, "boxes of `boxes` must be finite"),
         ({"image_size": (20, 40)}, "`boxes` must be in pixels where there is an `image_size`"),
+        (
+            {"labels": [[1], [2]], "boxes": [[[5, 5, 20, 20]], [[0.1, 0.1, 0.5, 0.5]]], "image_size": (32, 32)},
+            "up to 0.5 in image 1, all in its first pixel",
+        ),
         ({"image_size": (20, 0)}, "`image_size` must be"),
         ({"image_size": 20}, "`image_size` must be"),
         ({"labels": [[1] * 3], "boxes": [[[0, 0, 1, 1]] * 3]}, "`max_targets` must be at least the number of objects"),

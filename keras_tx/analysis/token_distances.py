@@ -27,7 +27,7 @@ def token_distances(model, inputs, mask=None) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: if the model is a subclassed one, no layer attends to its own sequence, positions lie on an image, for which
-            there is `attention_distances`, or the mask is that of no layer.
+            there is `attention_distances`, or are queries or regions, or the mask is that of no layer.
 
     Example:
 
@@ -40,14 +40,17 @@ def token_distances(model, inputs, mask=None) -> dict[str, np.ndarray]:
     Reference:
         Vig and Belinkov 2019, "Analyzing the Structure of Attention in a Transformer Language Model", section 4.2.
     """
-    on_maps = [
-        path for path, layer in layer_calls(model).items() if getattr(layer, "position_stride", None) is not None
-    ]
-    if on_maps:
-        raise ValueError(
-            "`model` must attend to texts; over images `attention_distances` tells how far heads look. Received: "
-            f"{model.name} with {on_maps[0]}, which makes positions of pixels."
-        )
+    for path, layer in layer_calls(model).items():
+        if getattr(layer, "position_stride", None) is not None:
+            raise ValueError(
+                "`model` must attend to texts; over images `attention_distances` tells how far heads look. Received: "
+                f"{model.name} with {path}, which makes positions of pixels."
+            )
+        if not getattr(layer, "positions_in_text", True):
+            raise ValueError(
+                "`model` must attend to texts alone: places of a map, queries and regions are in no row, so that they have no "
+                f"distance. Received: {model.name} with {path} of class {type(layer).__name__}."
+            )
     mask = None if mask is None else pattern_arguments.booleans(mask)
     maps = attention_maps(model, inputs)
     crossing = attention_trace.crossing(model, maps)

@@ -36,6 +36,8 @@ class LearnedQueries(TracedSubclasses, keras.layers.Layer):
         Carion et al. 2020, "End-to-End Object Detection with Transformers", section 3.2.
     """
 
+    positions_in_text = False
+
     def __init__(self, num_queries, initializer="random_normal", **kwargs):
         super().__init__(**kwargs)
         self.num_queries = arguments.positive_int("num_queries", num_queries)

@@ -39,6 +39,8 @@ class MapToSequence(MapReader, TracedSubclasses, keras.layers.Layer):
         Carion et al. 2020, "End-to-End Object Detection with Transformers", section 3.2 (the encoder's input).
     """
 
+    positions_in_text = False
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True

@@ -62,6 +62,8 @@ class RegionEmbedding(Composite, keras.layers.Layer):
         Lu et al. 2019, "ViLBERT", section 2.2 ("Representing Image Regions").
     """
 
+    positions_in_text = False
+
     def __init__(self, hidden_dim, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
         self.hidden_dim = arguments.positive_int("hidden_dim", hidden_dim)

@@ -166,13 +166,13 @@ def _sizes(image_size, count):
 
 
 def _refuse_fractions(boxes, sizes):
-    """Raises `ValueError` where boxes that should be in pixels all lie, by fractions, in the first pixel of larger images."""
-    together = np.concatenate([np.zeros((0, 4)), *boxes])
-    if together.size and sizes.min() > 1 and 0 < together.max() <= 1 and (together != np.floor(together)).any():
-        raise ValueError(
-            "`boxes` must be in pixels where there is an `image_size`: leave it out for fractions of the image. Received: "
-            f"boxes of numbers up to {together.max():g}, all in the first pixel."
-        )
+    """Raises `ValueError` where boxes of an image that should be in pixels all lie, by fractions, in its first pixel."""
+    for number, (image, size) in enumerate(zip(boxes, sizes, strict=True)):
+        if image.size and size.min() > 1 and 0 < image.max() <= 1 and (image != np.floor(image)).any():
+            raise ValueError(
+                "`boxes` must be in pixels where there is an `image_size`: leave it out for fractions of the image. Received: "
+                f"boxes of numbers up to {image.max():g} in image {number}, all in its first pixel."
+            )
 
 
 def _centered(boxes, box_format):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tx import analysis, applications
+from keras_tx import analysis, applications, layers
 from keras_tx.analysis import count_costs
 
 pytestmark = pytest.mark.once  # symbolic shapes alone
@@ -147,3 +147,10 @@ def test_the_table_of_a_quantized_model_has_its_numbers():
     model.get_layer("decoder_0").feed_forward.intermediate.quantize("int4")
     assert analysis.count_costs(model, (2, 8)).table().splitlines() == lines
     assert np.sum(["TransformerDecoder" in line for line in lines]) == 2
+
+
+@pytest.mark.parametrize("norm", [keras.layers.RMSNormalization, keras.layers.LayerNormalization])
+def test_norms_of_keras_count_whatever_their_call_names_its_inputs(norm):
+    inputs = keras.Input((7, 16))
+    model = keras.Model(inputs, layers.TransformerEncoder(8, 2, norm=norm())(inputs))
+    assert count_costs(model, (3, 7, 16)).sum.normalized == 2 * 3 * 7 * 16

@@ -6,7 +6,7 @@ import pytest
 
 from keras_tx import layers
 from keras_tx.analysis import attention_maps, token_distances
-from keras_tx.applications import GPT, Translator, ViT
+from keras_tx.applications import DETR, GPT, Translator, ViT, convolutional_stem
 
 T = 7
 STEP = np.arange(T) - np.arange(T)[:, None]
@@ -75,6 +75,9 @@ def test_what_has_no_place_in_a_text_is_refused():
     vit = ViT(4, 1, 2, 8, 8, image_size=8, num_classes=3)
     with pytest.raises(ValueError, match="must attend to texts; .*`attention_distances`.* Received: vit with "):
         token_distances(vit, np.zeros((1, 8, 8, 3), "float32"))
+    detr = DETR(3, convolutional_stem((4,)), num_queries=2, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4)
+    with pytest.raises(ValueError, match="must attend to texts alone.* of class MapToSequence"):
+        token_distances(detr, np.zeros((1, 8, 8, 3), "float32"))
     a, b = keras.Input((4, 8)), keras.Input((3, 8))
     crossing = keras.Model([a, b], layers.MultiHeadCrossAttention(2, name="cross")(a, context=b))
     with pytest.raises(ValueError, match=r"must attend to its own sequences.* and to others in \['cross'\]"):

@@ -97,8 +97,9 @@ def none(layer, *args, **kwargs):
 
 
 @entry(*_NORMS)
-def norm(layer, inputs, **kwargs):
-    """Returns the costs of a norm."""
+def norm(layer, **given):
+    """Returns the costs of a norm, whose `call` names its inputs first, `inputs` or, as in Keras' RMSNormalization, `x`."""
+    inputs = next(iter(given.values()))
     return LayerCosts(normalized=elements(inputs), kept=keeps(layer, inputs))
 
 
