@@ -168,6 +168,7 @@ def test_the_whole_job_ends_with_precision_pictures_and_served_files(tmp_path, m
     monkeypatch.setattr(detection_stem, "STEM", ((4, 4, 4), (8, 3, 4)))
     monkeypatch.setattr(example, "BATCH", 4)
     monkeypatch.setattr(detection_stem, "BATCH", 4)
+    monkeypatch.setattr(baselines, "STEP", 12)  # a ninth of the windows
     monkeypatch.setattr(sys, "argv", ["object_detection.py", "--quick", "--output", str(tmp_path)])
     example.main()
     lines = capsys.readouterr().out.strip().splitlines()

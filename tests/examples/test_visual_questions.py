@@ -86,6 +86,8 @@ def test_captions_are_true_and_texts_become_ids(made):
 
 def test_the_whole_job_runs_on_few_scenes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(example, "STREAMS", {**example.STREAMS, **SMALL})
+    shallow = {**example.DEPTHS["late_fusion"], "num_layers": 1, "num_region_layers": 1}
+    monkeypatch.setattr(example, "DEPTHS", {**example.DEPTHS, "late_fusion": shallow})
     monkeypatch.setattr(sys, "argv", ["visual_questions.py", "--quick", "--output", str(tmp_path)])
     example.main()
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
