@@ -12,7 +12,6 @@ from scipy import ndimage
 
 WINDOW = 28  # pixels of what the network sees
 MARGIN = 1.25
-NO_DIGIT = 10
 SIDES = (21, 25, 30, 35, 40)  # of the sliding windows, in pixels of the canvas
 STEP = 4  # of the sliding windows, in the network's pixels
 BORDER = 24  # pixels around a canvas, which repeat its edge
@@ -44,7 +43,7 @@ def windows_of(pixels, labels, boxes, random):
             near = (np.abs(centers - away).max(1) < 0.17 * sides) & (np.abs(np.log(size / sides)) < 0.25)
             if not near.any():
                 found.append(window(canvas, away, size))
-                classes.append(NO_DIGIT)
+                classes.append(data.NO_DIGIT)
     return np.stack(found)[..., None], np.array(classes)
 
 
@@ -63,7 +62,7 @@ def make_classifier():
         x = keras.layers.MaxPooling2D()(x)
     x = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(x))
     x = keras.layers.Dropout(0.3)(x)
-    return keras.Model(images, keras.layers.Dense(NO_DIGIT + 1)(x), name="classifier")
+    return keras.Model(images, keras.layers.Dense(data.NO_DIGIT + 1)(x), name="classifier")
 
 
 def train_classifier(digits, canvases, epochs, seed=1):
@@ -81,17 +80,17 @@ def train_classifier(digits, canvases, epochs, seed=1):
 def classify(model, windows):
     """Returns the probabilities of the digits (n, 10), which sum to 1 with that of none."""
     if not len(windows):
-        return np.zeros((0, NO_DIGIT))
+        return np.zeros((0, data.NO_DIGIT))
     logits = model.predict(windows[..., None].astype("float32"), batch_size=500, verbose=0)
     shares = np.exp(logits - logits.max(1, keepdims=True))
-    return (shares / shares.sum(1, keepdims=True))[:, :NO_DIGIT]
+    return (shares / shares.sum(1, keepdims=True))[:, : data.NO_DIGIT]
 
 
 def proportions(digits):
     """Returns the mean width and height of each digit, (10, 2), in units of the longer side."""
     sizes = np.array([cut.size for cut in digits.cuts], float)
     sizes /= sizes.max(1, keepdims=True)
-    return np.stack([sizes[digits.labels == label].mean(0) for label in range(NO_DIGIT)])
+    return np.stack([sizes[digits.labels == label].mean(0) for label in range(data.NO_DIGIT)])
 
 
 def slide(model, shapes, pixels, least=0.05):

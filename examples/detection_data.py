@@ -17,6 +17,7 @@ import keras_tx
 CANVAS = 64
 SIZES = (16, 32)  # of the longer side of a digit's ink, in pixels
 MOST = 4  # digits on a canvas
+NO_DIGIT = 10  # the class of a place without one
 OVERLAP = 0.1  # of the smaller box's area, that another box may cover
 INK = 96  # of 255: where a digit's ink begins, for its box
 SCRATCHES = 3

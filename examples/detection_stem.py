@@ -1,7 +1,7 @@
 """The convolutions of the detector, which first learn to name digits, as a published DETR's backbone first learned ImageNet.
 
 A network (3 convolutions, a map of 8 x 8) is asked for each cell of its map which digit's box the cell's middle lies in, or none.
-It learns this in a minute from the training canvases; a DETR on new convolutions needs many times its steps to find digits first.
+It learns this from the training canvases in 1,000 steps; a DETR on new convolutions needs more to find digits at all.
 """
 
 import detection_data as data
@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 STEM = ((32, 6, 4), (96, 3, 2), (96, 3, 1))  # filters, size and stride of each convolution
-NO_DIGIT = 10
 BATCH, RATE = 64, 3e-3
 
 
@@ -24,7 +23,7 @@ def make_stem():
 
 
 def digits_of_cells(targets, rows):
-    """Returns which digit lies in the middle of each of rows x rows cells, or NO_DIGIT: (B, rows, rows), of packed targets.
+    """Returns which digit lies in the middle of each of rows x rows cells, or `NO_DIGIT`: (B, rows, rows), of packed targets.
 
     Where two boxes share a cell's middle, it is the later one's.
     """
@@ -32,7 +31,7 @@ def digits_of_cells(targets, rows):
     middles = (np.arange(rows) + 0.5) / rows
     inside = np.abs(middles - centers[..., None]) < sizes[..., None] / 2  # (B, T, 2, rows): across, down
     inside = inside[:, :, 1, :, None] & inside[:, :, 0, None, :]  # (B, T, rows, rows)
-    found = np.full((len(targets), rows, rows), NO_DIGIT)
+    found = np.full((len(targets), rows, rows), data.NO_DIGIT)
     for place in range(targets.shape[1]):
         found = np.where(inside[:, place], labels[:, place, None, None].astype(int), found)
     return found
@@ -55,7 +54,7 @@ class Cells(keras.utils.PyDataset):
 
 def pretrain(stem, digits, steps):
     """Trains a stem to name the digit in each cell of its map, and returns the accuracy in the last hundred steps."""
-    model = keras.Model(stem.input, keras.layers.Dense(NO_DIGIT + 1)(stem.output), name="cells")
+    model = keras.Model(stem.input, keras.layers.Dense(data.NO_DIGIT + 1)(stem.output), name="cells")
     rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # Convolutions alone take no less time under XLA on a processor.

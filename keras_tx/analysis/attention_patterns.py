@@ -66,8 +66,8 @@ def attention_patterns(
 
     - "next", "previous", "self": the key one after the query, one before, the query itself;
     - "same": the other positions that hold the query's token;
-    - "separator": the keys with one of these ids, of queries that are none themselves;
-    - "punctuation": the keys with one of these ids;
+    - "separator": the separators, over queries that are not separators;
+    - "punctuation": the punctuation marks;
     - "first": the first real key, of all other queries;
     - "own_part": (a - u) / (1 - u) of the weight a of keys in the query's own part, such as its sentence, where u is what an
       even attention gives them: 0 for no preference, 1 for all;

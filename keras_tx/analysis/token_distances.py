@@ -17,7 +17,8 @@ def token_distances(model, inputs, mask=None) -> dict[str, np.ndarray]:
 
     Args:
         model: functional `keras.Model` or built `keras.Sequential` of sequences, in which a position is a place in the text.
-            Attention to another sequence has no distance, and is left out.
+            Attention to another sequence has no distance, and is left out. A layer that makes positions of anything else says so
+            by an attribute `positions_in_text = False`.
         inputs: a tensor or array, or several in the structure of the model's inputs.
         mask: booleans (B, T), True at real positions, for the layers on so many; `None` where padding attends to nothing, as in
             this package's layers.

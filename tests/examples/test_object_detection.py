@@ -132,8 +132,8 @@ def test_sliding_windows_find_places_and_sizes(canvas, monkeypatch):
 def test_windows_are_of_digits_and_of_places_without_one(digits):
     windows, classes = baselines.windows_of(*data.compose_many(digits, 10, 1), np.random.default_rng(0))
     assert windows.shape == (len(classes), 28, 28, 1)
-    assert set(classes) > {baselines.NO_DIGIT}
-    assert baselines.make_classifier().output_shape == (None, baselines.NO_DIGIT + 1)
+    assert set(classes) > {data.NO_DIGIT}
+    assert baselines.make_classifier().output_shape == (None, data.NO_DIGIT + 1)
     shapes = baselines.proportions(digits)
     assert shapes.shape == (10, 2)
     assert shapes[1, 0] < 0.5 < shapes[0, 0]  # a one is narrow
@@ -145,7 +145,7 @@ def test_cells_have_the_digit_whose_box_their_middle_is_in():
         [np.array([3, 7]), np.array([], int)], [np.array([[0, 0, 16, 32], [12, 0, 32, 8.0]]), np.zeros((0, 4))]
     )
     found = detection_stem.digits_of_cells(targets, 4)  # cells of 16 pixels, whose middles are 8, 24, ...
-    no = detection_stem.NO_DIGIT
+    no = data.NO_DIGIT
     np.testing.assert_array_equal(found[0], [[3, no, no, no], [3, no, no, no], [no] * 4, [no] * 4])
     assert set(found[1].flat) == {no}
     batch, cells = detection_stem.Cells(data.Digits(*_one_digit()), 8, 2, 1)[0]
