@@ -83,7 +83,8 @@ def resnet_backbone(
 def convolutional_stem(filters=(32, 64, 128), input_shape=(None, None, 3), name="backbone") -> keras.Model:
     """Builds a small stack of convolutions to be trained from scratch, each of 3 x 3 with stride 2, a norm and a relu.
 
-    The norms are over the channels of each place, so that nothing depends on a batch or on padding.
+    The norms are over the channels of each place, so that nothing depends on a batch or on padding. What stands before patches,
+    with masks of padded images, is the layer `ConvolutionalStem`.
 
     Args:
         filters: tuple of ints, how many channels each convolution gives.

@@ -51,6 +51,7 @@ def Swin(
     layer_norm_epsilon=1e-5,
     recompute=False,
     attention_dropout=None,
+    stem=None,
     name="swin",
 ) -> keras.Model:
     """Builds a Swin Transformer.
@@ -81,6 +82,7 @@ def Swin(
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
         attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
+        stem: a layer such as `ConvolutionalStem`, in the slot of `PatchEmbedding` of that name, or `None`.
         name: str, the model's name.
 
     Returns:
@@ -123,7 +125,7 @@ def Swin(
         hidden_dim,
         padding="keep",
         min_grid_size=window,
-        kernel_initializer="glorot_uniform",
+        stem=stem,
         name="patch_embedding",
     )(x)  # (B, Y', X', D)
     x = LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)

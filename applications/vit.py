@@ -61,6 +61,7 @@ def ViT(
     layer_norm_epsilon=1e-6,
     recompute=False,
     attention_dropout=None,
+    stem=None,
     name="vit",
 ) -> keras.Model:
     """Builds a Vision Transformer.
@@ -93,6 +94,7 @@ def ViT(
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
         attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
+        stem: a layer such as `ConvolutionalStem`, in the slot of `PatchEmbedding` of that name, or `None`.
         name: str, the model's name.
 
     Returns:
@@ -138,9 +140,7 @@ def ViT(
     x = images
     if include_rescaling:
         x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(x)
-    x = PatchEmbedding(patch, hidden_dim, padding=padding, kernel_initializer="glorot_uniform", name="patch_embedding")(
-        x
-    )  # (B, Y', X', D)
+    x = PatchEmbedding(patch, hidden_dim, padding=padding, stem=stem, name="patch_embedding")(x)  # (B, Y', X', D)
     x = GridPositionEncoding(grid, embeddings_initializer=_initializer(), name="positions")(x)
     x = ClassToken(num_tokens, initializer=_initializer(), name="class_token")(x)  # (B, num_tokens + P, D)
     x = Dropout(dropout, name="embedding_dropout")(x)

@@ -2,6 +2,7 @@
 
 from .alibi_bias import AlibiBias
 from .class_token import ClassToken
+from .convolutional_stem import ConvolutionalStem
 from .drop_path import DropPath
 from .dropout import Dropout
 from .feed_forward import FeedForward
@@ -38,6 +39,7 @@ from .window_position_bias import WindowPositionBias
 __all__ = [
     "AlibiBias",
     "ClassToken",
+    "ConvolutionalStem",
     "DropPath",
     "Dropout",
     "FeedForward",

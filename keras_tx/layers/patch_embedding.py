@@ -6,7 +6,7 @@ from keras import ops
 from .. import arguments
 from ..ops import dynamic_shape_checks, masks, padding, sizes, windows
 from ..ops.concrete import check_tensor
-from . import config, input_checks, sublayers
+from . import cache_protocol, config, input_checks, slot_arguments, slots, sublayers
 from .composite import Composite
 from .dense import Dense
 
@@ -20,6 +20,9 @@ class PatchEmbedding(Composite, keras.layers.Layer):
     z_p = vec(x_p) W + b, with the pixels of a patch in the order row, column, channel; a convolution whose stride is its
     kernel. The result keeps the grid of the patches.
 
+    A stem, a layer that makes a smaller map of the image first, leaves less to cut: patches of `patch_size` over its stride, in
+    positions of its map. Convolutions there help where few images have to teach that neighbours belong together.
+
     Args:
         patch_size: int, or (rows, columns), of a patch in pixels.
         hidden_dim: int, D.
@@ -28,7 +31,10 @@ class PatchEmbedding(Composite, keras.layers.Layer):
             inside the image is not real, which the mask of the outputs says. Nothing is ever cropped in silence.
         use_bias: bool.
         min_grid_size: int, or (rows, columns): an image with fewer patches is an error; `None` for one patch.
-        kernel_initializer: of the kernel (rows * columns * C, D).
+        kernel_initializer: of the kernel (rows * columns * C, D), where rows, columns and C are those of the stem's map if there
+            is a stem.
+        stem: `None`, or a layer such as `ConvolutionalStem`: called as `(x, mask=None)`, it makes of images (B, Y, X, C) a map
+            whose rows and columns are Y and X over its `position_stride`, rounded up. This divides the patch.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -55,7 +61,8 @@ class PatchEmbedding(Composite, keras.layers.Layer):
     ```
 
     Reference:
-        Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1, equation 1.
+        Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1, equation 1; Xiao et al. 2021, "Early
+        Convolutions Help Transformers See Better", for the stem.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         use_bias=True,
         min_grid_size=None,
         kernel_initializer="glorot_uniform",
+        stem=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,6 +83,8 @@ class PatchEmbedding(Composite, keras.layers.Layer):
         self.use_bias = arguments.flag("use_bias", use_bias)
         self.min_grid_size = None if min_grid_size is None else arguments.extent("min_grid_size", min_grid_size)
         self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
+        self.stem = slot_arguments.slot("stem", stem)
+        self._cut_size = self.patch_size if stem is None else self._left_by_stem()  # of what is made one vector
         self.supports_masking = True
         self.autocast = False  # integer pixels must be seen as such
         self.projection = None
@@ -94,17 +104,44 @@ class PatchEmbedding(Composite, keras.layers.Layer):
                 name="projection",
                 dtype=self.dtype_policy,
             )
-        pixels = self.patch_size[0] * self.patch_size[1] * self.num_channels
+        slots.build(self.stem, keras.KerasTensor(tuple(input_shape), self.compute_dtype))
+        channels = self.num_channels
+        if self.stem is not None:
+            channels = self.stem.compute_output_shape(tuple(input_shape))[-1]
+        pixels = self._cut_size[0] * self._cut_size[1] * channels
         sublayers.build_once(self.projection, (input_shape[0], None, None, pixels))
 
     def call(self, inputs, mask=None):
         mask = self._read(inputs, mask)
         inputs = self._check_when_run(inputs)
         x = padding.zero_masked(ops.cast(inputs, self.compute_dtype), mask)
-        x = windows.partition(x, self.patch_size)  # (B P, pixels of a patch, C)
+        if self.stem is not None:
+            x = self._through_stem(x, mask)
+        x = windows.partition(x, self._cut_size)  # (B P, pixels of a patch, C)
         outputs = self.projection(ops.reshape(x, (*self._grid(inputs), x.shape[1] * x.shape[2])))
         outputs = ops.cast(outputs, self.compute_dtype)
         return padding.attach(outputs, self._patch_mask(mask, inputs))
+
+    def _left_by_stem(self):
+        """(rows, columns) of a patch in positions of the stem's map."""
+        stride = getattr(self.stem, "position_stride", None)
+        if stride is None or not cache_protocol.takes(self.stem, "mask"):
+            raise ValueError(
+                "`stem` must be a layer with `position_stride` that is called as (x, mask=None), such as ConvolutionalStem. "
+                f"Received: stem of class {type(self.stem).__name__}."
+            )
+        if any(patch % size for patch, size in zip(self.patch_size, stride, strict=True)):
+            raise ValueError(
+                "`stem` must have a `position_stride` that divides `patch_size`. Received: stem with position_stride="
+                f"{tuple(stride)}, patch_size={self.patch_size}."
+            )
+        return tuple(patch // size for patch, size in zip(self.patch_size, stride, strict=True))
+
+    def _through_stem(self, x, mask):
+        """The stem's map of images, with zeros where no pixel is real, so that these fill up a patch as they do an image."""
+        x = self.stem(x) if mask is None else self.stem(x, mask=mask)
+        mask = mask if mask is None else windows.any_inside(mask, tuple(self.stem.position_stride))
+        return padding.zero_masked(ops.cast(x, self.compute_dtype), mask)
 
     def _grid(self, inputs):
         """(B, Y', X')."""

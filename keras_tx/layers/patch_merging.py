@@ -84,10 +84,7 @@ class PatchMerging(Composite, keras.layers.Layer):
         x = ops.reshape(x, (batch, half[0], 2, half[1], 2, width))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 4, 2, 5)), (batch, *half, 4 * width))
         outputs = ops.cast(self.reduction(self.norm(x)), self.compute_dtype)
-        if mask is None:
-            return outputs
-        mask = ops.reshape(windows.pad(mask, _SIZE), (batch, half[0], 2, half[1], 2))
-        return padding.attach(outputs, masks.any_over(mask, (2, 4)))
+        return outputs if mask is None else padding.attach(outputs, windows.any_inside(mask, _SIZE))
 
     def _read(self, inputs, mask):
         input_checks.check_inputs("inputs", inputs, self.hidden_dim, rank=4)

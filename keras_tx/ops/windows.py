@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from . import sizes
+from . import masks, sizes
 from .positions import arange
 
 
@@ -59,6 +59,14 @@ def partition(x, window, shift=(0, 0)):
     x = ops.reshape(x, (batch, rows // window[0], window[0], columns // window[1], window[1], *rest))
     x = ops.transpose(x, (0, 1, 3, 2, 4, *range(5, 5 + len(rest))))
     return ops.reshape(x, (-1, window[0] * window[1], *rest))
+
+
+def any_inside(mask, window):
+    """Returns the mask (B, Y', X') of the windows in which any entry of a mask (B, Y, X) is true."""
+    mask = pad(mask, window)
+    batch, rows, columns = ops.shape(mask)
+    mask = ops.reshape(mask, (batch, rows // window[0], window[0], columns // window[1], window[1]))
+    return masks.any_over(mask, (2, 4))
 
 
 def merge(x, window, shift, batch, rows, columns):

@@ -26,6 +26,11 @@ def _tied(dtype=None, **kwargs):
     return layers.TiedLogits(embedding, use_bias=True, dtype=dtype, **kwargs)
 
 
+def _stemmed(dtype=None, **kwargs):
+    stem = layers.ConvolutionalStem((4,), name="stem", dtype=dtype)
+    return layers.PatchEmbedding((2, 4), WIDTH, padding="keep", stem=stem, dtype=dtype, **kwargs)
+
+
 ROWS = [
     Row(
         layers.AlibiBias,
@@ -42,6 +47,15 @@ ROWS = [
         outputs=(2 + 4 * LENGTH, WIDTH),
         scaled=lambda length: (length and 2 + 4 * length, WIDTH),
         trainable=2,
+        carries_mask=None,
+    ),
+    Row(
+        layers.ConvolutionalStem,
+        lambda **kw: layers.ConvolutionalStem((4, 6), (1, 2), **kw),
+        inputs=(("float32", (LENGTH, 8, 3)),),
+        outputs=((LENGTH + 1) // 2, 4, 6),
+        scaled=lambda length: (length if length is None else (length + 1) // 2, 4, 6),
+        trainable=6,
         carries_mask=None,
     ),
     Row(
@@ -125,6 +139,17 @@ ROWS = [
         trainable=2,
         carries_mask=None,
         inner=("projection",),
+    ),
+    Row(
+        layers.PatchEmbedding,
+        _stemmed,
+        inputs=(("float32", (LENGTH, 8, 3)),),
+        outputs=((LENGTH + 1) // 2, 2, WIDTH),
+        scaled=lambda length: (length if length is None else (length + 1) // 2, 2, WIDTH),
+        trainable=5,
+        carries_mask=None,
+        inner=("projection",),
+        variant="stem",
     ),
     Row(
         layers.PatchMerging,

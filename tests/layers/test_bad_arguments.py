@@ -35,6 +35,7 @@ BARE = (
 GOOD = {
     **{getattr(layers, name): {} for name in BARE.split()},
     **dict.fromkeys((layers.AlibiBias, layers.RelativePositionBias), {"num_heads": 4}),
+    layers.ConvolutionalStem: {"filters": (4,)},
     DropPath: {"rate": 0.1},
     Dropout: {"rate": 0.1},
     FeedForward: {"intermediate_dim": 8},
@@ -66,7 +67,7 @@ KINDS = {
     "activation": "activation",
     "initializer": "kernel_initializer embeddings_initializer bias_initializer initializer query_initializer",
     "finite": "initial_value layer_scale",
-    "slot": "attention cross_attention feed_forward rotary position_bias query_norm key_norm norm",
+    "slot": "attention cross_attention feed_forward rotary position_bias query_norm key_norm norm stem",
 }
 BAD = {
     "size": ("a positive integer", [0, -1, 2.0, 2.5, "4", True, np.float32(4), [4], float("nan")]),
@@ -123,7 +124,7 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
 
 @pytest.mark.once
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
-    own = {"axis", "scaling", "seed", "noise_shape", "embedding", "padding", "min_grid_size"}
+    own = {"axis", "scaling", "seed", "noise_shape", "embedding", "padding", "min_grid_size", "filters", "strides"}
     covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "GatherPositions"}
     assert covered == set(layers.__all__)
     assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own

@@ -88,6 +88,7 @@ def test_every_layer_is_tested():
     elsewhere |= {GatherPositions, SegmentEmbedding, SpanBoundary}  # test_bad_positions.py
     # test_vision_layers.py and test_window_attention.py:
     elsewhere |= {ClassToken, GridPositionEncoding, PatchEmbedding, PatchMerging, WindowAttention, WindowPositionBias}
+    elsewhere |= {layers.ConvolutionalStem}  # test_convolutional_stem.py
     elsewhere |= {layers.MapToSequence, layers.PixelMask, layers.SinusoidalGridPositions}  # test_map_layers.py
     elsewhere |= {layers.RegionEmbedding}  # test_region_embedding.py
     elsewhere |= {layers.AlibiBias, layers.RelativePositionBias}  # test_distance_biases.py

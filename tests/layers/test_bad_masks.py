@@ -140,6 +140,7 @@ MAP = np.random.default_rng(2).normal(size=(2, 4, 6, 3)).astype("float32")
 READERS = {
     "windows": lambda: layers.WindowAttention(1, 2, shift_size=1),
     "patches": lambda: layers.PatchEmbedding(2, 4),
+    "stem": lambda: layers.PatchEmbedding(2, 4, stem=layers.ConvolutionalStem((4,))),
     "merging": layers.PatchMerging,
     "tokens": layers.ClassToken,
     "pooling": layers.MaskedMeanPooling,

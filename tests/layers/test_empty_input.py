@@ -6,19 +6,27 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.layers import ClassToken, LearnedQueries, MultiHeadCrossAttention, PatchEmbedding, TransformerDecoder
+from keras_tx.layers import (
+    ClassToken,
+    ConvolutionalStem,
+    LearnedQueries,
+    MultiHeadCrossAttention,
+    PatchEmbedding,
+    TransformerDecoder,
+)
 
 from .contract_rows import built_once
 from .contract_table import ROWS
 from .execution import COMPILES, array, compiled, tensor
 
 # Of an image without rows there is no patch; a class token is there with no position behind it, and queries are always.
+WITH_POSITIONS = (ClassToken, ConvolutionalStem, LearnedQueries, PatchEmbedding)
 LENGTHS = [(0, 3), (2, 0)]
 CASES = [
     (row, batch, length)
     for row in ROWS
     for batch, length in LENGTHS
-    if row.has_batch and (length or row.layer not in (ClassToken, LearnedQueries, PatchEmbedding))
+    if row.has_batch and (length or row.layer not in WITH_POSITIONS)
 ]
 every_case = pytest.mark.parametrize(("row", "batch", "length"), CASES, ids=str)
 

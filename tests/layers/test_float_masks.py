@@ -30,6 +30,7 @@ READERS = {
     "decoder": (lambda: layers.TransformerDecoder(8, 2), [X, X], {"mask": REAL, "context_mask": REAL}),
     "windows": (lambda: layers.WindowAttention(2, 2, shift_size=1), [MAP], {"mask": ON_MAP}),
     "patches": (lambda: layers.PatchEmbedding(2, 4), [MAP], {"mask": ON_MAP}),
+    "stem": (lambda: layers.ConvolutionalStem((4,)), [MAP], {"mask": ON_MAP}),
     "merging": (layers.PatchMerging, [MAP], {"mask": ON_MAP}),
     "tokens": (layers.ClassToken, [MAP], {"mask": ON_MAP}),
     "pooling": (layers.MaskedMeanPooling, [X], {"mask": REAL}),

@@ -11,6 +11,7 @@ from ...layers.dense import Dense, EinsumDense
 from ...layers.dropout import Dropout
 from ...layers.normalization import LayerNormalization
 from .dispatch import entry, layer_costs, settings
+from .parameters import kernel_shape
 from .products import activation_keeps, dense, einsum_dense, keeps, none, norm
 from .record import LayerCosts, elements
 
@@ -104,8 +105,22 @@ def _token_mixing(layer, inputs, **given):
 @entry(layers.PatchEmbedding)
 def _patch_embedding(layer, inputs, **given):
     grid = layer.compute_output_shape(inputs.shape)[:-1]
-    pixels = keras.KerasTensor((*grid, math.prod(layer.patch_size) * inputs.shape[-1]), layer.compute_dtype)
-    return layer_costs(layer.projection, pixels).of_kind("convolution")
+    pixels = keras.KerasTensor((*grid, kernel_shape(layer.projection)[0]), layer.compute_dtype)
+    costs = layer_costs(layer.projection, pixels).of_kind("convolution")
+    return costs if layer.stem is None else costs + layer_costs(layer.stem, inputs)
+
+
+@entry(layers.ConvolutionalStem)
+def _convolutional_stem(layer, inputs, **given):
+    costs = LayerCosts()
+    for convolution, norm_layer, stride in zip(layer.convolutions, layer.norms, layer.strides, strict=True):
+        batch, rows, columns, channels = inputs.shape
+        filled = keras.KerasTensor((batch, rows + 2, columns + 2, channels), layer.compute_dtype)
+        grid = (batch, -(-rows // stride), -(-columns // stride))
+        inputs = keras.KerasTensor((*grid, convolution.filters), layer.compute_dtype)
+        costs += layer_costs(convolution, filled) + layer_costs(norm_layer, inputs)
+        costs += LayerCosts(kept=activation_keeps(layer.activation, layer, inputs))
+    return costs
 
 
 @entry(layers.PatchMerging)

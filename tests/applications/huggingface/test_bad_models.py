@@ -100,6 +100,10 @@ POOLED = "MaskedMeanPooling .pooling. in place of LayerNormalization"
 TOPLESS = {"include_top": False, "pooling": "avg"}
 VIT_OPTIONS = [
     ({"padding": "mask"}, "another PatchEmbedding .*, with padding='mask'"),
+    (
+        {"stem": layers.ConvolutionalStem((3,))},
+        "another PatchEmbedding .* with other parts, stem changed",
+    ),
     ({"include_top": False, "pooling": "token"}, "GetItem .* in place of LayerNormalization"),
     (TOPLESS, POOLED),
     ({**TOPLESS, "distillation_token": True}, POOLED),
