@@ -106,6 +106,7 @@ def _specs(model, inputs):
     specs = {}
     for name in names:
         part, symbol = given.get(name), symbols[name]
+        part = part.as_list() if hasattr(part, "as_list") else part  # a TensorShape
         if part is None and name in optional:
             specs[name] = None
             continue

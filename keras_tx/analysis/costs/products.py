@@ -3,12 +3,14 @@
 import keras
 from keras import layers
 
+from ...graph.carry_mask import CarryMask
 from .dispatch import entry, settings
 from .parameters import kernel_shape
 from .record import LayerCosts, elements, tensor_bytes
 
 # What moves, chooses, adds or compares.
 _WITHOUT_PRODUCTS = (
+    CarryMask,
     layers.Activation,
     layers.Add,
     layers.AlphaDropout,

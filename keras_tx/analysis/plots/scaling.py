@@ -22,7 +22,7 @@ def plot_scaling_law(law, c0, title, path):
     Raises:
         ImportError: if matplotlib is missing, with the command that installs it.
     """
-    figure = canvas.new_figure(13.0, 4.2)
+    figure = canvas.new_figure(14.0, 4.2)
     parameters, tokens, losses = law.points
     compute = c0 * parameters * tokens
     curves, frontier, residuals = figure.subplots(1, 3)
@@ -52,7 +52,7 @@ def _draw_curves(panel, law, c0, compute):
     panel.plot([each.parameters for each in shown], [each.loss for each in shown], "k*--", lw=0.8, ms=8, label="best")
     panel.set_ylim(min(losses.min(), min(each.loss for each in best)) * 0.96, losses.max() * 1.1)
     _label(panel, "parameters N", "loss", "lines of equal compute (FLOP)", y_log=True)
-    panel.legend(fontsize=7)
+    panel.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the runs, which may be anywhere
 
 
 def _draw_frontier(panel, law, c0, compute, losses):
@@ -82,7 +82,15 @@ def _draw_residuals(panel, law, compute):
 
 
 def _label(panel, x, y, title, y_log=False):
+    from matplotlib import ticker
+
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))  # labels of each digit would lie on each other
+    panel.xaxis.set_major_formatter(
+        ticker.LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf))
+    )
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+    panel.tick_params(axis="x", labelsize=7)
     if y_log:
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter("{x:.3g}")
