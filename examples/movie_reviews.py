@@ -160,9 +160,10 @@ def load_imdb(data_dir=None):
 def baselines(train_texts, train_labels, test_texts, test_labels):
     """What two classifiers without a network reach on the test texts.
 
-    The first always says the more frequent training label. The second is a logistic regression on TF-IDF weights of
-    words and pairs of words, with settings that favour it on movie-review snippets: logarithmic counts, one-letter
-    words, exclamation and question marks kept, little regularization (C = 20).
+    The first always says the more frequent training label. The second is a logistic regression on TF-IDF weights of words and
+    pairs of words, exclamation and question marks kept, and of two to five characters within a word, with logarithmic counts and
+    C = 3: the settings that cross-validation over the films of the training set chose, among words alone, characters alone,
+    weights of naive Bayes and other C.
 
     Args:
         train_texts: (train,) str.
@@ -180,7 +181,7 @@ def baselines(train_texts, train_labels, test_texts, test_labels):
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
+        from sklearn.pipeline import make_pipeline, make_union
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"The baselines need scikit-learn. Install it: pip install scikit-learn. Received: {error}.",
@@ -197,10 +198,9 @@ def baselines(train_texts, train_labels, test_texts, test_labels):
     values, counts = np.unique(train_labels, return_counts=True)
     if len(values) < 2:
         raise ValueError(f"`train_labels` must hold both labels. Received: only {values.tolist()}.")
-    classifier = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[!?]"),
-        LogisticRegression(C=20.0, max_iter=1000),
-    )
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[!?]")
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    classifier = make_pipeline(make_union(words, characters), LogisticRegression(C=3.0, max_iter=1000))
     classifier.fit(train_texts, train_labels)
     return Baselines(
         majority=float(np.mean(np.asarray(test_labels) == values[counts.argmax()])),

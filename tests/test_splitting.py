@@ -153,6 +153,8 @@ def test_kept_outputs_come_in_a_new_order_each_epoch_each_row_once():
     assert len(set(map(tuple, orders))) == 3
     in_order = graph.CachedOutputs(model, [rows[:4], rows[4:]], 3, verbose=0)
     assert np.array_equal(np.concatenate([in_order[place] for place in range(3)]), 2 * rows)
+    again = graph.CachedOutputs(model, in_order, 7, verbose=1)  # a PyDataset
+    assert np.array_equal(again[0], 4 * rows)
 
 
 def test_what_would_change_or_is_not_there_is_not_kept():

@@ -87,9 +87,7 @@ def _computed(model, batches, dtype, verbose):
     is_sequence = isinstance(batches, keras.utils.PyDataset)
     count = batches.num_batches if is_sequence else _length(batches)
     progress = keras.utils.Progbar(count, verbose=verbose, unit_name="batch")
-    if is_sequence:
-        batches = (batches[place] for place in range(count))
-    for done, batch in enumerate(batches, 1):
+    for done, batch in enumerate(map(batches.__getitem__, range(count)) if is_sequence else batches, 1):
         inputs, *others = batch if isinstance(batch, tuple) else (batch,)
         outputs = keras.tree.map_structure(lambda array: _kept(array, dtype), model.predict_on_batch(inputs))
         others = keras.tree.map_structure(keras.ops.convert_to_numpy, others)
