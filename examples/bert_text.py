@@ -54,6 +54,10 @@ class BertTokenizer:
         """Returns how many tokens there are."""
         return len(self.vocabulary)
 
+    def id_to_token(self, token_id):
+        """Returns the token of an id."""
+        return self.vocabulary[token_id]
+
     def __call__(self, texts):
         import tensorflow as tf
 

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from bert_text import SPECIAL, make_tokenizer
+from length_batches import LengthBatches
 
 from keras_tx import adapters
 from keras_tx.applications import BERT, bert_classifier
@@ -18,11 +19,15 @@ def texts_of(lengths):
     return ids
 
 
+def batches_of(ids, labels, training):
+    return LengthBatches(ids, labels, bert_finetuning.LENGTHS, bert_finetuning.BATCH, training)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_batches_hold_texts_of_like_length_and_each_once(training):
     lengths = np.random.default_rng(0).integers(3, 48, 300)
     lengths[0] = 48
-    batches = bert_finetuning.LengthBatches(texts_of(lengths), np.arange(300), training)
+    batches = batches_of(texts_of(lengths), np.arange(300), training)
     seen = []
     for index in range(batches.num_batches):
         ids, labels = batches[index]
@@ -37,7 +42,7 @@ def test_batches_hold_texts_of_like_length_and_each_once(training):
 
 
 def test_each_epoch_draws_other_batches():
-    batches = bert_finetuning.LengthBatches(texts_of([5] * 100), np.arange(100), training=True)
+    batches = batches_of(texts_of([5] * 100), np.arange(100), training=True)
     first = batches[0][1].tolist()
     batches.on_epoch_end()
     assert batches[0][1].tolist() != first

@@ -143,7 +143,7 @@ def test_baselines_on_the_snippets(reviews):
     train, test = movie_reviews.split_by_film(films)
     found = movie_reviews.baselines(texts[train], labels[train], texts[test], labels[test])
     assert found.majority == np.mean(labels[test])
-    assert found.tfidf == pytest.approx(0.775, abs=0.005)  # 13 of 2,667 reviews, for other versions of scikit-learn
+    assert found.tfidf == pytest.approx(0.784, abs=0.005)  # 13 of 2,667 reviews, for other versions of scikit-learn
 
 
 def test_majority_is_that_of_the_training_labels():
