@@ -4,6 +4,7 @@ from .bert import BERT, BERT_SIZES
 from .bert_heads import bert_classifier, bert_pretrainer
 from .detections import detections
 from .detr import DETR, DETR_SIZES
+from .electra import electra_pretrainer
 from .fnet import FNET_SIZES, FNet
 from .gguf import load_gguf
 from .gpt import GPT, GPT_SIZES
@@ -52,6 +53,7 @@ __all__ = [
     "bert_pretrainer",
     "convolutional_stem",
     "detections",
+    "electra_pretrainer",
     "load_gguf",
     "load_huggingface",
     "load_tokenizer",

@@ -51,7 +51,7 @@ def bert_pretrainer(
         Devlin et al. 2019, section 3.1 and appendix A.1; Joshi et al. 2020, "SpanBERT", section 3.2.
     """
     arguments.flag("span_boundary", span_boundary)
-    embedding = _check_encoder(encoder, needs_pooler=arguments.flag("next_sentence", next_sentence))
+    embedding = check_encoder(encoder, needs_pooler=arguments.flag("next_sentence", next_sentence))
     inputs = {**_encoder_inputs(), "mask_positions": keras.Input((None,), dtype="int32", name="mask_positions")}
     encoded = encoder({name: inputs[name] for name in ("token_ids", "segment_ids")})
     sequence = encoded["sequence_output"]
@@ -59,11 +59,11 @@ def bert_pretrainer(
     epsilon = encoder.get_layer("embedding_norm").epsilon
 
     x = GatherPositions(name="masked_positions")(sequence, inputs["mask_positions"])  # (B, M, D)
-    x = _dense(hidden_dim, "masked_lm_transform", activation)(x)
+    x = dense(hidden_dim, "masked_lm_transform", activation)(x)
     x = LayerNormalization(epsilon=epsilon, name="masked_lm_norm")(x)
     outputs = {"masked_lm": TiedLogits(embedding, use_bias=True, name="masked_lm")(x)}
     if next_sentence:
-        outputs["next_sentence"] = _dense(2, "next_sentence")(encoded["pooled_output"])
+        outputs["next_sentence"] = dense(2, "next_sentence")(encoded["pooled_output"])
     if span_boundary:
         spans = {
             name: keras.Input((None,), dtype="int32", name=name) for name in ("span_left", "span_right", "span_offsets")
@@ -105,13 +105,13 @@ def bert_classifier(encoder, num_classes, dropout=0.1, pairs=False, name="bert_c
     Reference:
         Devlin et al. 2019, section 4.1.
     """
-    _check_encoder(encoder, needs_pooler=True)
+    check_encoder(encoder, needs_pooler=True)
     arguments.flag("pairs", pairs)
     inputs = _encoder_inputs()
     segments = inputs["segment_ids"] if pairs else ops.zeros_like(inputs["token_ids"])
     x = encoder({"token_ids": inputs["token_ids"], "segment_ids": segments})["pooled_output"]
     x = Dropout(dropout, name="pooled_dropout")(x)
-    logits = _dense(num_classes, "logits")(x)
+    logits = dense(num_classes, "logits")(x)
     return with_layer_structure(keras.Model(inputs if pairs else inputs["token_ids"], logits, name=name))
 
 
@@ -123,11 +123,12 @@ def _initializer():
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
-def _dense(units, name, activation=None):
+def dense(units, name, activation=None):
+    """Returns a dense layer with kernels drawn as BERT's."""
     return Dense(units, activation=activation, kernel_initializer=_initializer(), name=name)
 
 
-def _check_encoder(encoder, needs_pooler):
+def check_encoder(encoder, needs_pooler):
     """Returns the embedding of an encoder; raises `ValueError` if it is none."""
     names = [layer.name for layer in encoder.layers] if isinstance(encoder, keras.Model) else []
     outputs = getattr(encoder, "output", None)

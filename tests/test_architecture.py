@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "keras_tx.callbacks": {"keras_tx.analysis"},
     "keras_tx.checkpoints": set(),
     "keras_tx.losses": {"keras_tx.ops"},
-    "keras_tx.pretraining": {"keras_tx.atomic_folders"},
+    "keras_tx.pretraining": {"keras_tx.atomic_folders", "keras_tx.ops"},
     "keras_tx.quantization": {"keras_tx.graph", "keras_tx.layers"},
     "keras_tx.resizing": {"keras_tx.ops", "keras_tx.graph", "keras_tx.layers"},
     "keras_tx.schedules": set(),

@@ -9,6 +9,7 @@ examples in both, in any process and in any order, so that a pipeline is paralle
     )
 """
 
+from ..ops.replaced_tokens import replaced_tokens
 from .masked_lm import mask_tokens
 from .next_sentence import next_sentence_pairs
 from .packed_batches import PackedBatches
@@ -26,6 +27,7 @@ __all__ = [
     "next_tokens",
     "pack",
     "read_shards",
+    "replaced_tokens",
     "special_token_ids",
     "word_start_table",
     "write_shards",
