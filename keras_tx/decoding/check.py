@@ -118,7 +118,9 @@ def _check_layer(layer, path, args, kwargs, there):
 
     outputs = call_part()
     if cache_protocol.is_cached_layer(layer):
-        if _differs(outputs, call_part(slice(0, 1)), slice(0, 1)):
+        # Scores beside the outputs have their positions elsewhere; they follow from the same queries and keys.
+        whole, first = (each[0] if isinstance(each, tuple) else each for each in (outputs, call_part(slice(0, 1))))
+        if _differs(whole, first, slice(0, 1)):
             raise ValueError(
                 "`model` must not look ahead to be decoded. Received: "
                 f"layer {path!r} ({type(layer).__name__}), whose outputs depend on later positions."

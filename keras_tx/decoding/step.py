@@ -127,16 +127,19 @@ def run_step(model, inputs, caches, mask=None, call=call):
     """Does what `step` does for inputs in the model's structure; what has no cache is called through the caller's function."""
     new_caches = dict(caches)
 
+    def with_cache(layer, path, args, kwargs):
+        outputs, new_caches[path], *more = layer(*args, **{**kwargs, "cache": caches[path]})
+        return (outputs, *more) if more else outputs  # attention scores, which the graph asks for
+
     def call_layer(layer, path, args, kwargs):
         if path not in caches:
             return call(layer, path, args, kwargs)
         if mask is None or not cache_protocol.takes(layer, "mask"):
-            outputs, new_caches[path] = layer(*args, **{**kwargs, "cache": caches[path]})
-            return outputs
+            return with_cache(layer, path, args, kwargs)
         first = args[0] if args else next(iter(kwargs.values()))
         own = padding.given_or_implicit(kwargs.get("mask"), first)
         real = masks.combine(mask, own) if own is not None and len(own.shape) == 2 else mask
-        outputs, new_caches[path] = layer(*args, **{**kwargs, "mask": real, "cache": caches[path]})
+        outputs = with_cache(layer, path, args, {**kwargs, "mask": real})
         # Keras attaches the mask to the outputs: a layer after this one would be called with a mask that the model's own
         # call does not have.
         return padding.detach(outputs) if own is None else outputs

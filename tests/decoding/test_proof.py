@@ -47,6 +47,9 @@ KNOWN = {
     "sinusoidal": lambda: GPT(9, 16, 1, 2, 8, 16, positions="sinusoidal"),
     "Llama": of_llama,
     "biases by distance": of_distances,
+    "scores that nothing reads": lambda: model_of(
+        block=lambda x: ATTENTION(2, causal=True)(x, return_attention_scores=True)[0]
+    ),
     "ALiBi": lambda: model_of(block=ATTENTION(2, causal=True, position_bias=layers.AlibiBias(2))),
     "Keras' layers": lambda: model_of(
         lambda x: keras.layers.Dropout(0.1)(keras.layers.LayerNormalization()(ops.tanh(x * 2.0) + x)),
@@ -103,7 +106,6 @@ def of_matrix():
     )
 
 
-ATTENTION = layers.MultiHeadSelfAttention
 UNKNOWN = {
     "a subclass": lambda: model_of(block=Shifted(16, 2)),
     "a function of one's own": lambda: model_of(block=layers.TransformerDecoder(16, 2, activation=lambda x: ops.cumsum(x, 1))),
@@ -141,3 +143,18 @@ def test_a_class_of_ones_own_may_say_that_it_works_in_steps(monkeypatch):
     monkeypatch.setattr(check, "_check_layers", lambda *given: tried.append(given))
     generate(model_of(block=Told(16, 2)), [[1, 2]], 1)
     assert not tried
+
+
+def test_a_model_that_asks_for_attention_scores_decodes_as_one_that_does_not():
+    models = []
+    for asks in (False, True):
+        keras.utils.set_random_seed(0)
+        ids, source = keras.Input((None,), dtype="int32", name="ids"), keras.Input((None, 8), name="source")
+        embedding = layers.TokenAndPositionEmbedding(9, 16, 8)
+        x = layers.TransformerDecoder(16, 2)(embedding(ids))
+        y = layers.MultiHeadCrossAttention(2, name="cross")(x, source, return_attention_scores=asks)
+        x = keras.layers.Add()([x, y[0] if asks else y])
+        models.append(keras.Model([ids, source], layers.TiedLogits(embedding)(x)))
+    given = {"context": {"source": np.random.default_rng(0).standard_normal((2, 3, 8)).astype("float32")}}
+    found = [np.asarray(generate(model, [[1, 2], [3, 4]], 4, **given)) for model in models]
+    assert np.array_equal(*found)
