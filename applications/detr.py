@@ -157,6 +157,7 @@ def DETR(
             attention=attend(),
             cross_attention=MultiHeadCrossAttention(**attention, name="cross_attention"),
             feed_forward=network(),
+            causal=False,  # queries are in no order
             name=f"decoder_{index}",
         )
         found = decode(found, x, position_embedding=queries, context_position_embedding=positions)

@@ -96,8 +96,8 @@ def call_attention(attention, inputs, call=None, causal=False, **arguments):
     if arguments.get("context") is not None:
         implicit = padding.given_or_implicit(arguments.get("context_mask"), arguments["context"])
         arguments["context_mask"] = implicit
-    elif call is None and not hasattr(attention, "causal"):
-        inputs, arguments = _for_foreign(attention, inputs, causal, arguments)
+    elif call is None:
+        inputs, arguments = _for_foreign(attention, inputs, causal and not hasattr(attention, "causal"), arguments)
     given = {}
     for name, value in arguments.items():
         if value is None or value is False:

@@ -23,6 +23,16 @@ def takes(layer, argument):
     return argument in inspect.signature(layer.call).parameters
 
 
+def gives_scores(layer):
+    """Returns whether a layer can be asked for attention weights: a block cannot, where what stands in its slot has none."""
+    return takes(layer, "return_attention_scores") and not mixes_without_scores(layer)
+
+
+def mixes_without_scores(layer):
+    """Returns whether a layer says by `gives_attention_scores` that it mixes positions by other means than attention weights."""
+    return not getattr(layer, "gives_attention_scores", True)
+
+
 def check_new(layer, batch_size, max_length):
     """Raises `ValueError` unless a cache of these sizes can be made. Sizes that are tensors are taken as they are."""
     if not layer.built:

@@ -45,6 +45,8 @@ class FourierMixing(TracedSubclasses, keras.layers.Layer):
         Lee-Thorp et al. 2022, "FNet: Mixing Tokens with Fourier Transforms", section 3.2.
     """
 
+    gives_attention_scores = False  # what `analysis` reads: positions are mixed, and not by weights of attention
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True

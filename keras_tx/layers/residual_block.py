@@ -6,7 +6,7 @@ import keras
 
 from .. import arguments
 from ..ops import mask_values, padding
-from . import attention_slot, config, recomputation, slot_arguments, slots
+from . import attention_slot, cache_protocol, causality, config, recomputation, slot_arguments, slots
 from .branch import Branch
 from .composite import Composite
 from .drop_path import DropPath
@@ -16,6 +16,8 @@ from .layer_scale import LayerScale
 from .multi_head_self_attention import MultiHeadSelfAttention
 from .normalization import Norms
 
+# What the blocks' constructors have for arguments that are of no use beside layers in all slots.
+_DEFAULTS = {"activation": "relu", "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
 _MASKS = "attention_mask", "context_mask", "context_attention_mask"
 
 
@@ -53,13 +55,28 @@ class ResidualBlock(Composite):
         self.kernel_initializer = config.initializer("kernel_initializer", kernel_initializer)
         self.bias_initializer = config.initializer("bias_initializer", bias_initializer)
 
-    def _set_attention(self, attention, num_heads, attention_dropout, causal):
-        """Keeps the attention that was given, or makes one."""
-        given, self.num_heads = slot_arguments.slot_or_size("attention", attention, "num_heads", num_heads)
-        attention_slot.check("attention", given, may_have_context=not causal)
+    def _set_attention(self, attention, num_heads, attention_dropout, causal=None, makes_another=False):
+        """Keeps the attention that was given, or makes one: of an encoder, which has no `causal`, or of a decoder.
+
+        `makes_another` says that the block makes another attention too, with as many heads.
+        """
+        given, self.num_heads = slot_arguments.slot_or_size(
+            "attention", attention, "num_heads", num_heads, is_used=makes_another
+        )
+        attention_slot.check("attention", given, may_have_context=causal is None)
         self.attention_dropout = slot_arguments.slot_rate("attention_dropout", attention_dropout, "attention", given)
+        if causal is not None:
+            causality.check(given, causal)
         self._has_own_attention = given is None
-        self.attention = given or self._make_attention(MultiHeadSelfAttention, "attention", causal=causal)
+        self.attention = given or self._make_attention(MultiHeadSelfAttention, "attention", causal=bool(causal))
+
+    def _set_attentions(self, attention, cross_attention, num_heads, attention_dropout):
+        """Keeps the attentions of a decoder that were given; that to a context is made when there is one."""
+        cross_attention = slot_arguments.slot("cross_attention", cross_attention)
+        attention_slot.check("cross_attention", cross_attention)
+        self._set_attention(attention, num_heads, attention_dropout, self.causal, makes_another=cross_attention is None)
+        self._has_own_cross_attention = cross_attention is None
+        self.cross_attention = cross_attention
 
     def _set_feed_forward(self, feed_forward, intermediate_dim, activation):
         """Keeps the feed-forward network that was given, or makes one."""
@@ -68,9 +85,42 @@ class ResidualBlock(Composite):
         )
         self.activation = config.activation("activation", activation)
         self._has_own_feed_forward = given is None
+        self._refuse_unused(given)
         self.feed_forward = given or FeedForward(
             self.intermediate_dim, self.activation, name="feed_forward", **self._options()
         )
+
+    def _refuse_unused(self, feed_forward):
+        """Raises `ValueError` for arguments of what the block would make itself, and does not."""
+        if feed_forward is not None:
+            slot_arguments.check_own_activation(self.activation, _DEFAULTS["activation"], "feed_forward", feed_forward)
+        if not any(
+            getattr(self, f"_has_own_{name}", False) for name in ("attention", "cross_attention", "feed_forward")
+        ):
+            for name in ("kernel_initializer", "bias_initializer"):
+                slot_arguments.check_unused(name, getattr(self, name), _DEFAULTS[name])
+
+    @property
+    def gives_attention_scores(self):
+        """Whether an attention of the block has weights to return; what else mixes positions has none."""
+        return any(map(cache_protocol.gives_scores, self._attentions()))
+
+    def _attentions(self):
+        """The attention, and that to a context where a decoder has one."""
+        cross = getattr(self, "cross_attention", None) if getattr(self, "has_context", False) else None
+        return [self.attention] if cross is None else [self.attention, cross]
+
+    def _asks(self, attention, wanted):
+        """Returns whether one of the block's attentions is asked for its weights: one without is passed over beside one with."""
+        return wanted and (cache_protocol.gives_scores(attention) or not self.gives_attention_scores)
+
+    def _scores(self, wanted, extras):
+        """The weights, which are the last of what an attention returns beside its outputs: of one, or a pair with `None` for one
+        without.
+        """
+        pairs = zip(self._attentions(), extras, strict=False)  # a network has extras too, and they are none
+        scores = tuple(more[-1] if self._asks(attention, wanted) else None for attention, more in pairs)
+        return scores if len(scores) > 1 else scores[0]
 
     @property
     def norm(self):

@@ -6,6 +6,9 @@ import keras
 
 from .. import arguments
 
+# What a size is called by layers of others.
+_SAME = {"num_heads": ("num_heads", "num_query_heads")}
+
 
 def slot(name, value):
     """Returns the layer handed into a slot, made from its config where that came; raises `ValueError` for anything else."""
@@ -35,12 +38,12 @@ def position_bias(value):
     return value
 
 
-def slot_or_size(slot_name, layer, size_name, size):
+def slot_or_size(slot_name, layer, size_name, size, is_used=False):
     """Returns the layer of a slot (or `None`) and the size from which a block makes its own; one of them must be given.
 
     Raises:
-        ValueError: if neither came, the slot holds no layer, the size is no positive integer, or the two contradict
-            each other.
+        ValueError: if neither came, the slot holds no layer, the size is no positive integer, the two contradict each other, or
+            the layer has no such size, unless the block has another use for it (`is_used`).
     """
     layer = slot(slot_name, layer)
     if layer is None and size is None:
@@ -48,13 +51,38 @@ def slot_or_size(slot_name, layer, size_name, size):
             f"`{size_name}` must be a positive integer where no layer is given as `{slot_name}`. Received: {size_name}=None."
         )
     size = arguments.positive_int(size_name, size, optional=layer is not None)
-    own = getattr(layer, size_name, size)
-    if size is not None and size != own:
+    if layer is None or size is None:
+        return layer, size
+    own = next((getattr(layer, name) for name in _SAME.get(size_name, (size_name,)) if hasattr(layer, name)), None)
+    if size != own and not (own is None and is_used):
+        found = f"of class {type(layer).__name__}, which has none" if own is None else f"with {size_name}={own}"
         raise ValueError(
             f"`{size_name}` must be that of the layer given as `{slot_name}`, or None. Received: {size_name}={size}, and "
-            f"{slot_name} with {size_name}={own}."
+            f"{slot_name} {found}."
         )
     return layer, size
+
+
+def check_own_activation(value, default, slot_name, layer):
+    """Raises `ValueError` for an activation, a function, that is neither the block's default nor that of the layer in a slot."""
+    own = getattr(layer, "activation", None)
+    own = keras.activations.get(own) if isinstance(own, str) else own
+    if value not in (keras.activations.get(default), own):
+        shown = keras.activations.serialize(value)
+        raise ValueError(
+            f"`activation` must be that of the layer given as `{slot_name}`, or left out. Received: activation={shown!r}, and "
+            f"{slot_name} of class {type(layer).__name__} with activation={own!r}."
+        )
+
+
+def check_unused(name, initializer, default):
+    """Raises `ValueError` for an initializer that is not the block's default, where the block makes no layer that it is for."""
+    told, usual = (keras.initializers.serialize(each) for each in (initializer, keras.initializers.get(default)))
+    if told != usual:
+        raise ValueError(
+            f"`{name}` must be left out where all layers of the block are given, each of which has its own. Received: "
+            f"{name}={initializer!r}."
+        )
 
 
 def slot_rate(name, value, slot_name, layer):

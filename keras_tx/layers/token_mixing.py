@@ -51,6 +51,8 @@ class TokenMixing(Composite, keras.layers.Layer):
         Tolstikhin et al. 2021, "MLP-Mixer: An all-MLP Architecture for Vision", section 2.
     """
 
+    gives_attention_scores = False  # what `analysis` reads: positions are mixed, and not by weights of attention
+
     def __init__(
         self,
         intermediate_dim,

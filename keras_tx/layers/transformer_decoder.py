@@ -2,16 +2,17 @@
 
 import keras
 
+from .. import arguments
 from ..ops import masks, padding
 from . import (
     attention_slot,
     block_context,
     branch,
     cache_protocol,
+    causality,
     config,
     given_positions,
     input_checks,
-    slot_arguments,
     slots,
     stepwise,
     sublayers,
@@ -39,9 +40,9 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         dropout: float in [0, 1), on each branch, and on attention weights unless `attention_dropout` is given, in training.
         activation: name or function, of the feed-forward network.
         normalize_first, layer_norm_epsilon: as in `TransformerEncoder`.
-        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=True)`, as in `TransformerEncoder`. A
-            layer that takes `attention_mask` or `use_causal_mask`, as Keras' own does, and has no attribute `causal`, is told
-            not to look ahead; any other must not by itself: the block does not check, though decoding does.
+        attention: layer to use in place of `MultiHeadSelfAttention(num_heads, causal=causal)`, as in `TransformerEncoder`. One
+            that takes `attention_mask` or `use_causal_mask`, as Keras' own does, and has no attribute `causal`, is told not to
+            look ahead; any other has to say by `causal = True` that it does not.
         cross_attention: layer to use in place of `MultiHeadCrossAttention(num_heads)`, called with the inputs and `context`,
             or with a query and a value as Keras' own is.
         feed_forward: layer (..., D) -> (..., D) to use in place of `FeedForward(intermediate_dim)`.
@@ -51,6 +52,7 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         attention_dropout: float or `None`, of both attentions that the block makes itself, as in `TransformerEncoder`.
         norm, normalize_branch, parallel, layer_scale: as in `TransformerEncoder`. Branches side by side leave no place for a
             context.
+        causal: bool, whether positions must not look ahead; False where they are in no order, as the queries of DETR.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -116,16 +118,15 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         normalize_branch=False,
         parallel=False,
         layer_scale=None,
+        causal=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self._set_branches(dropout, parallel, layer_scale, recompute)
         self._set_norms(norm, normalize_first, normalize_branch, layer_norm_epsilon)
         self._set_initializers(kernel_initializer, bias_initializer)
-        self._set_attention(attention, num_heads, attention_dropout, causal=True)
-        self.cross_attention = slot_arguments.slot("cross_attention", cross_attention)
-        attention_slot.check("cross_attention", self.cross_attention)
-        self._has_own_cross_attention = self.cross_attention is None
+        self.causal = arguments.flag("causal", causal)
+        self._set_attentions(attention, cross_attention, num_heads, attention_dropout)
         self._set_feed_forward(feed_forward, intermediate_dim, activation)
         for name in ("attention", "feed_forward"):
             self._surround(name)
@@ -196,17 +197,16 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         x, extras = branch.apply(branches, padding.zero_masked(inputs, real), training, self.parallel)
         # Of both attentions, as Keras has cast what came in to the dtype of the block, which may be another.
         new_cache = None if cache is None else (extras[0][0], None if other["cache"] is None else extras[1][0])
-        scores = self._scores(return_attention_scores, *extras[:2])
+        scores = self._scores(return_attention_scores, extras)
         return cache_protocol.with_extras(x, return_attention_scores, scores, cache, new_cache)
 
     def _shared_out(self, real, cache, asked, tensors):
         """What the attention is called with, and what the cross-attention: a mask over pairs of inputs is for the one alone."""
         own_cache, other_cache = cache_protocol.pair(cache)
-        own, other = ({name: tensors[name] for name in names} for names in (_OF_INPUTS, _OF_CONTEXT))
-        return (
-            {**own, **asked, "causal": True, "cache": own_cache},
-            {**other, **asked, "mask": real, "cache": other_cache},
-        )
+        own, other = ({name: tensors[name] for name in names} | asked for names in (_OF_INPUTS, _OF_CONTEXT))
+        for attention, given in zip(self._attentions(), (own, other), strict=False):
+            given["return_attention_scores"] = self._asks(attention, asked["return_attention_scores"])
+        return {**own, "causal": self.causal, "cache": own_cache}, {**other, "mask": real, "cache": other_cache}
 
     def init_cache(self, batch_size, max_length, context=None, context_mask=None, context_position_embedding=None):
         """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
@@ -238,11 +238,12 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
         own, other = self._shared_out(real, cache, asked, {**given, "mask": mask})
         extras = attention_slot.extras_spec(self.attention, inputs, **own)
         cross_extras = attention_slot.extras_spec(self.cross_attention, inputs, **other) if self.has_context else ()
-        scores = self._scores(wanted, extras, cross_extras)
+        scores = self._scores(wanted, (extras, cross_extras))
         return cache_protocol.with_extras(sublayers.like_inputs(self, inputs), wanted, scores, cache, cache)
 
-    def _scores(self, wanted, extras, cross_extras):
-        return None if not wanted else (extras[-1], cross_extras[-1]) if self.has_context else extras[-1]
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(causality.with_causal(config))
 
     def get_config(self):
         return config.of(TransformerDecoder, self, super().get_config())

@@ -123,7 +123,7 @@ class TransformerEncoder(ResidualBlock, keras.layers.Layer):
         self._set_branches(dropout, parallel, layer_scale, recompute)
         self._set_norms(norm, normalize_first, normalize_branch, layer_norm_epsilon)
         self._set_initializers(kernel_initializer, bias_initializer)
-        self._set_attention(attention, num_heads, attention_dropout, causal=False)
+        self._set_attention(attention, num_heads, attention_dropout)
         self._set_feed_forward(feed_forward, intermediate_dim, activation)
         for name in ("attention", "feed_forward"):
             self._surround(name)
