@@ -3,7 +3,7 @@
 from keras import ops
 
 from ..graph import walk
-from ..layers import cache_protocol
+from . import attention_trace
 
 
 def attention_maps(model, inputs, return_outputs=False):
@@ -15,7 +15,8 @@ def attention_maps(model, inputs, return_outputs=False):
     Args:
         model: functional `keras.Model` or built `keras.Sequential`, made of this package's layers and any others.
             Attention inside a layer that a user wrote himself is reached if that layer takes `return_attention_scores`
-            and returns `(outputs, scores)`.
+            and returns `(outputs, scores)`. Blocks whose positions are mixed without weights, as by `FourierMixing`, are
+            left out, and so is a layer that says `gives_attention_scores = False`.
         inputs: a tensor or array, or several in the structure of the model's inputs.
         return_outputs: bool, whether to return the model's outputs too.
 
@@ -40,20 +41,17 @@ def attention_maps(model, inputs, return_outputs=False):
     maps = {}
 
     def call_layer(layer, path, args, kwargs):
-        if not cache_protocol.takes(layer, "return_attention_scores"):
+        if not attention_trace.attends(layer):
             return layer(*args, **kwargs)
         asked = kwargs.get("return_attention_scores", False)
         outputs, scores = layer(*args, **{**kwargs, "return_attention_scores": True})
-        own, *cross = scores if isinstance(scores, (tuple, list)) else (scores,)
-        maps[path] = ops.convert_to_numpy(own)
-        for part in cross:
-            maps[f"{path}/cross_attention"] = ops.convert_to_numpy(part)
+        parts = scores if isinstance(scores, (tuple, list)) else (scores,)
+        for name, part in zip((path, f"{path}/cross_attention"), parts, strict=False):
+            if part is not None:  # what mixes positions by other means, beside an attention to a context
+                maps[name] = ops.convert_to_numpy(part)
         return (outputs, scores) if asked else outputs
 
     outputs = walk(model, inputs, call_layer)
     if not maps:
-        raise ValueError(
-            "`model` must have a layer that attends, such as MultiHeadSelfAttention or TransformerEncoder. Received: "
-            f"{model.name} with layers {[layer.name for layer in model.layers]}."
-        )
+        raise attention_trace.no_attention(model)
     return (maps, outputs) if return_outputs else maps

@@ -25,7 +25,8 @@ def attention_rollout(model, inputs):
     Raises:
         ValueError: if the model is a subclassed one, has no attention, attends in branches or to another sequence than its
             own, or changes the count of its positions between two layers that attend in a way that no layer tells of, or
-            their order by a Permute. Operations of `keras.ops` between layers are not seen, and must keep the order.
+            their order by a Permute, or mixes them otherwise in between, as `FourierMixing` does. Operations of `keras.ops`
+            between layers are not seen, and must keep the order.
 
     Example:
 
@@ -40,6 +41,7 @@ def attention_rollout(model, inputs):
         Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3.
     """
     attention_trace.check_chain(model)
+    attention_trace.check_unmixed(model)
     return np.stack([_rollout(model, example) for example in attention_trace.examples(inputs)])
 
 

@@ -93,10 +93,7 @@ def check_chain(model):
     """Raises `ValueError` unless a model has layers that attend, each of which depends on the one before."""
     paths = [path for path, layer in layer_calls(model).items() if attends(layer)]
     if not paths:
-        raise ValueError(
-            "`model` must have a layer that attends, such as MultiHeadSelfAttention or TransformerEncoder. Received: "
-            f"{model.name} with layers {[layer.name for layer in model.layers]}."
-        )
+        raise no_attention(model)
     before = layers_before(model)
     for first, second in zip(paths, paths[1:], strict=False):
         if first not in before[second]:
@@ -104,6 +101,39 @@ def check_chain(model):
                 "`model` must attend in one layer after the other, not in branches. Received: "
                 f"{model.name}, in which {second} does not depend on {first}."
             )
+
+
+def check_unmixed(model):
+    """Raises `ValueError` if positions are mixed by other means than attention between two layers that attend."""
+    calls, before = layer_calls(model), layers_before(model)
+    paths = [path for path, layer in calls.items() if attends(layer)]
+    for path in _mixers(model):
+        if paths[0] in before[path] and path in before[paths[-1]]:
+            raise ValueError(
+                "`model` must mix positions by attention alone between its first layer that attends and its last, as other means "
+                f"have no weights to follow. Received: {model.name} with {_mixing(path, calls[path])} after {paths[0]} and "
+                f"before {paths[-1]}."
+            )
+
+
+def no_attention(model):
+    """Returns the error for a model without a layer that attends."""
+    mixers = _mixers(model)
+    found = f" Without weights are {', '.join(_mixing(*each) for each in mixers.items())}." if mixers else ""
+    return ValueError(
+        "`model` must have a layer that attends, such as MultiHeadSelfAttention or TransformerEncoder. Received: "
+        f"{model.name} with layers {[layer.name for layer in model.layers]}.{found}"
+    )
+
+
+def _mixers(model):
+    """Dict from path to each layer that mixes positions by other means than attention."""
+    return {path: layer for path, layer in layer_calls(model).items() if cache_protocol.mixes_without_scores(layer)}
+
+
+def _mixing(path, layer):
+    part = getattr(layer, "attention", None)
+    return f"{path} of class {type(layer).__name__}" + (f" with a {type(part).__name__}" if part is not None else "")
 
 
 def examples(inputs):
@@ -121,7 +151,7 @@ def examples(inputs):
 
 def attends(layer):
     """Returns whether a layer can be asked for its attention weights."""
-    return cache_protocol.takes(layer, "return_attention_scores")
+    return cache_protocol.gives_scores(layer)
 
 
 def merging_weights(batch, sizes, stride, mask=None):

@@ -8,6 +8,7 @@ from keras import ops
 
 from .. import arguments
 from ..graph import changed_inputs, layer_calls, parts, walk
+from ..layers import cache_protocol
 from . import attention_trace
 
 _CROSS = "/cross_attention"
@@ -95,8 +96,10 @@ def _attentions(model):
     for path, layer in layer_calls(model).items():
         if attention_trace.attends(layer):
             cross = getattr(layer, "cross_attention", None)
-            places[path] = (path, layer, cross)
-            if isinstance(cross, keras.Layer):
+            is_pair = isinstance(cross, keras.Layer)
+            if not is_pair or cache_protocol.gives_scores(getattr(layer, "attention", cross)):
+                places[path] = (path, layer, cross)
+            if is_pair and cache_protocol.gives_scores(cross):
                 places[path + _CROSS] = (path, cross, None)
     return places
 

@@ -59,15 +59,69 @@ def test_what_needs_weights_of_attention_or_steps_refuses_it_by_name(make):
     x = layers.TransformerEncoder(16, attention=make(name="mixing"), name="block")(x)
     model = keras.Model(ids, keras.layers.Dense(9)(x))
     numbers = np.ones((1, 6), "int32")
-    for walk in (analysis.attention_maps, analysis.attention_rollout):
-        with pytest.raises(ValueError, match="return_attention_scores.*mixing"):
+    for walk in (analysis.attention_maps, analysis.attention_rollout, analysis.attention_patterns):
+        with pytest.raises(
+            ValueError, match="must have a layer that attends.* Without weights are block of class .*Mixing"
+        ):
             walk(model, numbers)
     with pytest.raises(
         ValueError, match="must have a cache in every layer that mixes positions|must have layers with a cache"
     ):
         decoding.generate(model, [[1, 2]], 1)
+    with pytest.raises(
+        ValueError, match="`causal` must be what the layer .* causal=True and .*Mixing, which does not say"
+    ):
+        layers.TransformerDecoder(16, attention=make())
     ids = keras.Input((6,), dtype="int32")
     x = layers.TokenAndPositionEmbedding(9, 6, 8)(ids)
-    x = layers.TransformerDecoder(16, attention=make(name="mixing"), name="block")(x)
+    x = layers.TransformerDecoder(16, attention=make(name="mixing"), causal=False, name="block")(x)
     with pytest.raises(ValueError, match=r"must have a cache \(`init_cache`.*(FourierMixing|TokenMixing) in block"):
         decoding.generate(keras.Model(ids, keras.layers.Dense(9)(x)), [[1, 2]], 1)
+
+
+@pytest.mark.once
+def test_blocks_that_attend_are_shown_beside_those_that_mix():
+    inputs = keras.Input((5, 8))
+    first, mixed, last = (
+        layers.TransformerEncoder(16, 2, name="first"),
+        layers.TransformerEncoder(16, attention=layers.FourierMixing(), name="mixed"),
+        layers.TransformerEncoder(16, 2, name="last"),
+    )
+    model = keras.Model(inputs, last(mixed(first(inputs))))
+    x = X[:, 0]
+    maps, outputs = analysis.attention_maps(model, x, return_outputs=True)
+    assert list(maps) == ["first", "last"]
+    np.testing.assert_array_equal(maps["last"], array(last(mixed(first(x)), return_attention_scores=True)[1]))
+    np.testing.assert_array_equal(array(outputs), array(model(x)))
+    assert list(analysis.attention_patterns(model, x, effects="all").labels) == ["first", "last"]
+    assert list(analysis.token_distances(model, x)) == ["first", "last"]
+    with pytest.raises(ValueError, match="mix positions by attention alone.* mixed of class .* with a FourierMixing"):
+        analysis.attention_rollout(model, x)
+    with pytest.raises(ValueError, match="`heads` must name layers that attend, of first, last"):
+        analysis.ablate_heads(model, {"mixed": [0]}, x)
+    alone = keras.Model(
+        inputs, mixed(first(inputs))
+    )  # what is mixed after the last attention has no part in its weights
+    mean = maps["first"].mean(axis=1) / 2 + np.eye(5) / 2
+    np.testing.assert_allclose(analysis.attention_rollout(alone, x), mean, atol=1e-6)
+    between = keras.Model(inputs, last(layers.FourierMixing(name="mixing")(first(inputs))))
+    with pytest.raises(ValueError, match="Received: .* with mixing of class FourierMixing after first and before last"):
+        analysis.attention_rollout(between, x)
+
+
+@pytest.mark.once
+def test_the_attention_of_a_decoder_that_attends_is_shown_alone():
+    inputs, context = keras.Input((5, 8)), keras.Input((3, 8))
+    convolution = keras.layers.Conv1D(8, 2, padding="causal")
+    block = layers.TransformerDecoder(16, 2, attention=convolution, name="block")
+    model = keras.Model([inputs, context], block(inputs, context))
+    given = [X[:, 0], X[:, 1, :3]]
+    maps = analysis.attention_maps(model, given)
+    own, cross = block(*given, return_attention_scores=True)[1]
+    assert own is None
+    np.testing.assert_array_equal(maps["block/cross_attention"], array(cross))
+    assert (
+        list(maps)
+        == list(analysis.attention_patterns(model, given, effects="all").effects)
+        == ["block/cross_attention"]
+    )

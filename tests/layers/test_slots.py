@@ -230,5 +230,7 @@ def test_attention_without_a_cache_or_scores_is_named():
     np.testing.assert_array_equal(maps["block"][..., 0, 1:], 0)
     inputs = keras.Input((None, D))
     model = keras.Model(inputs, layers.TransformerEncoder(16, attention=Mixing(name="mixing"), name="block")(inputs))
-    with pytest.raises(ValueError, match=r"`return_attention_scores` must be among .* Mixing \(block/mixing\)"):
+    with pytest.raises(ValueError, match="must have a layer that attends.* block of class .* with a Mixing"):
         analysis.attention_maps(model, X)
+    with pytest.raises(ValueError, match=r"`return_attention_scores` must be among .* Mixing \(block/mixing\)"):
+        model.layers[-1](tensor(X), return_attention_scores=True)

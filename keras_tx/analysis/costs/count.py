@@ -130,7 +130,7 @@ def _stepped(model, specs):
     for layer, names in layer_inputs(model).values():
         if cache_protocol.is_cached_layer(layer):
             cached |= names
-        elif attends(layer):
+        elif attends(layer) or cache_protocol.mixes_without_scores(layer):
             whole |= names
     named = [
         name for name, spec in specs.items() if name in cached - whole and spec is not None and len(spec.shape) == 2
