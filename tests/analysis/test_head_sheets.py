@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from keras_tx.analysis import plots
+from keras_tx.analysis import AttentionPatterns, plots
 
 pytestmark = pytest.mark.once  # numpy and matplotlib alone
 
 TOKENS = ["a", "warm", "film", "$5 or $6"]
+
+
+PATTERNS = AttentionPatterns({}, {"x": ["broad"]}, {}, {"x": np.ones((1, 1, 4, 4))}, {})
 
 
 def made():
@@ -72,6 +75,35 @@ def test_lines_by_depth_are_what_was_given():
         (lambda: plots.plot_heads({"x": np.ones((3, 3))}, TOKENS), r"x of shape \(3, 3\)"),
         (lambda: plots.plot_patterns({}), "`labels` must hold"),
         (lambda: plots.plot_patterns({"x": ["broad", "odd"]}), "odd"),
+        (
+            lambda: plots.plot_heads(PATTERNS, TOKENS),
+            "`maps` must be a dict .* of type AttentionPatterns, whose `maps` would",
+        ),
+        (lambda: plots.plot_heads(made(), TOKENS, row=0.0), "`row` must be an integer .* row=0.0"),
+        (lambda: plots.plot_heads(made(), TOKENS, row=-1), "`row` must be an integer .* row=-1"),
+        (lambda: plots.plot_heads(made(), "film"), "`tokens` must be a list of strings.* tokens='film'"),
+        (lambda: plots.plot_heads(made(), TOKENS, key_tokens=3), "`key_tokens` must be a list .* key_tokens=3"),
+        (lambda: plots.plot_heads({"x": np.ones((1, 0, 5, 5))}, TOKENS), r"x of shape \(1, 0, 5, 5\)"),
+        (
+            lambda: plots.plot_heads(made(), TOKENS, labels={"encoder_0": ["self"] * 3}),
+            r"Received: labels of \['encoder_0'\], and maps with 2 heads of inner/encoder_1",
+        ),
+        (
+            lambda: plots.plot_heads(made(), TOKENS, labels=dict.fromkeys(made(), ["self", "broad"])),
+            r"Received: \['self', 'broad'\] for encoder_0, and maps with 3 heads",
+        ),
+        (
+            lambda: plots.plot_heads(made(), TOKENS, labels=PATTERNS),
+            "`labels` must be a dict .* whose `labels` would do",
+        ),
+        (
+            lambda: plots.plot_patterns(PATTERNS),
+            "`labels` must be a dict .* AttentionPatterns, whose `labels` would do",
+        ),
+        (lambda: plots.plot_patterns({"x": "broad"}), r"`labels\['x'\]` must be a list of strings.*'broad'"),
+        (lambda: plots.plot_by_depth({"a": 1.0}), "`curves` must be a dict .* curves of type float"),
+        (lambda: plots.plot_attention_distances(np.ones((1, 2))), "`distances` must be a dict .* of type ndarray"),
+        (lambda: plots.plot_attention(np.ones((1, 4, 4)), "film"), "`tokens` must be a list .* tokens='film'"),
         (lambda: plots.plot_by_depth({}), "one at least"),
         (lambda: plots.plot_by_depth({"one": {"a": 1.0}, "two": {"b": 1.0}}), "over the same layers"),
     ],

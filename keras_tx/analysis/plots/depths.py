@@ -1,6 +1,6 @@
 """What becomes of a quantity by the depth of the layers."""
 
-from . import canvas
+from . import canvas, given
 
 
 def plot_by_depth(curves, label="cosine", title=None, path=None):
@@ -27,6 +27,9 @@ def plot_by_depth(curves, label="cosine", title=None, path=None):
     figure = keras_tx.analysis.plots.plot_by_depth(curves)
     ```
     """
+    what = "from the name of each line to a dict from layer name to a number"
+    for curve in given.by_name("curves", curves, what).values():
+        given.by_name("curves", curve, what)
     layers = [list(curve) for curve in curves.values()]
     if not layers or not layers[0] or any(names != layers[0] for names in layers):
         raise ValueError(f"`curves` must hold lines over the same layers, one at least. Received: lines over {layers}.")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import canvas
+from . import canvas, given
 
 
 def plot_attention_distances(distances, title=None, path=None, unit="pixels"):
@@ -29,6 +29,7 @@ def plot_attention_distances(distances, title=None, path=None, unit="pixels"):
     figure = keras_tx.analysis.plots.plot_attention_distances(distances)
     ```
     """
+    distances = given.by_name("distances", distances, "from layer name to distances (B, N)")
     distances = {name: np.asarray(rows, dtype="float32") for name, rows in distances.items()}
     if not distances or any(rows.ndim != 2 or not len(rows) for rows in distances.values()):
         raise ValueError(

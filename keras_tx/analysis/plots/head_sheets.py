@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from . import canvas
+from ... import arguments
+from . import canvas, given
 
 _LEAST = 0.02  # of the weight: thinner lines are not seen
 _COLOURS = {
@@ -37,7 +38,8 @@ def plot_heads(maps, tokens, key_tokens=None, row=0, labels=None, lines=True, ti
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there are no layers, a map has another rank or no such row, or there are more tokens than positions.
+        ValueError: if there are no layers, a map has another rank or no such row, there are more tokens than positions, tokens
+            are one string, or a head has no label beside those that have.
         ImportError: if matplotlib is missing, with the command that installs it.
 
     Example:
@@ -50,18 +52,20 @@ def plot_heads(maps, tokens, key_tokens=None, row=0, labels=None, lines=True, ti
     Reference:
         Clark et al. 2019, "What Does BERT Look At? An Analysis of BERT's Attention", figure 1.
     """
+    maps = given.by_name("maps", maps, "from layer name to weights (B, N, T, S)")
     maps = {name: np.asarray(scores, dtype="float32") for name, scores in maps.items()}
-    tokens = list(tokens)
-    keys = tokens if key_tokens is None else list(key_tokens)
+    tokens, row = given.tokens("tokens", tokens), arguments.integer("row", row, least=0)
+    keys = tokens if key_tokens is None else given.tokens("key_tokens", key_tokens)
     for name, scores in maps.items():
-        fits = scores.ndim == 4 and 0 <= row < len(scores) and scores.shape[2] >= len(tokens) > 0
+        fits = scores.ndim == 4 and row < len(scores) and scores.shape[1] and scores.shape[2] >= len(tokens) > 0
         if not fits or not scores.shape[3] >= len(keys) > 0:
             raise ValueError(
-                "`maps` must hold arrays (B, N, T, S) with the row that is drawn and a position for each token. Received: "
-                f"{name} of shape {scores.shape}, row={row}, {len(tokens)} tokens, {len(keys)} key tokens."
+                "`maps` must hold arrays (B, N, T, S) with the row that is drawn, a head and a position for each token. "
+                f"Received: {name} of shape {scores.shape}, row={row}, {len(tokens)} tokens, {len(keys)} key tokens."
             )
     if not maps:
         raise ValueError("`maps` must hold a layer to be drawn. Received: none.")
+    labels = given.labels(labels, {name: scores.shape[1] for name, scores in maps.items()})
     most = max(scores.shape[1] for scores in maps.values())
     height = 0.35 + 0.11 * max(len(tokens), len(keys))
     figure = canvas.new_figure(max(4.0, 1.55 * most + 0.4), max(1.2, height) * len(maps) + 0.4)
@@ -125,9 +129,12 @@ def plot_patterns(labels, title=None, path=None):
     figure = keras_tx.analysis.plots.plot_patterns(labels)
     ```
     """
+    given.by_name("labels", labels, "from layer name to a list of strings, one for each head")
+    for name, heads in labels.items():
+        given.tokens(f"labels[{name!r}]", heads)
     used = [label for label in _COLOURS if any(label in heads for heads in labels.values())]
     if not used or any(label not in used for heads in labels.values() for label in heads):
-        raise ValueError(f"`labels` must hold labels of {', '.join(_COLOURS)} by layer. Received: {labels}.")
+        raise ValueError(f"`labels` must hold labels of {', '.join(_COLOURS)} by layer. Received: labels={labels}.")
     most = max(map(len, labels.values()))
     figure = canvas.new_figure(max(4.0, 0.85 * most + 1.4), 0.42 * len(labels) + 0.9)
     panel = figure.subplots()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from . import canvas
+from . import canvas, given
 
 
 def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
@@ -39,8 +39,8 @@ def plot_attention(scores, tokens, key_tokens=None, title=None, path=None):
     scores = np.asarray(scores, dtype="float32")
     if scores.ndim == 2:
         scores = scores[None]
-    tokens = list(tokens)
-    key_tokens = tokens if key_tokens is None else list(key_tokens)
+    tokens = given.tokens("tokens", tokens)
+    key_tokens = tokens if key_tokens is None else given.tokens("key_tokens", key_tokens)
     if scores.ndim != 3 or len(tokens) > scores.shape[1] or len(key_tokens) > scores.shape[2]:
         raise ValueError(
             "`scores` must have shape (heads, queries, keys), with a row for each token. Received: scores of shape "
