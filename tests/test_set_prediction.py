@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx.losses import SetPredictionLoss
+from keras_tx.losses import SetPredictionLoss, TokenCrossentropy
 
 from .golden.make_set_prediction import CASES, CLASSES, LAYERS, OTHER_WEIGHTS, QUERIES, objects, predictions
 from .layers.execution import COMPILES, array, compiled, input_gradient, quick, tensor
@@ -124,3 +124,21 @@ def test_a_class_that_is_ruled_out_by_its_logit_takes_no_part():
     wanted = number(y_true, y_pred)
     y_pred[..., 1] = -np.inf
     np.testing.assert_allclose(number(y_true, y_pred), wanted, rtol=1e-6)
+
+
+@pytest.mark.once
+def test_class_weights_of_keras_are_not_for_targets_and_are_those_of_places_for_tokens():
+    """What the docstrings of the losses warn of: should Keras do otherwise, they are to say so."""
+    with pytest.raises(TypeError, match="arrays can be converted"):
+        trained(SetPredictionLoss(), predictions("mixed"), targets("mixed"), class_weight={2: 3.0})
+    logits, labels = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32"), np.array([[1, 4, 2], [3, 1, 1]])
+    by_place = trained(TokenCrossentropy(), logits, labels, class_weight={0: 0.5, 1: 3.0})
+    by_row = trained(TokenCrossentropy(), logits, labels, sample_weight=np.array([3.0, 0.5]))
+    assert by_place == by_row != trained(TokenCrossentropy(), logits, labels)
+
+
+def trained(loss, x, y, **weights):
+    """The loss of a step of no length."""
+    model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(x.shape[-1], kernel_initializer="identity")])
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    return model.fit(x, y, verbose=0, **weights).history["loss"]

@@ -27,7 +27,9 @@ class SetPredictionLoss(keras.losses.Loss):
 
     The batch is the global one, with `keras.distribution` on JAX and in the replicas of a strategy of `tf.distribute`, whatever
     part of the objects each sees. With gradient accumulation each step divides by its own sums, and Keras takes the mean of
-    the steps. The `class_weight` of `fit` is not for such targets, in which Keras looks for a class by its own rules.
+    the steps. The `class_weight` of `fit` is not for such targets: Keras takes for a class which of a row's five numbers is the
+    largest, and fails where targets have several rows, or with one too, by the version of numpy. Images have weights by
+    `sample_weight`.
 
     Args:
         no_object_weight: float above 0, of the class "no object", which is that of most queries.

@@ -13,7 +13,8 @@ class TokenCrossentropy(keras.losses.Loss):
     """Crossentropy between logits and token ids, with smoothed labels, and with padding left out.
 
     loss = -sum_v q_v log p_v with q = (1 - e) onehot(y) + e / V, averaged over the tokens that are not padding. No one-hot
-    labels are made.
+    labels are made. The `class_weight` of `fit` is not for tokens: of labels (B, T) Keras gives each row the weight of the place
+    of its largest id. Rows and tokens have weights by `sample_weight`.
 
     Args:
         label_smoothing: float in [0, 1), e: the share of probability that is spread over the whole vocabulary.
