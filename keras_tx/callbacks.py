@@ -8,6 +8,7 @@ import numpy as np
 
 from . import arguments
 from .analysis import Costs
+from .analysis.costs.parameters import count_parameters
 
 _PRODUCTS = 8  # one after the other, so that a call's own cost is small beside them
 
@@ -21,12 +22,14 @@ class Throughput(keras.callbacks.Callback):
     counts as a whole one, and a last execution of fewer steps than the others too where Keras is not told how many there are.
 
     Args:
-        costs: `keras_tx.analysis.Costs` of one batch, counted with `mode="train"`.
+        costs: `keras_tx.analysis.Costs` of one batch of the model, counted with `mode="train"`. Keras does not tell how large a
+            batch is, so that the rates are those of as many examples or tokens as were counted.
         peak_flops: float, operations a second that the device can do, as its maker states or `measure_peak_flops` finds them;
             `None` for no utilization.
 
     Raises:
-        ValueError: for costs of another mode, and a peak that is no positive number.
+        ValueError: for costs of another mode, a peak that is no positive number, and, when training begins, costs of a model with
+            another number of parameters.
 
     Example:
 
@@ -59,6 +62,13 @@ class Throughput(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._lock = threading.Lock()  # not before, so that it can be copied
         self._first = self._last = self._rates_shown = None  # a batch, and when it ended
+        counted, model = self.costs.parameters["total"], self.model
+        found = counted if model is None or not model.built else count_parameters([model])
+        if found != counted:
+            raise ValueError(
+                "`costs` must be counted for the model that is trained. Received: costs of "
+                f"{self.costs.name} with {counted:,} parameters, for {model.name} with {found:,}."
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._first is not None:

@@ -109,5 +109,15 @@ def test_refusals():
         callbacks.measure_peak_flops("int32")
 
 
+@pytest.mark.once
+def test_costs_of_another_model_are_refused():
+    inputs = keras.Input((4,))
+    small, large = (keras.Model(inputs, keras.layers.Dense(size)(inputs), name=f"of_{size}") for size in (3, 5))
+    large.compile("sgd", "mse")
+    shown = callbacks.Throughput(analysis.count_costs(small, (8, 4), mode="train"))
+    with pytest.raises(ValueError, match="`costs` must be .* costs of of_3 with 15 parameters, for of_5 with 25"):
+        large.fit(np.zeros((16, 4)), np.zeros((16, 5)), batch_size=8, verbose=0, callbacks=[shown])
+
+
 def test_a_peak_is_measured():
     assert 1e6 < callbacks.measure_peak_flops(size=64, rounds=2) < 1e15
