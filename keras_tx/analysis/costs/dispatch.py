@@ -5,6 +5,9 @@ import contextvars
 import inspect
 from dataclasses import dataclass
 
+import keras
+
+from ... import arguments
 from .record import LayerCosts
 
 
@@ -59,14 +62,16 @@ def layer_costs(layer, *args, **kwargs) -> LayerCosts:
 
     Args:
         layer: built `keras.Layer`.
-        *args: the positional arguments of its call, with a `keras.KerasTensor` of known shape for each tensor.
-        **kwargs: its arguments by name.
+        *args: the positional arguments of its call, with a `keras.KerasTensor` of known shape for each tensor, or a shape as a
+            tuple of integers, the batch first.
+        **kwargs: its arguments by name, alike.
 
     Returns:
         `LayerCosts` of the call.
 
     Raises:
-        ValueError: for a layer whose class has neither an entry nor the method, or changes the call of one that has an entry.
+        ValueError: for a layer that needs to be built and is not, or whose class has neither an entry nor the method, or changes
+            the call of one that has an entry; and for sizes that are not known or below 1.
 
     Example:
 
@@ -91,6 +96,7 @@ def layer_costs(layer, *args, **kwargs) -> LayerCosts:
     costs = keras_tx.analysis.layer_costs(adapter, keras.KerasTensor((2, 16)))  # costs.macs == {"dense": 128}
     ```
     """
+    args, kwargs = _tensors(layer, args), {name: _tensor(layer, each) for name, each in kwargs.items()}
     if hasattr(layer, "count_costs"):
         costs = layer.count_costs(*args, **kwargs)
         if not isinstance(costs, LayerCosts):
@@ -102,14 +108,40 @@ def layer_costs(layer, *args, **kwargs) -> LayerCosts:
         if owner in ENTRIES:
             given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
             given |= given.pop("kwargs", {})
-            return ENTRIES[owner](layer, **given)
+            try:
+                return ENTRIES[owner](layer, **given)
+            except AttributeError as error:
+                if layer.built:
+                    raise
+                raise ValueError(f"`layer` must be built. Received: {_named(layer)}, which is not.") from error
         if "call" in vars(owner):
             break
+    kind = type(layer)
+    how = "a method `count_costs(...)`, which takes what `call` takes and returns keras_tx.analysis.LayerCosts"
+    if kind.__module__.partition(".")[0] == "keras":
+        raise ValueError(
+            "`model` must be made of layers whose costs are known. Those of this layer of Keras are not: make a class from it "
+            f"(`class Counted{kind.__name__}(keras.layers.{kind.__name__})`) with {how}. Received: {_named(layer)}."
+        )
     raise ValueError(
-        "`model` must be made of layers whose costs are known: a class of one's own tells them by a method "
-        "`count_costs(...)`, which takes what `call` takes and returns keras_tx.analysis.LayerCosts. Received: "
+        f"`model` must be made of layers whose costs are known: a class of one's own tells them by {how}. Received: "
         f"{_named(layer)}."
     )
+
+
+def _tensors(layer, parts):
+    return [_tensor(layer, part) for part in parts]
+
+
+def _tensor(layer, part):
+    """A symbolic tensor in place of a shape; lists of shapes are those of lists of tensors."""
+    if not isinstance(part, (list, tuple)) or not part:
+        return part
+    if not all(map(arguments.is_integer, part)):
+        return type(part)(_tensors(layer, part)) if all(isinstance(each, (list, tuple)) for each in part) else part
+    if min(part) < 1:
+        raise ValueError(f"Shapes must have sizes of at least 1. Received: {tuple(part)} for {_named(layer)}.")
+    return keras.KerasTensor(tuple(map(int, part)), layer.compute_dtype)
 
 
 def _named(layer):

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, fields, replace
 
 import keras
 
+from ... import arguments
+
 
 @dataclass(frozen=True)
 class LayerCosts:
-    """What one call of a layer costs. Costs of parts are added with `+`.
+    """What one call of a layer costs, in integers of at least 0. Costs of parts are added with `+`.
 
     Attributes:
         macs: dict from kind ("attention", "projections", "feed_forward", "dense", "convolution", "logits", "mixing") to the
@@ -30,6 +32,15 @@ class LayerCosts:
     recomputed: int = 0
     cache: int = 0
     context_cache: int = 0
+
+    def __post_init__(self):
+        """Raises `ValueError` for macs that are no dict, and counts that are no integers of at least 0."""
+        if not isinstance(self.macs, dict):
+            raise ValueError(f"`macs` must be a dict from kind to an integer. Received: macs={self.macs!r}.")
+        for kind, count in self.macs.items():
+            arguments.integer(f"macs[{kind!r}]", count, least=0)
+        for each in fields(self)[1:]:
+            arguments.integer(each.name, getattr(self, each.name), least=0)
 
     @property
     def total_macs(self):
