@@ -154,6 +154,11 @@ def attends(layer):
     return cache_protocol.gives_scores(layer)
 
 
+def mixes(layer):
+    """Returns whether a layer attends, or says that it mixes positions by other means."""
+    return attends(layer) or cache_protocol.mixes_without_scores(layer)
+
+
 def merging_weights(batch, sizes, stride, mask=None):
     """Returns how much of each position of a coarser map the positions of a map are: (B, Y' X', Y X) in float32.
 

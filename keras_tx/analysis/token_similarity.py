@@ -136,10 +136,11 @@ def similarity(model, inputs, layer=None, mask=None) -> Similarity:
 
 def _chosen(calls, layer):
     if layer is None:
-        chosen = [path for path, each in calls.items() if attention_trace.attends(each)]
+        chosen = [path for path, each in calls.items() if attention_trace.mixes(each)]
         if not chosen:
             raise ValueError(
-                f"`layer` must be given for a model in which no layer attends, of {', '.join(calls)}. Received: layer=None."
+                f"`layer` must be given for a model in which no layer attends or mixes, of {', '.join(calls)}. "
+                "Received: layer=None."
             )
         return chosen
     chosen = [layer] if isinstance(layer, str) else list(layer)

@@ -98,6 +98,6 @@ def test_a_model_in_which_no_layer_attends_is_asked_for_a_layer():
     inputs = keras.Input((4, 3))
     model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
     x = np.ones((1, 4, 3), "float32")
-    with pytest.raises(ValueError, match="no layer attends, of dense"):
+    with pytest.raises(ValueError, match="no layer attends or mixes, of dense"):
         similarity(model, x)
     assert similarity(model, x, layer="dense").tokens["dense"].shape == (1, 4, 2)

@@ -95,6 +95,7 @@ def test_blocks_that_attend_are_shown_beside_those_that_mix():
     np.testing.assert_array_equal(array(outputs), array(model(x)))
     assert list(analysis.attention_patterns(model, x, effects="all").labels) == ["first", "last"]
     assert list(analysis.token_distances(model, x)) == ["first", "last"]
+    assert list(analysis.similarity(model, x).tokens)[-3:] == ["first", "mixed", "last"]
     with pytest.raises(ValueError, match="mix positions by attention alone.* mixed of class .* with a FourierMixing"):
         analysis.attention_rollout(model, x)
     with pytest.raises(ValueError, match="`heads` must name layers that attend, of first, last"):

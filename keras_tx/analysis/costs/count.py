@@ -5,7 +5,7 @@ import keras
 from ... import arguments
 from ...graph import input_names, layer_inputs, optional_inputs, pack_inputs, walk
 from ...layers import cache_protocol
-from ..attention_trace import attends
+from ..attention_trace import mixes
 from . import attention, blocks  # noqa: F401  each registers its entries
 from .dispatch import counting, layer_costs
 from .operations import operation_costs
@@ -130,7 +130,7 @@ def _stepped(model, specs):
     for layer, names in layer_inputs(model).values():
         if cache_protocol.is_cached_layer(layer):
             cached |= names
-        elif attends(layer) or cache_protocol.mixes_without_scores(layer):
+        elif mixes(layer):
             whole |= names
     named = [
         name for name, spec in specs.items() if name in cached - whole and spec is not None and len(spec.shape) == 2
