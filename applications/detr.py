@@ -72,8 +72,8 @@ def DETR(
         auxiliary_outputs: bool, whether the outputs are those of each decoder block, which the loss takes, or of the last alone.
             The weights are the same ones.
         include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, in three channels, from which it
-            takes the mean of ImageNet and divides by its standard deviation; False for one that takes its numbers as they
-            come.
+            takes the mean of ImageNet and divides by its standard deviation, and to which pixels from 0 to 1 are all black; False
+            for one that takes its numbers as they come.
         dropout: float in [0, 1), on the encoder's inputs and the branches, and on the attention weights unless
             `attention_dropout` is given, in training.
         attention_dropout: float in [0, 1), on the attention weights, or `None` for `dropout`.
@@ -94,8 +94,9 @@ def DETR(
 
     Raises:
         ValueError: for sizes that are no positive integers, a `hidden_dim` that 4 or the heads do not divide, a `backbone` of an
-            unknown name or that gives no map, an `input_shape` of another rank, or with other than three channels where pixels
-            are rescaled, and from the layers. The model refuses a mask of another shape than the images.
+            unknown name or that gives no map, an `input_shape` of another rank, that the backbone does not take, or with other
+            than three channels where pixels are rescaled, and from the layers. The model refuses a mask of another shape than
+            the images.
 
     Example:
 
@@ -183,6 +184,12 @@ def _backbone(backbone, images):
         raise ValueError(
             "`backbone` must be a name, or a keras.Model from images (B, Y, X, C) to one map (B, Y', X', features). Received: "
             f"backbone={backbone!r}{f' with inputs and outputs of shapes {shapes}' if shapes else ''}."
+        )
+    given = tuple(images.shape)
+    if any(None not in sizes and sizes[0] != sizes[1] for sizes in zip(given, shapes[0], strict=True)):
+        raise ValueError(
+            "`backbone` must take images of the `input_shape`, of as many channels. Received: a backbone of images of shape "
+            f"{shapes[0][1:]}, and input_shape={given[1:]}."
         )
     return backbone
 

@@ -62,8 +62,8 @@ def Mixer(
         include_top: bool, whether the outputs are logits.
         num_classes: int, how many logits.
         pooling: what the outputs are where there is no head: `None` for all patches, "avg" for their mean.
-        include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, which it maps to -1 to 1 itself;
-            False for one that takes its numbers as they come.
+        include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, which it maps to -1 to 1 itself,
+            and to which pixels from 0 to 1 are all black; False for one that takes its numbers as they come.
         dropout: float in [0, 1), on the branches, in training.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in the last block, in training; it rises
             from 0 in the first block by equal steps.

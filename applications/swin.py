@@ -71,8 +71,8 @@ def Swin(
         mask_padding: bool, whether what fills windows up at the borders of a map is masked out of attention; False for the
             published behaviour (see `WindowAttention`). Where the windows divide every map the two are one.
         include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, in three channels, from which it
-            takes the mean of ImageNet and divides by its standard deviation; False for one that takes its numbers as they
-            come.
+            takes the mean of ImageNet and divides by its standard deviation, and to which pixels from 0 to 1 are all black; False
+            for one that takes its numbers as they come.
         dropout: float in [0, 1), on the embeddings and the branches, and on the attention weights unless `attention_dropout` is
             given, in training.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in the last block, in training; it rises

@@ -83,8 +83,8 @@ def ViT(
         distillation_head: bool, whether this token has logits of its own; the outputs are then the mean of both. `None` for
             what `distillation_token` is.
         padding: what becomes of an image that the patch does not divide, as in `PatchEmbedding`: "refuse", "keep" or "mask".
-        include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, which it maps to -1 to 1 itself;
-            False for one that takes its numbers as they come.
+        include_rescaling: bool. True for a model of pixels from 0 to 255, floats or bytes, which it maps to -1 to 1 itself,
+            and to which pixels from 0 to 1 are all black; False for one that takes its numbers as they come.
         dropout: float in [0, 1), on the embeddings and the branches, and on the attention weights unless `attention_dropout` is
             given, in training.
         drop_path: float in [0, 1), the probability of dropping a sample's branch in the last block, in training; it rises

@@ -233,6 +233,14 @@ def test_a_saved_model_goes_from_images_to_detections(tmp_path, jit_compile):
             {"backbone": keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])},
             "`backbone` must be .* shapes",
         ),
+        (
+            {"input_shape": (None, None, 1), "include_rescaling": False},
+            r"`backbone` must take images .* shape \(None, None, 3\), and input_shape=\(None, None, 1\)",
+        ),
+        (
+            {"backbone": convolutional_stem((4,), (8, 8, 3)), "input_shape": (8, 6, 3)},
+            r"`backbone` must take images .* shape \(8, 8, 3\), and input_shape=\(8, 6, 3\)",
+        ),
         ({"input_shape": (None, None, 1)}, "`input_shape` must have 3 channels where `include_rescaling` is True"),
         ({"pixel_mask": 1}, "`pixel_mask` must be True or False"),
         ({"auxiliary_outputs": None}, "`auxiliary_outputs` must be True or False"),
