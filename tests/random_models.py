@@ -81,11 +81,11 @@ class Choices:
     def block(self, cls, has_context=False):
         """Returns an encoder or a decoder block."""
         attention, network = self.attention(cls is layers.TransformerDecoder), self.feed_forward()
-        first = self.of("normalize_first", False, True)
+        first, activation = self.of("normalize_first", False, True), self.of("activation", "relu", "gelu")
         return cls(
             None if network else 16,
             attention.num_heads if attention else 2,
-            activation=self.of("activation", "relu", "gelu"),
+            activation="relu" if network else activation,
             normalize_first=first,
             attention=attention,
             feed_forward=network,
