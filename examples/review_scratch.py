@@ -107,7 +107,7 @@ def train(tokenizer, training, validation, dataset, seed, epochs=None):
         decay_matrices_only(optimizer, model),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=True,
+        jit_compile=False,  # to compile takes longer than so small a model trains
     )
     model.fit(fit, validation_data=(ids[1], validation[1]), epochs=epochs, shuffle=False)
     return model

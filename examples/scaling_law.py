@@ -25,7 +25,7 @@ from keras_tx.analysis import fit_scaling_law
 
 VOCABULARY, LENGTH = 1024, 128
 FULL = {
-    "sizes": [(16, 2), (32, 2), (64, 3), (96, 4)],  # width, blocks
+    "sizes": [(32, 2), (48, 2), (64, 3), (80, 4)],  # width, blocks
     "epochs": [1.25, 2.5, 5, 10, 20],  # 82 thousand to 1.3 M tokens
     "settings": {"batch": 16, "epoch_steps": 32, "rate": 2e-2, "head": 16},
 }

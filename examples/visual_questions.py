@@ -38,7 +38,7 @@ DEPTHS = {  # three blocks for text and four for regions, of which two attend to
     "vilbert": {"num_layers": 1, "num_region_layers": 2, "text_blocks_before": (1, 1), "region_blocks_before": (1, 2)},
     "late_fusion": {"num_layers": 3, "num_region_layers": 4, "text_blocks_before": (), "region_blocks_before": ()},
 }
-FULL = {"scenes": 24_000, "asked": 2_000, "detector": 600, "pretraining": 500, "answers": 1_800, "alone": 400}
+FULL = {"scenes": 24_000, "asked": 2_000, "detector": 600, "pretraining": 500, "answers": 3_000, "alone": 400}
 QUICK = {"scenes": 60, "asked": 40, "detector": 3, "pretraining": 3, "answers": 3, "alone": 3}
 
 
