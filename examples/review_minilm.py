@@ -51,8 +51,9 @@ def keep(front, tokenizer, texts, labels, training=False):
     return graph.CachedOutputs(front, batches, BATCH, shuffle=training)
 
 
-def fit(back, training, validation, epochs):
-    """Trains the upper blocks and the head."""
+def fit(back, training, validation, epochs=None):
+    """Trains the upper blocks and the head, for the epochs of `SETTINGS` unless others are given."""
+    epochs = epochs or SETTINGS["epochs"]
     steps = epochs * training.num_batches
     back.compile(
         keras.optimizers.AdamW(

@@ -63,9 +63,8 @@ def test_the_whole_job_ends_with_accuracies_files_and_three_served_predictions(t
     monkeypatch.setattr(review_minilm, "load", small_minilm)
     monkeypatch.setattr(review_minilm, "LENGTHS", (16,))
     monkeypatch.setattr(review_scratch, "LENGTHS", {"movies": (16,)})
-    monkeypatch.setattr(
-        sys, "argv", ["review_classifier.py", "--epochs", "2", "--seeds", "2", "--output", str(tmp_path)]
-    )
+    monkeypatch.setitem(review_scratch.SETTINGS["movies"], "epochs", 2)
+    monkeypatch.setattr(sys, "argv", ["review_classifier.py", "--seeds", "2", "--output", str(tmp_path)])
     review_classifier.main()
     *printed, last = capsys.readouterr().out.splitlines()
     printed = "\n".join(printed)
