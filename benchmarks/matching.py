@@ -67,7 +67,7 @@ def main():
     images = example.image_data.load()
     digits = example.data.Digits(images.train[::40], images.train_labels[::40])
     pixels, targets = example.data.Canvases(digits, example.BATCH, 1)[0]
-    model, loss = example.make_model(), keras_tx.losses.SetPredictionLoss()
+    model, loss = example.make_model(example.detection_stem.make_stem()), keras_tx.losses.SetPredictionLoss()
     model.compile(keras.optimizers.AdamW(1e-3), loss, jit_compile=keras.backend.backend() != "torch")
     outputs = model.predict(pixels, verbose=0)
     value = compiled(loss)
