@@ -20,7 +20,7 @@ def decoder_inputs(hidden_dim):
     return {**vectors, "context_mask": _mask("context_mask")}
 
 
-def encoder_decoder(encoder, decoder, source_embedding, target_embedding, padding_id, score, name):
+def encoder_decoder(encoder, decoder, source_embedding, target_embedding, padding_id, score, name, copy=None):
     """Returns the model from int32 `source_ids` (B, S) and `target_ids` (B, T) to logits (B, T, V).
 
     Args:
@@ -31,13 +31,15 @@ def encoder_decoder(encoder, decoder, source_embedding, target_embedding, paddin
         padding_id: int, the token of the source to which nothing attends.
         score: function from the decoder's vectors (B, T, D) to logits.
         name: str.
+        copy: layer from the decoder's vectors, their logits, the encoded source and its ids to other logits, or `None`.
     """
     source_ids = keras.Input((None,), dtype="int32", name="source_ids")
     target_ids = keras.Input((None,), dtype="int32", name="target_ids")
     mask = ops.not_equal(source_ids, padding_id)  # (B, S)
     context = encoder({"embedded": source_embedding(source_ids), "mask": mask})
     x = decoder({"embedded": target_embedding(target_ids), "context": context, "context_mask": mask})
-    model = keras.Model({"source_ids": source_ids, "target_ids": target_ids}, score(x), name=name)
+    logits = score(x) if copy is None else copy(x, score(x), context, source_ids)
+    model = keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name)
     return with_layer_structure(model)
 
 

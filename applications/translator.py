@@ -16,6 +16,7 @@ from keras import ops
 
 from .. import arguments
 from ..layers import (
+    CopyLogits,
     Dropout,
     FeedForward,
     LearnedPositionEncoding,
@@ -73,6 +74,7 @@ def Translator(
     layer_norm_epsilon=1e-5,
     padding_id=0,
     recompute=False,
+    copies=False,
     name="translator",
 ) -> keras.Model:
     """Builds an encoder-decoder Transformer that is trained by teacher forcing.
@@ -102,6 +104,8 @@ def Translator(
         padding_id: int, the token of the source that is padding.
         recompute: bool, whether training computes each block's inner values again instead of keeping them: less memory for
             about a third more time.
+        copies: bool, whether a pointer to the encoded source may copy its tokens (`CopyLogits`, the layer "copy_logits"), such as
+            numbers and names that were never seen at such a place. Source and target must share their vocabulary.
         name: str, the model's name.
 
     Returns:
@@ -116,7 +120,8 @@ def Translator(
 
     Raises:
         ValueError: for sizes that are no positive integers, another value of `positions`, learned ones without
-            `sequence_length` or others with it, a `padding_id` outside the vocabulary, and from the layers.
+            `sequence_length` or others with it, a `padding_id` outside the vocabulary, `copies` with two vocabularies, and
+            from the layers.
 
     Example:
 
@@ -138,6 +143,11 @@ def Translator(
         raise ValueError(
             "`sequence_length` must be given for learned positions, which have a table, and for no others. Received: "
             f"sequence_length={sequence_length!r}, positions={positions!r}."
+        )
+    if arguments.flag("copies", copies) and target_vocabulary_size is not None:
+        raise ValueError(
+            "`target_vocabulary_size` must be None where `copies` is True: what is copied is a token of both. Received: "
+            f"target_vocabulary_size={target_vocabulary_size!r}."
         )
     source_vocabulary_size = arguments.positive_int("source_vocabulary_size", source_vocabulary_size)
     target_vocabulary_size = arguments.positive_int("target_vocabulary_size", target_vocabulary_size, optional=True)
@@ -199,11 +209,9 @@ def Translator(
         x = decode(x, inputs["context"], context_mask=inputs["context_mask"])
     decoder = keras.Model(inputs, end(x), name="decoder")
 
-    tables, score = (
-        (source_embedding, target_embedding),
-        TiedLogits(target_embedding, use_bias=logits_bias, name="logits"),
-    )
-    return encoder_decoder(encoder, decoder, *tables, padding_id, score, name)
+    score = TiedLogits(target_embedding, use_bias=logits_bias, name="logits")
+    copy = CopyLogits(padding_id, name="copy_logits") if copies else None
+    return encoder_decoder(encoder, decoder, source_embedding, target_embedding, padding_id, score, name, copy)
 
 
 def _table(vocabulary_size, hidden_dim, name):

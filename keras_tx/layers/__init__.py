@@ -3,6 +3,7 @@
 from .alibi_bias import AlibiBias
 from .class_token import ClassToken
 from .convolutional_stem import ConvolutionalStem
+from .copy_logits import CopyLogits
 from .drop_path import DropPath
 from .dropout import Dropout
 from .feed_forward import FeedForward
@@ -40,6 +41,7 @@ __all__ = [
     "AlibiBias",
     "ClassToken",
     "ConvolutionalStem",
+    "CopyLogits",
     "DropPath",
     "Dropout",
     "FeedForward",

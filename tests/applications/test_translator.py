@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx import analysis, graph, losses, schedules
+from keras_tx import analysis, decoding, graph, losses, schedules
 from keras_tx.applications import TRANSLATOR_SIZES, Translator, shift_right
 
 PARAMETERS = {"base": 63_082_496, "big": 214_245_376}
@@ -14,6 +14,7 @@ SOURCE, TARGET = np.array([[3, 4, 5, 0], [6, 7, 8, 9]]), np.array([[1, 5, 6], [1
 VARIANTS = {
     "shared": {},
     "separate": {"target_vocabulary_size": 13},
+    "copies": {"copies": True},
     "pre-norm": {
         "normalize_first": True,
         "positions": "learned",
@@ -79,6 +80,18 @@ def test_padding_of_the_source_changes_nothing(model):
     np.testing.assert_allclose(run(model, longer, TARGET[:1]), run(model, SOURCE[:1, :3], TARGET[:1]), atol=1e-6)
 
 
+def test_a_model_that_copies_decodes_step_by_step_what_its_whole_pass_gives():
+    keras.utils.set_random_seed(2)
+    model = Translator(40, **SMALL, copies=True)
+    for weight in model.weights:
+        weight.assign(weight + 0.5 * keras.random.normal(weight.shape, seed=len(weight.path)))
+    sources, padded = [[3, 30, 31, 30], [35, 7]], np.array([[3, 30, 31, 30, 0], [35, 7, 0, 0, 0]])
+    tokens = decoding.generate(model, [[1], [1]], max_new_tokens=4, context={"source_ids": sources})
+    assert tokens.shape == (2, 5)
+    logits = run(model, padded, tokens)  # what follows each token, the copied ones included
+    np.testing.assert_array_equal(logits[:, :-1].argmax(-1), tokens[:, 1:])
+
+
 @pytest.mark.once
 def test_later_targets_do_not_change_earlier_logits(model):
     changed = TARGET.copy()
@@ -132,6 +145,11 @@ def test_targets_are_shifted_right_behind_the_start():
     ("arguments", "said"),
     [
         ({"positions": "rotary"}, "`positions` must be 'sinusoidal', 'sinusoidal_halves' or 'learned'.*'rotary'"),
+        ({"copies": 1}, "`copies` must be True or False. Received: copies=1"),
+        (
+            {"copies": True, "target_vocabulary_size": 13},
+            "`target_vocabulary_size` must be None where `copies` is True",
+        ),
         ({"positions": "learned"}, "`sequence_length` must be given for learned positions.*sequence_length=None"),
         ({"sequence_length": 9}, "`sequence_length` must be given .* and for no others.*positions='sinusoidal'"),
         ({"padding_id": 11}, "`padding_id` must be a token id in .*padding_id=11"),

@@ -35,7 +35,8 @@ class Row:
     Attributes:
         make: keyword arguments such as `dtype` -> the layer.
         inputs: (dtype, shape less the batch) of each call argument that is a tensor; the first axis is the time. The dtype
-            "places" stands for int32 numbers that every axis has, and "boxes" for corners in fractions of an image.
+            "places" stands for int32 numbers that every axis has, "boxes" for corners in fractions of an image, and "logits" for
+            floats at each position of the first argument.
         outputs: shape less the batch.
         trainable, frozen, seeds: how many weights that are trained and that never are, and how many states of random numbers it
             has.
@@ -155,7 +156,7 @@ def reloaded(model, folder):
     return keras.models.load_model(path, compile=False)
 
 
-_NUMBERS = {"places": "int32", "boxes": "float32"}
+_NUMBERS = {"places": "int32", "boxes": "float32", "logits": "float32"}
 
 
 def _draw(random, dtype, shape):
@@ -165,4 +166,4 @@ def _draw(random, dtype, shape):
         return (random.uniform(0, 0.5, shape) + [0, 0, 0.5, 0.5]).astype("float32")
     if dtype == "int32":
         return random.integers(1, VOCABULARY, shape).astype("int32")
-    return random.normal(size=shape).astype(dtype)
+    return random.normal(size=shape).astype(_NUMBERS.get(dtype, dtype))

@@ -13,6 +13,7 @@ from .contract_rows import (
     INTERMEDIATE,
     LENGTH,
     MAP,
+    OTHER,
     PLACES,
     VOCABULARY,
     WIDTH,
@@ -57,6 +58,14 @@ ROWS = [
         scaled=lambda length: (length if length is None else (length + 1) // 2, 4, 6),
         trainable=6,
         carries_mask=None,
+    ),
+    Row(
+        layers.CopyLogits,
+        lambda **kw: layers.CopyLogits(**kw),
+        inputs=(X, ("logits", (LENGTH, VOCABULARY)), OTHER, ("int32", (CONTEXT,))),
+        outputs=(LENGTH, VOCABULARY),
+        trainable=3,
+        inner=("query", "gate"),
     ),
     Row(
         layers.Dropout,

@@ -29,7 +29,7 @@ from keras_tx.layers import (
 
 # Arguments with which each layer can be made.
 BARE = (
-    "ClassToken FourierMixing FrozenBatchNormalization LayerScale MapToSequence MaskedMeanPooling "
+    "ClassToken CopyLogits FourierMixing FrozenBatchNormalization LayerScale MapToSequence MaskedMeanPooling "
     "PatchMerging PixelMask RMSNormalization RotaryEmbedding SinusoidalGridPositions SinusoidalPositionEncoding SpanBoundary"
 )
 GOOD = {
@@ -124,7 +124,18 @@ def test_an_argument_out_of_range_is_refused_by_name(layer, name):
 
 @pytest.mark.once
 def test_every_argument_of_every_layer_has_a_kind_or_a_test_of_its_own():
-    own = {"axis", "scaling", "seed", "noise_shape", "embedding", "padding", "min_grid_size", "filters", "strides"}
+    own = {
+        "axis",
+        "scaling",
+        "seed",
+        "noise_shape",
+        "embedding",
+        "padding",
+        "min_grid_size",
+        "filters",
+        "strides",
+        "padding_id",
+    }
     covered = {layer.__name__ for layer in GOOD} | {"TiedLogits", "GatherPositions"}
     assert covered == set(layers.__all__)
     assert {name for layer in GOOD for name in arguments_of(layer) if not kind_of(name)} <= own

@@ -90,6 +90,7 @@ def test_every_layer_is_tested():
     elsewhere |= {ClassToken, GridPositionEncoding, PatchEmbedding, PatchMerging, WindowAttention, WindowPositionBias}
     elsewhere |= {layers.ConvolutionalStem}  # test_convolutional_stem.py
     elsewhere |= {layers.MapToSequence, layers.PixelMask, layers.SinusoidalGridPositions}  # test_map_layers.py
+    elsewhere |= {layers.CopyLogits}  # test_copy_logits.py
     elsewhere |= {layers.RegionEmbedding}  # test_region_embedding.py
     elsewhere |= {layers.AlibiBias, layers.RelativePositionBias}  # test_distance_biases.py
     assert {layer.__name__ for layer in elsewhere | FLOAT_LAYERS.keys()} == set(layers.__all__)

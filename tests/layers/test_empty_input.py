@@ -36,7 +36,7 @@ def inputs(row, batch, length):
     shared = all(len(shape) > 2 for _, shape in row.inputs)  # the first axis is a second batch
     numbers = zip(row.numbers(), row.inputs, strict=True)
     cut = [
-        (number[:batch], shared or i == 0 or dtype in ("places", "boxes"))
+        (number[:batch], shared or i == 0 or dtype in ("places", "boxes", "logits"))
         for i, (number, (dtype, _)) in enumerate(numbers)
     ]
     return [tensor(number[:, :length] if is_cut else number) for number, is_cut in cut]

@@ -144,6 +144,15 @@ def _tied_logits(layer, inputs, **given):
     return LayerCosts({"logits": elements(inputs) * vocabulary}, kept=keeps(layer, inputs))
 
 
+@entry(layers.CopyLogits)
+def _copy_logits(layer, inputs, logits, context, context_ids, **given):
+    """The two maps, and the products of each position with the source, whose places are compared with each other."""
+    length, places = inputs.shape[-2], context.shape[-2]
+    macs = elements(inputs.shape[:1]) * length * places * (context.shape[-1] + places)
+    attended = LayerCosts({"attention": macs}, macs, macs, kept=keeps(layer, logits, context))
+    return layer_costs(layer.query, inputs) + layer_costs(layer.gate, inputs) + attended
+
+
 @entry(layers.SpanBoundary)
 def _span_boundary(layer, inputs, left, right, offsets, **given):
     batch, places = left.shape
