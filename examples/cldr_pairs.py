@@ -23,8 +23,9 @@ WITH_VALUES = ("date", "long date", "interval", "quarter", "relative", "span", "
 KINDS = (*WITH_VALUES, "time", *NAMES)
 # Countries and languages have the most words to learn.
 WEIGHTS = [3 if kind in NAMES else 1 for kind in KINDS]
-# Ranges of values that training never sees.
+# Ranges of values that training never sees; others, by which settings are chosen.
 UNSEEN = {"year": (2040, 2050), "count": (50, 60), "amount": (600, 700)}
+UNSEEN_IN_VALIDATION = {"year": (2070, 2080), "count": (80, 90), "amount": (300, 400)}
 
 
 class Pair(NamedTuple):
@@ -35,16 +36,17 @@ class Pair(NamedTuple):
     kind: str
 
 
-def make_pairs(target="es", count=60_000, num_test=1000, num_unseen=500, seed=0, source="en"):
+def make_pairs(target="es", count=60_000, num_test=1000, num_unseen=500, seed=0, source="en", unseen=None):
     """Draws pairs of sentences, no source and no target of which is drawn twice.
 
     Args:
         target: str, the code of the language to translate into.
         count: int, how many pairs to train on.
         num_test: int, how many to hold out.
-        num_unseen: int, how many more to hold out with values from `UNSEEN`, which no other pair has.
+        num_unseen: int, how many more to hold out with values from `unseen`, which no other pair has.
         seed: int.
         source: str, the code of the language to translate from.
+        unseen: dict like `UNSEEN`, or `None` for that.
 
     Returns:
         Dict of lists of `Pair`: "train", "test" and "unseen values".
@@ -60,32 +62,35 @@ def make_pairs(target="es", count=60_000, num_test=1000, num_unseen=500, seed=0,
     }
     chosen, seen = random.Random(seed), set()
 
-    def several(number, kinds, weights, unseen):
+    ranges = UNSEEN if unseen is None else unseen
+
+    def several(number, kinds, weights, is_unseen):
         pairs, tries = [], 0
         while len(pairs) < number and tries < 50 * number:
             tries += 1
             kind = chosen.choices(kinds, weights)[0]
-            write = draw(kind, chosen, codes, unseen)
+            write = draw(kind, chosen, codes, is_unseen, ranges)
             pair = Pair(*(" ".join(write(locale).split()) for locale in locales), kind)
             if not {("source", pair.source), ("target", pair.target)} & seen:
                 seen.update([("source", pair.source), ("target", pair.target)])
                 pairs.append(pair)
         return pairs
 
-    unseen = several(num_unseen, WITH_VALUES, None, True)
+    not_seen = several(num_unseen, WITH_VALUES, None, True)
     pairs = several(num_test + count, KINDS, WEIGHTS, False)
     chosen.shuffle(pairs)
-    return {"train": pairs[num_test:], "test": pairs[:num_test], "unseen values": unseen}
+    return {"train": pairs[num_test:], "test": pairs[:num_test], "unseen values": not_seen}
 
 
-def draw(kind, chosen, codes, unseen=False):
+def draw(kind, chosen, codes, unseen=False, ranges=None):
     """Draws what a sentence says.
 
     Args:
         kind: one of `KINDS`.
         chosen: `random.Random`.
         codes: dict from "countries" and "languages" to the codes that may be named.
-        unseen: bool, whether to draw from the ranges of `UNSEEN`, or from all others.
+        unseen: bool, whether to draw from the ranges, or from all others.
+        ranges: dict like `UNSEEN`, or `None` for that.
 
     Returns:
         A function from a babel locale to the sentence.
@@ -93,7 +98,7 @@ def draw(kind, chosen, codes, unseen=False):
     from babel import dates, lists, numbers, units
 
     def value(low, high, what):
-        start, stop = UNSEEN[what]
+        start, stop = (UNSEEN if ranges is None else ranges)[what]
         if unseen:
             return chosen.randrange(start, stop)
         return chosen.choice([*range(low, start), *range(stop, high)])

@@ -8,13 +8,14 @@ END = "<|endoftext|>"
 SPECIAL = [END, "<|title|>", "<|summary|>"]  # ids 0, 1 and 2 of byte pairs
 
 
-def make_tokenizer(kind, texts, vocabulary_size, split_digits=False):
+def make_tokenizer(kind, texts, vocabulary_size, split_digits=False, special=()):
     """Returns a keras-hub tokenizer whose id 0 stands for the end of a text.
 
     Args:
         kind: "bpe" for byte pairs learned from the texts, or "bytes".
         texts: list of str.
         vocabulary_size: int, for byte pairs, whose first ids are those of `SPECIAL`.
+        special: list of str, more tokens that are never split, whose ids follow those of `SPECIAL`.
         split_digits: bool, whether each digit of byte pairs is a token of its own, so that no number is a word.
     """
     import keras_hub
@@ -29,14 +30,14 @@ def make_tokenizer(kind, texts, vocabulary_size, split_digits=False):
     learner.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(splitters)
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocabulary_size,
-        special_tokens=SPECIAL,
+        special_tokens=[*SPECIAL, *special],
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
     merges = [" ".join(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     return keras_hub.tokenizers.BytePairTokenizer(
-        vocabulary=learner.get_vocab(), merges=merges, unsplittable_tokens=SPECIAL, dtype="int32"
+        vocabulary=learner.get_vocab(), merges=merges, unsplittable_tokens=[*SPECIAL, *special], dtype="int32"
     )
 
 

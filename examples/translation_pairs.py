@@ -1,23 +1,60 @@
-"""Pairs of sentences to learn a translation from: babel's, or those of TED talks by download."""
+"""Pairs of texts to learn a translation from: babel's, those of an interface, or of TED talks by download."""
 
 import cldr_pairs
+import interface_pairs
+import interface_text
 import movie_reviews
 
 TED = "ted_hrlr_translate/pt_to_en"
 TED_SOURCE = "http://www.phontron.com/data/qi18naacl-dataset.tar.gz"
 
 
-def load(dataset, target="es", count=60_000):
-    """Returns a dict of lists of `cldr_pairs.Pair`: "train", and what is held out.
+class AsTheyAre:
+    """The form of texts that are translated whole and as they are; `interface_text` is another."""
+
+    PLACEHOLDERS = ()
+
+    @staticmethod
+    def prepare(text):
+        return [text], [None]
+
+    @staticmethod
+    def restore(translated, names):
+        return translated[0]
+
+    @staticmethod
+    def training_rows(source, target):
+        return [(source, target)]
+
+
+FORMS = {"cldr": AsTheyAre, "interface": interface_text, "ted": AsTheyAre}
+
+
+def load(dataset, target="es", count=60_000, validation=False):
+    """Returns the pairs to train on, those to choose baselines by or `None`, and a dict of those that are held out.
 
     Args:
-        dataset: "cldr" or "ted".
-        target: str, a language of babel, for "cldr".
+        dataset: "cldr", "interface" or "ted".
+        target: str, a language of babel for "cldr", of Home Assistant for "interface".
         count: int, how many pairs to train on at most.
+        validation: bool, whether what is held out is what settings are chosen by: other draws with other unseen values, other
+            components.
+
+    Raises:
+        ValueError: for "ted" with `validation`: its talks are read for these two parts alone.
     """
     if dataset == "cldr":
-        return cldr_pairs.make_pairs(target, count)
-    return load_ted(count)
+        chosen_by = {"seed": 1, "unseen": cldr_pairs.UNSEEN_IN_VALIDATION} if validation else {}
+        parts = cldr_pairs.make_pairs(target, count, **chosen_by)
+        return parts.pop("train"), None, parts
+    if dataset == "interface":
+        parts = interface_pairs.load(target, count)
+        name = "validation" if validation else "test"
+        return parts["train"], parts["validation"], {name: parts[name]}
+    if validation:
+        raise ValueError(f"`validation` must be False for the talks of TED. Received: validation={validation!r}.")
+    parts = load_ted(count)
+    return parts.pop("train"), None, parts
 
 
 def load_ted(count=None, data_dir=None):

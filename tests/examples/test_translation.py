@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("babel")
 pytest.importorskip("keras_hub")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the example exports a SavedModel")
-SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "dropout": 0.0}
+SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64}
 
 
 @pytest.fixture
@@ -36,17 +36,6 @@ def test_batches_hold_rows_of_about_one_length_shifted_right(example):
     assert seen == 5  # the row of 30 is too long
 
 
-def test_scores_are_those_of_sacrebleu_and_exact_matches(example):
-    pytest.importorskip("sacrebleu")
-    from cldr_pairs import Pair
-
-    pairs = [Pair("a", "uno dos tres cuatro cinco", "x"), Pair("b", "seis siete ocho nueve diez", "x")]
-    assert example.score([pair.target for pair in pairs], pairs, "es") == pytest.approx((100.0, 1.0))
-    bleu, exact = example.score([pairs[0].target, "once"], pairs, "es")
-    assert 0 < bleu < 100
-    assert exact == 0.5
-
-
 def test_the_talks_of_ted_come_as_pairs(tmp_path, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     import translation_pairs
@@ -54,10 +43,11 @@ def test_the_talks_of_ted_come_as_pairs(tmp_path, monkeypatch):
     monkeypatch.setattr(translation_pairs.movie_reviews, "reach", lambda *_: None)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", lambda self: None)
     with tfds.testing.mock_data(num_examples=5):
-        pairs = translation_pairs.load("ted", count=3)
-    assert [len(part) for part in pairs.values()] == [3, 5]
-    assert list(pairs) == ["train", "test"]
-    assert all(isinstance(pair.source, str) and isinstance(pair.target, str) for pair in pairs["train"])
+        training, choosing, held_out = translation_pairs.load("ted", count=3)
+    assert (len(training), choosing, {name: len(part) for name, part in held_out.items()}) == (3, None, {"test": 5})
+    assert all(isinstance(pair.source, str) and isinstance(pair.target, str) for pair in training)
+    with pytest.raises(ValueError, match="`validation` must be False for the talks of TED. Received: validation=True"):
+        translation_pairs.load("ted", validation=True)
 
 
 def served_here(command, **_):
@@ -72,24 +62,83 @@ def served_here(command, **_):
     return types.SimpleNamespace(stdout="\n".join(lines))
 
 
-@pytest.mark.slow
-def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("sacrebleu")
+COMPONENTS = [
+    ("Battery level", "Nivel de batería"),
+    ("Level of {name}", "Nivel de {name}"),
+    ("Set {name}. Then wait.", "Establece {name}. Luego espera."),
+    ("Door open", "Puerta abierta"),
+]
+
+
+def made(dataset):
+    """A few pairs of each dataset, as `translation_pairs.load` gives them."""
     import cldr_pairs
 
-    pairs = cldr_pairs.make_pairs("es", count=200, num_test=8, num_unseen=8)
+    if dataset == "cldr":
+        pairs = cldr_pairs.make_pairs("es", count=200, num_test=8, num_unseen=8)
+        return pairs.pop("train"), None, pairs
+    training = [
+        cldr_pairs.Pair(f"{source} {number}", f"{target} {number}", "zha")
+        for number in range(30)
+        for source, target in COMPONENTS
+    ]
+    held_out = [
+        cldr_pairs.Pair(f"{source} {number}", f"{target} {number}", "hue")
+        for source, target in COMPONENTS
+        for number in (40, 41)
+    ]
+    return training, held_out[:4], {"test": held_out}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["cldr", "interface"])
+def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, dataset, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sacrebleu")
+    pytest.importorskip("sklearn")
+    pairs = made(dataset)
     monkeypatch.setattr(example.translation_pairs, "load", lambda *_: pairs)
     monkeypatch.setattr(example, "SIZE", SMALL)
-    monkeypatch.setitem(example.SETTINGS, "cldr", {"vocabulary": 320, "pairs": 200, "lengths": (32,), "epochs": 1})
+    settings = {"vocabulary": 320, "pairs": 200, "lengths": (32,), "epochs": 1}
+    monkeypatch.setitem(example.SETTINGS, dataset, example.SETTINGS[dataset] | settings)
     monkeypatch.setattr(example, "SAMPLERS", {"beam 4": example.SAMPLERS["beam 4"]})
     monkeypatch.setattr(example, "subprocess", types.SimpleNamespace(run=served_here))
-    monkeypatch.setattr(sys, "argv", ["translation.py", "--output", str(tmp_path)])
+    arguments = ["--dataset", dataset, "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["translation.py", *arguments])
     example.main()
     printed = capsys.readouterr().out
-    assert printed.count("word for word") == printed.count("Translator, beam 4") == 2
-    assert "test: 8 sentences" in printed
-    assert "unseen values: 8 sentences" in printed
+    parts = pairs[2]
+    for row in ("copying the source", "nearest training pair (", "word for word (", "Translator, beam 4"):
+        assert printed.count(f"\n  {row}") == len(parts)
+    assert "test: 8 texts" in printed
     assert printed.count(" -> ") == 3
+    assert "<|" not in printed  # no token that is none of the text
     assert (tmp_path / "alignment.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "saved_model" / "saved_model.pb").exists()
     assert keras.models.load_model(tmp_path / "model.keras").output_shape[:2] == (None, None)
+    result = json.loads(printed.splitlines()[-1])
+    assert (result["dataset"], result["seeds"], len(result["seconds"])) == (dataset, 1, 1)
+    assert result["scores"].keys() == parts.keys()
+    assert ("kept" in result["scores"]["test"]["copying the source"]) == (dataset == "interface")
+
+
+@pytest.mark.once
+def test_a_table_has_means_over_seeds_and_what_lies_between(example, capsys):
+    of_seeds = [
+        {"copying": {"BLEU": 5.0, "exact": 0.0}, "Translator": {"BLEU": bleu, "exact": 0.5}}
+        for bleu in (10.0, 40.0, 16.0)
+    ]
+    rows = example.report("test", [None] * 1200, of_seeds)
+    assert rows["Translator"]["BLEU"] == {"mean": 22.0, "least": 10.0, "most": 40.0}
+    printed = capsys.readouterr().out
+    assert "test: 1,200 texts" in printed
+    assert "BLEU 22.0 (10.0 to 40.0)  exact 0.500\n" in printed
+    assert "BLEU 5.0  exact 0.000\n" in printed
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--dataset", "ted", "--validation"]])
+def test_arguments_that_do_not_go_together_are_refused(example, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["translation.py", *arguments])
+    with pytest.raises(SystemExit):
+        example.main()
+    assert "--seeds must be 1 at least, and --validation is not for ted" in capsys.readouterr().err
