@@ -28,7 +28,8 @@ class CachedOutputs(keras.utils.PyDataset):
         Batches like the given ones, with what the model gives in place of the inputs.
 
     Raises:
-        ValueError: for a model with trainable weights, whose outputs would change while it is trained, and for no batches.
+        ValueError: for a model with trainable weights, whose outputs would change while it is trained; for a dtype that is not
+            a floating one; and for no batches.
 
     Example:
 
@@ -53,6 +54,10 @@ class CachedOutputs(keras.utils.PyDataset):
             )
         self.batch_size = arguments.positive_int("batch_size", batch_size)
         self.shuffle, self.random = arguments.flag("shuffle", shuffle), np.random.default_rng(seed)
+        if dtype is not None and "float" not in keras.backend.standardize_dtype(dtype):
+            raise ValueError(
+                f"`dtype` must be a floating one, in which outputs are kept, or None. Received: dtype={dtype!r}."
+            )
         self.groups = _groups(_computed(model, batches, dtype, verbose))
         self.on_epoch_end()
 
@@ -90,6 +95,8 @@ def _computed(model, batches, dtype, verbose):
     for done, batch in enumerate(map(batches.__getitem__, range(count)) if is_sequence else batches, 1):
         inputs, *others = batch if isinstance(batch, tuple) else (batch,)
         outputs = keras.tree.map_structure(lambda array: _kept(array, dtype), model.predict_on_batch(inputs))
+        while others and others[-1] is None:  # no targets, or no weights
+            others.pop()
         others = keras.tree.map_structure(keras.ops.convert_to_numpy, others)
         yield (outputs, *others) if others else outputs
         progress.update(done, finalize=done == count)

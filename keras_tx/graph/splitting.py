@@ -3,7 +3,7 @@
 import keras
 
 from ..private_keras import get_keras_mask, set_keras_mask
-from .calls import layers_before
+from .calls import layer_calls, layers_before
 from .carry_mask import CarryMask
 from .walk import functional_of, input_names, pack_inputs, run, walk
 
@@ -22,11 +22,12 @@ def split(model, layers):
     Returns:
         Two functional models. The front takes what the model takes, and gives a dict of what the back takes: the outputs of the
         layers by their paths, with "." for "/", and the inputs of the model that the back still reads. A Keras mask that a
-        layer's outputs carry is among them, as "<path>.mask". The back gives what the model gives.
+        layer's outputs carry is among them, as "<path>.mask". The back gives what the model gives. An optional input of the
+        model must be given to the front; `without_optional_inputs` leaves it out before.
 
     Raises:
-        ValueError: for a model without a graph, a path that is not in it, layers that do not lead to the outputs or that lead to
-            each other, layers with several outputs, and layers that are not all that the back reads.
+        ValueError: for a model without a graph, two layers of one name in a part, a path that is not in the graph, layers that
+            nothing after them all reads, layers with several outputs, and layers that are not all that the back reads.
 
     Example:
 
@@ -86,11 +87,8 @@ def _names_read(model, paths):
         raise ValueError(
             f"`layers` must be paths of layers of the model, as graph.layer_calls lists them: {list(before)}. Received: {paths}."
         )
-    for path in paths:
-        if not before[path].isdisjoint(paths):
-            others = sorted(before[path] & set(paths))
-            raise ValueError(f"`layers` must not lead to each other. Received: {path!r}, which follows from {others}.")
     front = set(paths).union(*(before[path] for path in paths))
+    _check_names(model, front)
 
     def call(operation, path, args, kwargs, values, count):
         if isinstance(operation, keras.Layer) and path in front:
@@ -102,13 +100,28 @@ def _names_read(model, paths):
     outputs = run(model, pack_inputs(model, {name: frozenset([name]) for name in names}), call)
     read = frozenset().union(*keras.tree.flatten(outputs))
     if not set(paths) <= read:
-        raise ValueError(f"`layers` must lead to the outputs. Received: {sorted(set(paths) - read)}, which do not.")
+        unread = sorted(set(paths) - read)
+        raise ValueError(
+            f"`layers` must be read by what follows them all. Received: {unread}, which nothing reads there."
+        )
     others = sorted(read & front - set(paths))
     if others:
         raise ValueError(
             f"`layers` must be all that the part after them reads. Received: {paths}, but {others} are read there too: name them."
         )
     return [name for name in names if name in read]
+
+
+def _check_names(model, front):
+    """Raises `ValueError` where two layers of a part have one name, as nested models may have them: Keras wants each once."""
+    seen = {}
+    for path, layer in layer_calls(model).items():
+        other_path, other = seen.setdefault((path in front, layer.name), (path, layer))
+        if other is not layer:
+            raise ValueError(
+                "`model` must not have two layers of one name before the cut, nor after it: the parts have no nested models. "
+                f"Received: {other_path!r} and {path!r}."
+            )
 
 
 def _alone(path, outputs):

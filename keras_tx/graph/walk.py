@@ -159,19 +159,19 @@ def _run_nested(model, path, args, kwargs, values, call):
     given = inspect.signature(model.call).bind(*args, **kwargs).arguments
     functional, mask = functional_of(model), given.get("mask")
     inputs = keras.tree.map_structure(value_of, given["inputs"])
-    mask_leaves = keras.tree.flatten(mask)
+    mask_leaves, is_carried = keras.tree.flatten(mask), False
     if all(leaf is None for leaf in mask_leaves):
-        mask = keras.tree.map_structure(_carried_mask, inputs)
+        mask, is_carried = keras.tree.map_structure(_carried_mask, inputs), True
         mask_leaves = keras.tree.flatten(mask)
     flat = _standardized(functional, inputs)
     for index, (tensor, leaf) in enumerate(zip(functional.inputs, mask_leaves, strict=False)):
         if leaf is not None:
-            pair = {id(tensor): flat[index], id(leaf): value_of(leaf)}
+            pair = {id(tensor): flat[index], id(leaf): leaf if is_carried else value_of(leaf)}
             outputs = call(_carry_mask, f"{path}/{tensor.name}", (tensor, leaf), {}, pair, 1)
             flat[index] = outputs if outputs is MISSING else keras.tree.flatten(outputs)[0]
     outputs = _run_nodes(functional, flat, call, path + "/")
     if model.supports_masking and not any(isinstance(each, STANDS) for each in keras.tree.flatten((inputs, outputs))):
-        model._set_mask_metadata(inputs, outputs, keras.tree.map_structure(value_of, mask))
+        model._set_mask_metadata(inputs, outputs, mask if is_carried else keras.tree.map_structure(value_of, mask))
     return outputs
 
 
