@@ -30,8 +30,8 @@ SETTINGS = {
     },
 }
 EPOCHS = {  # so that each takes as long on a processor
-    "mnist": {"vit": 30, "swin": 22, "mixer": 28, "network": 30},
-    "animals": {"vit": 30, "swin": 22, "mixer": 28, "network": 30},
+    "mnist": {"vit": 25, "swin": 18, "mixer": 25, "network": 25},
+    "animals": {"vit": 25, "swin": 18, "mixer": 25, "network": 25},
     "digits": {"vit": 60, "swin": 100, "mixer": 60, "network": 60},
     "cifar10": {"vit": 20, "swin": 10, "mixer": 20, "network": 20},
 }
