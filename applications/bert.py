@@ -20,7 +20,6 @@ from ..layers import (
 )
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
-from ..layers.sum import Sum
 from ..quantization import with_layer_structure
 
 # Base and large: Devlin et al. 2019, section 3; tiny to medium: Turc et al. 2019, "Well-Read Students Learn Better".
@@ -78,7 +77,7 @@ def BERT(
     Returns:
         A functional `keras.Model` from a dict of int32 `token_ids` (B, T) and `segment_ids` (B, T) to a dict of
         `sequence_output` (B, T, D) and, with a pooler, `pooled_output` (B, D). What stands at padded positions of
-        `sequence_output` means nothing. Of texts without a token, T = 0, the pooler reads zeros.
+        `sequence_output` means nothing.
 
     Raises:
         ValueError: for a `padding_id` outside the vocabulary, and from the layers.
@@ -131,7 +130,7 @@ def embed(ids, segments, vocabulary_size, sequence_length, num_segments, hidden_
         vocabulary_size, sequence_length, hidden_dim, embeddings_initializer=initializer, name="embedding"
     )
     segment_embedding = SegmentEmbedding(num_segments, hidden_dim, initializer, name="segment_embedding")
-    x = Sum(name="embeddings")([embedding(ids), segment_embedding(segments)])
+    x = keras.layers.Add(name="embeddings")([embedding(ids), segment_embedding(segments)])
     return LayerNormalization(epsilon=layer_norm_epsilon, name="embedding_norm")(x)
 
 
@@ -140,9 +139,4 @@ def pool(x, initializer):
     if initializer is None:
         return {"sequence_output": x}
     dense = Dense(x.shape[-1], activation="tanh", kernel_initializer=initializer, name="pooler")
-    return {"sequence_output": x, "pooled_output": dense(first(x))}  # (B, D)
-
-
-def first(x):
-    """Returns the vectors of the first positions (B, D) of (B, T, D): zeros where there are none."""
-    return ops.sum(x[:, :1], axis=1)
+    return {"sequence_output": x, "pooled_output": dense(x[:, 0])}  # (B, D)

@@ -15,7 +15,7 @@ from ..layers import Dropout, MultiHeadCrossAttention, RegionEmbedding, Transfor
 from ..layers.dense import Dense
 from ..layers.normalization import LayerNormalization
 from ..quantization import with_layer_structure
-from .bert import BERT_SIZES, embed, first
+from .bert import BERT_SIZES, embed
 
 # Lu et al. 2019, section 3.1, and the config "bert_base_6layer_6conect" of the authors' code.
 VILBERT_SIZES = {
@@ -94,12 +94,12 @@ def ViLBERT(
 
     Returns:
         A functional `keras.Model` from a dict of int32 `token_ids` (B, T) and `segment_ids` (B, T), float32 `region_features`
-        (B, R, F) and `boxes` (B, R, 4), [x1, y1, x2, y2] in fractions of the image, and `num_regions` (B,), whole numbers, how
-        many of the regions are real, to a dict of `text_output` (B, T, D), `region_output` (B, R, E), `pooled_text` (B, P) and
+        (B, R, F) and `boxes` (B, R, 4), [x1, y1, x2, y2] in fractions of the image, and int32 `num_regions` (B,), how many of the
+        regions are real, to a dict of `text_output` (B, T, D), `region_output` (B, R, E), `pooled_text` (B, P) and
         `pooled_regions` (B, P). The first region stands for the whole image: in the published model it has the mean of the
         others' features and the box [0, 0, 1, 1]. `analysis.attention_maps` names the co-attentions by their direction:
         "text_to_regions_0" (B, N, T, R) is how much each word attends to each region, "regions_to_text_0" (B, N, R, T) the
-        reverse. Of texts without a token, and of images without a region, the pooled outputs are made of zeros.
+        reverse.
 
     Raises:
         ValueError: for a `padding_id` outside the vocabulary, a `co_attention_dim` that its heads do not divide, numbers of
@@ -160,7 +160,7 @@ def ViLBERT(
     inputs |= {
         name: keras.Input((None, size), name=name) for name, size in zip(INPUTS[2:4], (region_dim, 4), strict=True)
     }
-    inputs["num_regions"] = keras.Input((), name="num_regions")  # as it came: Keras would cut a fraction off
+    inputs["num_regions"] = keras.Input((), dtype="int32", name="num_regions")
     ids = inputs["token_ids"]
     mask = ops.not_equal(ids, padding_id)  # (B, T)
     sizes = vocabulary_size, sequence_length, num_segments, hidden_dim, layer_norm_epsilon
@@ -184,7 +184,7 @@ def ViLBERT(
             regions = block(f"region_{number}", region_intermediate_dim, num_region_heads)(regions)  # (B, R, E)
     outputs = {"text_output": text, "region_output": regions}
     for output, x in {"pooled_text": text, "pooled_regions": regions}.items():
-        outputs[output] = Dense(co_attention_dim, "relu", kernel_initializer=initializer, name=output)(first(x))
+        outputs[output] = Dense(co_attention_dim, "relu", kernel_initializer=initializer, name=output)(x[:, 0])
     return with_layer_structure(keras.Model(inputs, outputs, name=name))
 
 

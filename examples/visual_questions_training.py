@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import scenes
 import visual_questions_shown as shown
-from image_classification import make_augmentation
 
 from keras_tx import pretraining
 
@@ -67,7 +66,11 @@ def make_detector():
 
 def train_detector(images, labels, steps):
     """Returns the model from crops to features and the probabilities of digits."""
-    random, change = np.random.default_rng(3), make_augmentation("mnist")
+    random = np.random.default_rng(3)
+    change = [
+        keras.layers.RandomTranslation(0.1, 0.1, fill_mode="constant", interpolation="nearest"),  # by whole pixels
+        keras.layers.RandomRotation(0.04, fill_mode="constant"),
+    ]
     detector, size = make_detector(), 100
 
     def batches():

@@ -34,8 +34,8 @@ class ConvolutionalStem(Composite, keras.layers.Layer):
     Call arguments:
         inputs: float tensor (B, Y, X, C), channels last.
         mask: boolean tensor (B, Y, X), True at real pixels; `None` for the mask that Keras carries, if any. What is not real
-            counts as zeros before each convolution, whatever it holds: an image gives the same whether it stands alone or
-            filled up to a larger one.
+            counts as zeros before each convolution, whatever it holds, so that an image gives the same whether it stands alone
+            or filled up to a larger one.
 
     Returns:
         A float tensor (B, Y', X', last of `filters`), Y' and X' being Y and X over the product of the strides, rounded up. With

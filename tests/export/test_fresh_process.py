@@ -122,8 +122,8 @@ def continued(folder):
 def translated(folder):
     """A model with a context, from sentence to sentence by beam search."""
     tokenizer, sampler = text_tokens.make_tokenizer("bpe", TEXTS * 3, 280), decoding.Beam(3, 0.6)
-    keras.utils.set_random_seed(2)
-    model = shaken(Translator(tokenizer.vocabulary_size(), **SIZES), seed=2, scale=1.0)
+    keras.utils.set_random_seed(6)
+    model = shaken(Translator(tokenizer.vocabulary_size(), **SIZES), seed=6, scale=1.0)
     options = {"max_new_tokens": 7, "text_input": "source_ids", "prompt": [1], "sampler": sampler, "stop_ids": [2]}
     export.export_saved_model(model, folder, tokenizer, generate=options)
     rows = [row for row in text_tokens.encode(tokenizer, SOURCES) if row]

@@ -24,9 +24,9 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def model():
-    keras.utils.set_random_seed(2)
+    keras.utils.set_random_seed(6)
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
-    return shaken(Translator(280, **size), seed=2, scale=1.0)
+    return shaken(Translator(280, **size), seed=6, scale=1.0)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def test_a_dtype_that_was_given_to_a_part_survives(tmp_path):
 def test_a_layer_of_another_width_in_a_slot_is_refused(width):
     for slots in ({"feed_forward": keras.layers.Dense(width)}, {"attention": keras.layers.Dense(width)}):
         ((name, _),) = slots.items()
+        sizes = (None, HEADS) if name == "feed_forward" else (16, None)
         with pytest.raises(
             ValueError, match=rf"`{name}` must map .* \(2, 5, {width}\) for inputs of shape \(2, 5, 8\)"
         ):
-            layers.TransformerEncoder(16, HEADS if name == "feed_forward" else None, **slots)(tensor(X))
+            layers.TransformerEncoder(*sizes, **slots)(tensor(X))

@@ -10,7 +10,6 @@ from ... import layers
 from ...layers.dense import Dense, EinsumDense
 from ...layers.dropout import Dropout
 from ...layers.normalization import LayerNormalization
-from ...layers.sum import Sum
 from .dispatch import entry, layer_costs, settings
 from .parameters import kernel_shape
 from .products import activation_keeps, dense, einsum_dense, keeps, none, norm
@@ -36,7 +35,6 @@ entry(
     layers.WindowPositionBias,
 )(none)
 entry(layers.RMSNormalization, layers.FrozenBatchNormalization, LayerNormalization)(norm)
-entry(Sum)(none)
 entry(Dense)(dense)
 entry(EinsumDense)(einsum_dense)
 
