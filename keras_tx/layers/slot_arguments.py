@@ -77,8 +77,9 @@ def check_own_activation(value, default, slot_name, layer):
 
 def check_unused(name, initializer, default):
     """Raises `ValueError` for an initializer that is not the block's default, where the block makes no layer that it is for."""
-    told, usual = (keras.initializers.serialize(each) for each in (initializer, keras.initializers.get(default)))
-    if told != usual:
+    usual = keras.initializers.get(default)
+    # What Keras serializes while it saves or copies a model has numbers of shared objects in it.
+    if type(initializer) is not type(usual) or initializer.get_config() != usual.get_config():
         raise ValueError(
             f"`{name}` must be left out where all layers of the block are given, each of which has its own. Received: "
             f"{name}={initializer!r}."
