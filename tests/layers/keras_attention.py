@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from keras import ops
 
 from .execution import array
 
@@ -25,3 +26,14 @@ def grouped(**kwargs):
 
 def assert_like(one, other):
     np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="keras_attention")
+class TakesPairs(keras.layers.Layer):
+    """An attention of a caller's own that knows `attention_mask` alone."""
+
+    def call(self, inputs, attention_mask=None):
+        scores = ops.matmul(inputs, ops.swapaxes(inputs, -1, -2))
+        if attention_mask is not None:
+            scores = ops.where(attention_mask, scores, -1e9)
+        return ops.matmul(ops.softmax(scores), inputs)

@@ -8,7 +8,7 @@ from keras import ops
 from keras_tx import layers
 
 from .execution import array, tensor
-from .keras_attention import REAL, D, T, X, multi_head
+from .keras_attention import REAL, D, T, TakesPairs, X, multi_head
 
 register = keras.saving.register_keras_serializable(package="test_causality")
 
@@ -23,16 +23,6 @@ class Mixing(keras.layers.Layer):
 
     def call(self, inputs):
         return self.dense(inputs)
-
-
-class TakesPairs(keras.layers.Layer):
-    """An attention of a caller's own that knows `attention_mask` alone."""
-
-    def call(self, inputs, attention_mask=None):
-        scores = ops.matmul(inputs, ops.swapaxes(inputs, -1, -2))
-        if attention_mask is not None:
-            scores = ops.where(attention_mask, scores, -1e9)
-        return ops.matmul(ops.softmax(scores), inputs)
 
 
 @register

@@ -9,7 +9,7 @@ from keras_tx import analysis, decoding, layers
 
 from .contract_rows import reloaded, stir
 from .execution import array, tensor
-from .keras_attention import PAIRS, REAL, B, D, N, T, X, assert_like, multi_head
+from .keras_attention import PAIRS, REAL, B, D, N, T, TakesPairs, X, assert_like, multi_head
 
 register = keras.saving.register_keras_serializable(package="test_slots")
 
@@ -156,17 +156,6 @@ class NoMask(Mixing):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = False
-
-
-@register
-class TakesPairs(keras.layers.Layer):
-    """An attention of a caller's own that knows `attention_mask` alone."""
-
-    def call(self, inputs, attention_mask=None):
-        scores = ops.matmul(inputs, ops.swapaxes(inputs, -1, -2))
-        if attention_mask is not None:
-            scores = ops.where(attention_mask, scores, -1e9)
-        return ops.matmul(ops.softmax(scores), inputs)
 
 
 @pytest.mark.parametrize("block", [layers.TransformerEncoder, layers.TransformerDecoder])
