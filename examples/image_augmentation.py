@@ -18,11 +18,12 @@ _BEND_GRID = 4  # rows and columns of random offsets between which a bending is 
 _FINER = 2
 
 
-def warped(pixels, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, bend=0.0, flip=False):
+def warped(pixels, seed, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, bend=0.0, flip=False):
     """Returns images each warped in a way of its own, in a graph of TensorFlow.
 
     Args:
         pixels: float tensor (B, Y, X, C) of known sizes but the first.
+        seed: integer tensor (2,), from which all that is random follows.
         rotation: float, the most turns to each side.
         scale: float; rows and columns are scaled by factors from 1 / (1 + scale) to 1 + scale, each by its own.
         shear: float, the most columns that a row is moved by for each row of distance from the middle.
@@ -37,8 +38,10 @@ def warped(pixels, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, bend=0.0, flip
 
     batch, (rows, columns) = tf.shape(pixels)[0], pixels.shape[1:3]
 
+    seeds = iter(tf.unstack(tf.random.split(seed, 7)))
+
     def drawn(most, *shape):
-        return tf.random.uniform((batch, *shape), -most, most)
+        return tf.random.stateless_uniform((batch, *shape), next(seeds), -most, most)
 
     angle, slant = 2 * np.pi * drawn(rotation), drawn(shear)
     down, across = (tf.exp(drawn(np.log1p(scale))) for _ in range(2))
@@ -54,7 +57,7 @@ def warped(pixels, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, bend=0.0, flip
     found = tf.einsum("bij,pj->bpi", matrix, places) + middle
     found += drawn(shift, 1, 2) * np.array([rows, columns], "float32")
     if bend:
-        offsets = tf.random.normal((batch, _BEND_GRID, _BEND_GRID, 2), stddev=bend)
+        offsets = tf.random.stateless_normal((batch, _BEND_GRID, _BEND_GRID, 2), next(seeds), stddev=bend)
         found += tf.reshape(tf.image.resize(offsets, (rows, columns), "bicubic"), tf.shape(found))
     finer = tf.image.resize(pixels, (_FINER * rows, _FINER * columns), "bicubic")
     read = _read(finer, _FINER * (found + 0.5) - 0.5)  # (B, Y X, C)

@@ -77,11 +77,14 @@ def batches(images, labels, num_classes, warp, seed=0):
     """Returns a tf.data.Dataset of changed images and their labels, one-hot, in another order each epoch."""
     import tensorflow as tf
 
-    def change(pixels, label):
-        return image_augmentation.warped(pixels, **warp), tf.one_hot(label, num_classes)
+    def change(batch, seed):
+        return image_augmentation.warped(batch[0], seed, **warp), tf.one_hot(batch[1], num_classes)
 
     dataset = tf.data.Dataset.from_tensor_slices((images.astype("float32"), labels)).shuffle(len(images), seed=seed)
-    return dataset.batch(BATCH, drop_remainder=True).map(change).prefetch(2)
+    # Where `keras.utils.set_random_seed` was called, operations that keep a state begin anew each epoch with the same numbers.
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+    batched = dataset.batch(BATCH, drop_remainder=True)
+    return tf.data.Dataset.zip(batched, seeds).map(change).prefetch(2)
 
 
 def make_optimizer(kind, rate):
