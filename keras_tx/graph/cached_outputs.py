@@ -1,25 +1,32 @@
 """What a frozen model gives for a data set, computed once, as the data set of the model that follows it."""
 
+import warnings
+
 import keras
 import numpy as np
 
 from .. import arguments
+from .sublayers import direct_parts, parts
 
 
 class CachedOutputs(keras.utils.PyDataset):
     """Runs a model once over batches, keeps what it gives, and gives it as batches for `fit`, in a new order each epoch.
 
     A row costs the model's work once, however many epochs follow. Rows are kept in memory in the shape that they came in, and a
-    batch has rows of one shape. Where the given batches are padded to several lengths, so are these.
+    batch has rows of one shape. Where the given batches are padded to several lengths, so are these. While rows are collected
+    they take twice the memory.
 
     Args:
-        model: `keras.Model` without trainable weights, such as the front of `split`. It runs in inference: its dropout is off.
+        model: `keras.Model` without trainable weights, such as the front of `split`. It runs in inference: its dropout is off. A
+            warning names layers that draw random numbers in training to some other end, such as `keras.layers.RandomFlip`: what
+            they do is to stand before the model, or in what follows it.
         batches: a `tf.data.Dataset`, a `keras.utils.PyDataset`, or an iterable of batches: inputs alone, or tuples `(inputs,
-            targets)` or `(inputs, targets, sample_weights)`. It is gone through once.
+            targets)` or `(inputs, targets, sample_weights)`, all of them alike. It is gone through once.
         batch_size: int, rows of a batch.
         shuffle: bool, whether rows come in a new order each epoch; a batch that is not full is left out then, but never all rows
-            of a shape.
-        seed: int, of that order.
+            of a shape. If not, rows of one shape come in the order given, and where all have one shape, all do; of several
+            shapes, those of the shape that came first, then those of the next, but for one batch of another, which goes first.
+        seed: int of at least 0, of that order, or `None`.
         dtype: name of the floating dtype that outputs are kept in, such as "float16" for half of the memory, or `None` for their
             own. They are given in the dtype that they are kept in.
         verbose: 1 for a progress bar, 0 for none.
@@ -28,8 +35,9 @@ class CachedOutputs(keras.utils.PyDataset):
         Batches like the given ones, with what the model gives in place of the inputs.
 
     Raises:
-        ValueError: for a model with trainable weights, whose outputs would change while it is trained; for a dtype that is not
-            a floating one; and for no batches.
+        ValueError: for a model with trainable weights, whose outputs would change while it is trained, or that draws random
+            numbers in inference too; for a dtype that is not a floating one; and for batches that are none, have no rows, have
+            no end, are not alike, or whose parts have not the same rows.
 
     Example:
 
@@ -46,19 +54,12 @@ class CachedOutputs(keras.utils.PyDataset):
 
     def __init__(self, model, batches, batch_size=32, shuffle=False, seed=0, dtype=None, verbose=1):
         super().__init__()
-        trained = [weight.path for weight in model.trainable_weights]
-        if trained:
-            raise ValueError(
-                "`model` must be frozen, `model.trainable = False`: what it gives is computed once. Received: "
-                f"{model.name} with {len(trained)} trainable weights, {trained[0]} the first."
-            )
+        _check_model(model)
         self.batch_size = arguments.positive_int("batch_size", batch_size)
-        self.shuffle, self.random = arguments.flag("shuffle", shuffle), np.random.default_rng(seed)
-        if dtype is not None and "float" not in keras.backend.standardize_dtype(dtype):
-            raise ValueError(
-                f"`dtype` must be a floating one, in which outputs are kept, or None. Received: dtype={dtype!r}."
-            )
-        self.groups = _groups(_computed(model, batches, dtype, verbose))
+        self.shuffle = arguments.flag("shuffle", shuffle)
+        self.random = np.random.default_rng(arguments.integer("seed", seed, least=0, optional=True))
+        self.groups = _groups(_computed(model, batches, _floating(dtype), verbose))
+        _warn_of_randomness(model)
         self.on_epoch_end()
 
     def on_epoch_end(self):
@@ -87,33 +88,113 @@ class CachedOutputs(keras.utils.PyDataset):
         return keras.tree.pack_sequence_as(structure, [column[rows] for column in columns])
 
 
+def _check_model(model):
+    """Raises `ValueError` for what is no frozen model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}.")
+    trained = [weight.path for weight in model.trainable_weights]
+    if trained:
+        raise ValueError(
+            "`model` must be frozen, `model.trainable = False`: what it gives is computed once. Received: "
+            f"{model.name} with {len(trained)} trainable weights, {trained[0]} the first."
+        )
+
+
+def _warn_of_randomness(model):
+    """Warns of layers that draw random numbers in training, dropout left out."""
+    random = [
+        f"{path} of class {type(part).__name__}"
+        for path, part in parts(model)
+        if _seeds(part) and not direct_parts(part) and not hasattr(part, "rate") and not hasattr(part, "dropout")
+    ]
+    if random:
+        warnings.warn(
+            f"CachedOutputs runs {model.name} in inference and once, where these layers change nothing: {random}. Put them "
+            "before it, or after it.",
+            stacklevel=3,
+        )
+
+
+def _seeds(layer):
+    """Lists the states of random numbers in a layer."""
+    weights = {id(weight) for weight in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
+
+
+def _floating(dtype):
+    """Returns the dtype's name, or `None`."""
+    try:
+        name = None if dtype is None else keras.backend.standardize_dtype(dtype)
+    except (TypeError, ValueError):
+        name = ""
+    if name is not None and "float" not in name:
+        raise ValueError(
+            f"`dtype` must be a floating one, in which outputs are kept, or None. Received: dtype={dtype!r}."
+        )
+    return name
+
+
 def _computed(model, batches, dtype, verbose):
     """Yields each batch with what the model gives in place of its inputs; all leaves are arrays."""
-    is_sequence = isinstance(batches, keras.utils.PyDataset)
-    count = batches.num_batches if is_sequence else _length(batches)
-    progress = keras.utils.Progbar(count, verbose=verbose, unit_name="batch")
-    for done, batch in enumerate(map(batches.__getitem__, range(count)) if is_sequence else batches, 1):
+    count = _length(batches)
+    batches = map(batches.__getitem__, range(count)) if isinstance(batches, keras.utils.PyDataset) else batches
+    progress, states, done = keras.utils.Progbar(count, verbose=verbose, unit_name="batch"), _seeds(model), 0
+    before = [keras.ops.convert_to_numpy(state) for state in states]
+    for done, batch in enumerate(batches, 1):
         inputs, *others = batch if isinstance(batch, tuple) else (batch,)
+        _check_inputs(model, inputs)
         outputs = keras.tree.map_structure(lambda array: _kept(array, dtype), model.predict_on_batch(inputs))
+        if done == 1 and any(
+            not np.array_equal(old, keras.ops.convert_to_numpy(state))
+            for old, state in zip(before, states, strict=True)
+        ):
+            raise ValueError(
+                "`model` must give the same for the same inputs: what it gives is computed once. Received: "
+                f"{model.name}, which draws random numbers in inference."
+            )
         while others and others[-1] is None:  # no targets, or no weights
             others.pop()
         others = keras.tree.map_structure(keras.ops.convert_to_numpy, others)
         yield (outputs, *others) if others else outputs
         progress.update(done, finalize=done == count)
+    if count is None and done:
+        progress.update(done, finalize=True)
+
+
+def _check_inputs(model, inputs):
+    """Raises `ValueError` for a list of more than the model takes, of which Keras would leave out the last."""
+    own = getattr(model, "inputs", None)
+    if own and isinstance(inputs, (list, tuple)) and len(keras.tree.flatten(inputs)) != len(own):
+        raise ValueError(
+            "`batches` must hold inputs alone, or tuples (inputs, targets) or (inputs, targets, sample_weights). Received: a "
+            f"{type(inputs).__name__} of {len(keras.tree.flatten(inputs))} for the {len(own)} inputs of {model.name}."
+        )
 
 
 def _groups(batches):
     """Returns a list of groups of rows of one shape: a structure with its leaves, arrays of all rows."""
-    groups = {}
+    groups, first = {}, None
     for batch in batches:
-        columns = keras.tree.flatten(batch)
-        shapes = tuple(np.shape(column)[1:] for column in columns)
-        groups.setdefault(shapes, (batch, []))[1].append(columns)
-    if not groups:
-        raise ValueError("`batches` must hold at least one batch. Received: none.")
-    return [
-        (batch, [np.concatenate(parts) for parts in zip(*columns, strict=True)]) for batch, columns in groups.values()
-    ]
+        shapes, columns = keras.tree.map_structure(np.shape, batch), keras.tree.flatten(batch)
+        form = keras.tree.map_structure(lambda _: "array", batch)
+        first = form if first is None else first
+        rows = {np.shape(column)[:1] for column in columns}
+        if len(rows) != 1 or () in rows:
+            raise ValueError(
+                "`batches` must have a row in every target and weight for each row that the model gives. Received: arrays of "
+                f"shapes {shapes}, those of the model first."
+            )
+        if form != first:
+            raise ValueError(
+                f"`batches` must all be alike, with targets and weights or without. Received: arrays of shapes {shapes} after "
+                f"others of the structure {first}."
+            )
+        groups.setdefault(tuple(np.shape(column)[1:] for column in columns), []).append(columns)
+    if not any(len(columns[0]) for group in groups.values() for columns in group):
+        raise ValueError(
+            f"`batches` must hold at least one row. Received: {'batches without rows' if groups else 'none'}."
+        )
+    return [(first, [np.concatenate(column) for column in zip(*group, strict=True)]) for group in groups.values()]
 
 
 def _kept(array, dtype):
@@ -123,8 +204,22 @@ def _kept(array, dtype):
 
 
 def _length(batches):
-    """Returns how many batches there are, or `None` where they do not tell."""
-    try:
-        return len(batches)
-    except TypeError:
-        return None
+    """Returns how many batches there are, or `None` where they do not tell; raises `ValueError` for none and for endless ones."""
+    if not hasattr(batches, "__iter__") and not isinstance(batches, keras.utils.PyDataset) or hasattr(batches, "shape"):
+        raise ValueError(
+            "`batches` must be a tf.data.Dataset, a keras.utils.PyDataset or an iterable of batches. Received: a "
+            f"{type(batches).__name__}."
+        )
+    count = batches.num_batches if isinstance(batches, keras.utils.PyDataset) else None
+    is_endless = isinstance(batches, keras.utils.PyDataset) and count is None
+    if hasattr(batches, "cardinality"):  # of tf.data: -1 without an end, -2 unknown
+        count = int(batches.cardinality())
+        count, is_endless = (count if count >= 0 else None), count == -1
+    if is_endless:
+        raise ValueError("`batches` must end: each is gone through once. Received: batches without an end.")
+    if count is None:
+        try:
+            return len(batches)
+        except TypeError:
+            return None
+    return count

@@ -3,8 +3,9 @@
 import keras
 
 from ..private_keras import get_keras_mask, set_keras_mask
-from .calls import layer_calls, layers_before
+from .calls import layers_before
 from .carry_mask import CarryMask
+from .distinct_names import DistinctNames, name_of
 from .walk import functional_of, input_names, pack_inputs, run, walk
 
 
@@ -21,13 +22,15 @@ def split(model, layers):
 
     Returns:
         Two functional models. The front takes what the model takes, and gives a dict of what the back takes: the outputs of the
-        layers by their paths, with "." for "/", and the inputs of the model that the back still reads. A Keras mask that a
-        layer's outputs carry is among them, as "<path>.mask". The back gives what the model gives. An optional input of the
-        model must be given to the front; `without_optional_inputs` leaves it out before.
+        layers by their paths, with "." for "/" and "#", and the inputs of the model that the back still reads. A Keras mask that
+        a layer's outputs carry is among them, as "<path>.mask". The back gives what the model gives. The parts have the layers
+        of nested models beside one another; one whose name another has already stands in a model of it alone, named by its path.
+        An optional input of the model must be given to the front; `without_optional_inputs` leaves it out before.
 
     Raises:
-        ValueError: for a model without a graph, two layers of one name in a part, a path that is not in the graph, layers that
-            nothing after them all reads, layers with several outputs, and layers that are not all that the back reads.
+        ValueError: for a model without a graph, a path that is not in the graph, layers that nothing after them all reads, layers
+            with several outputs, layers that are not all that the back reads, and an input of the model of the name that a
+            layer's outputs have.
 
     Example:
 
@@ -40,55 +43,75 @@ def split(model, layers):
     logits = back(states)  # (1, 2), by the last block and the head
     ```
     """
-    paths = [layers] if isinstance(layers, str) else list(layers)
-    names = _names_read(model, paths)
+    paths = _paths(layers)
+    names, before = _read(model, paths)
     inputs = _new_inputs(model)
-    found = {}
+    found, named = {}, DistinctNames(tensor.name for tensor in inputs.values())
 
     def note(layer, path, args, kwargs):
-        outputs = layer(*args, **kwargs)
+        outputs = named(layer, path, args, kwargs) if path in before else layer(*args, **kwargs)
         if path in paths:
             found[path] = _alone(path, outputs)
         return outputs
 
-    walk(model, pack_inputs(model, inputs), note, training=None)
-    given = {name: inputs[name] for name in names}
+    walk(model, pack_inputs(model, inputs), note, training=None, call_operation=named)
+    handed = []
     for path, tensor in found.items():
         mask = get_keras_mask(tensor)
-        given |= {_key(path): tensor} if mask is None else {_key(path): keras.ops.copy(tensor), _mask_key(path): mask}
+        handed += [(name_of(path), tensor if mask is None else keras.ops.copy(tensor))]
+        handed += [] if mask is None else [(_mask_key(path), mask)]
+    given = dict([(name, inputs[name]) for name in names] + handed)
+    if len(given) < len(names) + len(handed):
+        raise ValueError(
+            "What the front hands over must have names that differ. Received: inputs of the model, "
+            f"{names}, and outputs of layers, {[name for name, _ in handed]}."
+        )
     front = keras.Model(pack_inputs(model, inputs), given, name=f"{model.name}_front")
-    return front, _back(model, paths, front.output)
+    return front, _back(model, paths, before, front.output)
 
 
-def _back(model, paths, given):
+def _paths(layers):
+    """Returns the paths, each once."""
+    try:
+        return list(dict.fromkeys([layers] if isinstance(layers, str) else layers))
+    except TypeError as error:
+        raise ValueError(
+            f"`layers` must be the path of a layer, or a list of paths. Received: layers={layers!r}."
+        ) from error
+
+
+def _back(model, paths, before, given):
     """Returns the model from what the front gives, a dict of symbolic tensors, to the outputs."""
     inputs = {
         name: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name) for name, tensor in given.items()
     }
-    starts = {path: inputs[_key(path)] for path in paths}
+    starts = {path: inputs[name_of(path)] for path in paths}
     for path in paths:
         if _mask_key(path) in inputs:
-            starts[path] = CarryMask(name=f"{_key(path)}.carry_mask")(starts[path], inputs[_mask_key(path)])
+            starts[path] = CarryMask(name=f"{name_of(path)}.carry_mask")(starts[path], inputs[_mask_key(path)])
             set_keras_mask(starts[path], inputs[_mask_key(path)])
 
+    named = DistinctNames([*inputs, *(f"{name_of(path)}.carry_mask" for path in paths)])
+
     def start(layer, path, args, kwargs):
-        return starts[path] if path in paths else layer(*args, **kwargs)
+        if path in paths:
+            return starts[path]
+        return layer(*args, **kwargs) if path in before else named(layer, path, args, kwargs)
 
     # What leads to the cut is called here too, on inputs that the new model then has no part of.
-    before = {**_new_inputs(model), **{name: inputs[name] for name in input_names(model) if name in inputs}}
-    outputs = walk(model, pack_inputs(model, before), start, training=None)
+    all_inputs = {**_new_inputs(model), **{name: inputs[name] for name in input_names(model) if name in inputs}}
+    outputs = walk(model, pack_inputs(model, all_inputs), start, training=None, call_operation=named)
     return keras.Model(inputs, outputs, name=f"{model.name}_back")
 
 
-def _names_read(model, paths):
-    """Returns the names of the inputs that the part after the cut reads, and checks the cut."""
+def _read(model, paths):
+    """Returns the names of the inputs that the part after the cut reads, and the paths of the part before, and checks the cut."""
     before = layers_before(model)
     if not paths or not set(paths) <= set(before):
         raise ValueError(
             f"`layers` must be paths of layers of the model, as graph.layer_calls lists them: {list(before)}. Received: {paths}."
         )
     front = set(paths).union(*(before[path] for path in paths))
-    _check_names(model, front)
 
     def call(operation, path, args, kwargs, values, count):
         if isinstance(operation, keras.Layer) and path in front:
@@ -109,19 +132,7 @@ def _names_read(model, paths):
         raise ValueError(
             f"`layers` must be all that the part after them reads. Received: {paths}, but {others} are read there too: name them."
         )
-    return [name for name in names if name in read]
-
-
-def _check_names(model, front):
-    """Raises `ValueError` where two layers of a part have one name, as nested models may have them: Keras wants each once."""
-    seen = {}
-    for path, layer in layer_calls(model).items():
-        other_path, other = seen.setdefault((path in front, layer.name), (path, layer))
-        if other is not layer:
-            raise ValueError(
-                "`model` must not have two layers of one name before the cut, nor after it: the parts have no nested models. "
-                f"Received: {other_path!r} and {path!r}."
-            )
+    return [name for name in names if name in read], front
 
 
 def _alone(path, outputs):
@@ -133,13 +144,8 @@ def _alone(path, outputs):
     return outputs
 
 
-def _key(path):
-    """Returns the name of a layer's outputs as an input: Keras allows no "/" in it."""
-    return path.replace("/", ".")
-
-
 def _mask_key(path):
-    return f"{_key(path)}.mask"
+    return f"{name_of(path)}.mask"
 
 
 def _new_inputs(model):
