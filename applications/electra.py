@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from ..ops.replaced_tokens import special_tokens
 from ..quantization import with_layer_structure
 from .bert_heads import bert_pretrainer, check_encoder, dense
 from .replaced_tokens import ReplacedTokens
@@ -33,7 +34,8 @@ def electra_pretrainer(
         `ReplacedTokenCrossentropy`.
 
     Raises:
-        ValueError: if either is no model of `BERT`, both have one name, or their vocabularies differ.
+        ValueError: if either is no model of `BERT`, both have one name, or their vocabularies differ; for special ids outside the
+            vocabulary, or all of it; and from the layers.
 
     Example:
 
@@ -58,6 +60,7 @@ def electra_pretrainer(
             "`generator` and `discriminator` must have names of their own and one vocabulary. Received: "
             f"{generator.name!r} of {sizes[0]} tokens and {discriminator.name!r} of {sizes[1]}."
         )
+    special_ids = special_tokens(special_ids, sizes[0])
     inputs = {
         name: keras.Input((None,), dtype="float32" if name == "mask_weights" else "int32", name=name)
         for name in ("token_ids", "segment_ids", "mask_positions", "mask_ids", "mask_weights")

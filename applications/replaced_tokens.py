@@ -3,7 +3,7 @@
 import keras
 
 from .. import arguments
-from ..ops.replaced_tokens import replaced_tokens
+from ..ops.replaced_tokens import replaced_tokens, special_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -29,7 +29,7 @@ class ReplacedTokens(keras.layers.Layer):
 
     def __init__(self, special_ids=(0,), temperature=1.0, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.special_ids = tuple(int(arguments.integer("special_ids", each, 0)) for each in special_ids)
+        self.special_ids = special_tokens(special_ids)
         self.temperature = arguments.positive_float("temperature", temperature)
         self.seed = arguments.seed("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from .. import arguments
+from . import token_weights
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -11,6 +12,8 @@ class ReplacedTokenCrossentropy(keras.losses.Loss):
     """Binary crossentropy between what `electra_pretrainer` says of each token and whether it was replaced, padding left out.
 
     loss = log(1 + e^s) - r s, with s the logit and r 1 for a replaced token, averaged over the tokens that are not padding.
+    The `class_weight` of `fit` is not for tokens: Keras would give each row the weight of the place of its largest id. Rows and
+    tokens have weights by `sample_weight`.
 
     Args:
         padding_id: int, the token id that is padding.
@@ -19,7 +22,8 @@ class ReplacedTokenCrossentropy(keras.losses.Loss):
         dtype: of the computation; that of narrower floats is float32.
 
     Raises:
-        ValueError: for outputs that are not a pair for each token.
+        ValueError: for outputs that are not a pair for each token, weights that are not one for each row or token, and, where
+            values are known, ids that are no whole numbers.
 
     Example:
 
@@ -50,22 +54,21 @@ class ReplacedTokenCrossentropy(keras.losses.Loss):
             y_pred: float tensor (B, T, 2), a logit and a label for each token.
             sample_weight: float tensor (B,) or (B, T), or `None`.
         """
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(y_pred.shape) != len(y_true.shape) + 1 or y_pred.shape[-1] != 2:
+        y_true, y_pred = token_weights.checked(y_true, y_pred, "a logit and a label for each token")
+        if y_pred.shape[-1] != 2:
             raise ValueError(
                 "`y_pred` must hold a logit and a label for each token of `y_true`. Received: y_pred of shape "
                 f"{tuple(y_pred.shape)}, y_true of shape {tuple(y_true.shape)}."
             )
-        real = ops.cast(ops.not_equal(y_true, self.padding_id), self.dtype)
-        if sample_weight is not None:
-            weight = ops.cast(sample_weight, self.dtype)
-            real = real * (weight if len(weight.shape) == len(real.shape) else weight[..., None])
-        return super().__call__(y_true, y_pred, real)
+        token_weights.whole_numbers(y_true)
+        weights = token_weights.token_weights(y_true, sample_weight, self.padding_id, self.dtype)
+        return super().__call__(y_true, y_pred, weights)
 
     def call(self, y_true, y_pred):
         is_real = ops.not_equal(ops.cast(y_true, "int32"), self.padding_id)
-        scores = ops.where(is_real, y_pred[..., 0], ops.zeros((), y_pred.dtype))  # NaN at padding reaches nothing
-        return ops.softplus(scores) - ops.stop_gradient(y_pred[..., 1]) * scores
+        # NaN at padding reaches nothing.
+        scores, labels = (ops.where(is_real, y_pred[..., place], ops.zeros((), y_pred.dtype)) for place in (0, 1))
+        return ops.softplus(scores) - ops.stop_gradient(labels) * scores
 
     def get_config(self):
         return {**super().get_config(), "padding_id": self.padding_id}

@@ -1,11 +1,10 @@
 """The loss of predicting tokens: label smoothing and a padding id, neither of which Keras' sparse crossentropy has whole."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from .. import arguments
-from ..ops.concrete import check_dense, concrete
+from . import token_weights
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
@@ -62,30 +61,9 @@ class TokenCrossentropy(keras.losses.Loss):
             y_pred: float tensor (B, T, V), logits.
             sample_weight: float tensor (B,), of rows, or (B, T), of tokens, or `None`.
         """
-        check_dense("y_true", y_true)
-        check_dense("y_pred", y_pred)
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        shape = tuple(y_true.shape)
-        if len(y_pred.shape) != len(shape) + 1 or _differ(shape, y_pred.shape[:-1]):
-            raise ValueError(
-                "`y_pred` must have one axis more than `y_true`, that of the vocabulary. Received: y_pred of shape "
-                f"{tuple(y_pred.shape)}, y_true of shape {shape}."
-            )
+        y_true, y_pred = token_weights.checked(y_true, y_pred, "the vocabulary")
         _check_labels(y_true, y_pred.shape[-1], self.padding_id)
-        if sample_weight is not None:
-            sample_weight = _of_known_rank(ops.cast(sample_weight, self.dtype), len(shape))
-            given = tuple(sample_weight.shape)
-            if len(given) > len(shape) or _differ(given, shape[: len(given)], broadcasts=True):
-                raise ValueError(
-                    "`sample_weight` must have a number for each row or for each token. Received: sample_weight of shape "
-                    f"{given}, y_true of shape {shape}."
-                )
-            sample_weight = ops.reshape(sample_weight, (*ops.shape(sample_weight), *[1] * (len(shape) - len(given))))
-        if self.padding_id is not None:
-            real = ops.cast(ops.not_equal(y_true, self.padding_id), self.dtype)
-            sample_weight = real if sample_weight is None else real * sample_weight
-        elif sample_weight is not None:
-            sample_weight = ops.broadcast_to(sample_weight, ops.shape(y_true))
+        sample_weight = token_weights.token_weights(y_true, sample_weight, self.padding_id, self.dtype)
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
@@ -105,29 +83,11 @@ class TokenCrossentropy(keras.losses.Loss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "padding_id": self.padding_id}
 
 
-def _of_known_rank(weights, rank):
-    """Returns the weights; where a graph of TensorFlow was traced for weights of rows and of tokens, with axes for both."""
-    if keras.backend.backend() != "tensorflow" or weights.shape.rank is not None:
-        return weights
-    import tensorflow as tf
-
-    missing = tf.ones((rank - tf.rank(weights),), "int32")
-    return tf.ensure_shape(tf.reshape(weights, tf.concat([tf.shape(weights), missing], 0)), (None,) * rank)
-
-
-def _differ(shape, other, broadcasts=False):
-    """Returns whether two shapes are known to differ, in an axis that is not of size 1 where it `broadcasts`."""
-    pairs = zip(shape, other, strict=True)
-    return any(None not in (a, b) and a != b and not (broadcasts and a == 1) for a, b in pairs)
-
-
 def _check_labels(labels, vocabulary_size, padding_id):
     """Raises `ValueError` unless labels are whole numbers inside the vocabulary, or padding, where values are known."""
-    values = concrete(labels)
+    values = token_weights.whole_numbers(labels)
     if values is None:
         return
-    if values.dtype.kind not in "iub" and not np.equal(values, np.floor(values)).all():
-        raise ValueError(f"`y_true` must hold token ids, whole numbers. Received: y_true of dtype {values.dtype}.")
     values = values[values != padding_id] if padding_id is not None else values
     if values.size and not 0 <= values.min() <= values.max() < vocabulary_size:
         raise ValueError(

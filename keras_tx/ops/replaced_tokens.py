@@ -5,6 +5,9 @@ from keras import ops
 
 from .. import arguments
 from . import token_ids as ids_checks
+from .concrete import concrete
+
+_LARGE = 1e38  # three of which are a float32
 
 
 def replaced_tokens(
@@ -21,7 +24,8 @@ def replaced_tokens(
         mask_ids: integer tensor (B, M), the tokens that stood there.
         mask_weights: float tensor (B, M), 0 where a place of the M is unused.
         logits: float tensor (B, M, V), the generator's.
-        special_ids: ids that are never drawn, such as padding, which the other model would take for padding.
+        special_ids: ids that are never drawn, such as padding, which the other model would take for padding; not even of logits
+            that are no numbers.
         temperature: float above 0.
         seed: int, `keras.random.SeedGenerator`, or `None`.
 
@@ -29,7 +33,9 @@ def replaced_tokens(
         Two tensors (B, T): the tokens, int32, and the labels, float32.
 
     Raises:
-        ValueError: for shapes that do not fit, ids that are no integers, special ids outside the vocabulary, or all of it.
+        ValueError: for shapes that do not fit, ids that are no integers, special ids outside the vocabulary, or all of it; and,
+            where values are known, for used places outside the text, or tokens of theirs outside the vocabulary. In a compiled
+            function the former are left alone.
 
     Example:
 
@@ -46,11 +52,10 @@ def replaced_tokens(
     """
     temperature = arguments.positive_float("temperature", temperature)
     token_ids, mask_positions, mask_ids = map(ops.convert_to_tensor, (token_ids, mask_positions, mask_ids))
-    mask_weights, logits = ops.convert_to_tensor(mask_weights), ops.convert_to_tensor(logits)
+    mask_weights, logits = (ops.cast(ops.convert_to_tensor(each), "float32") for each in (mask_weights, logits))
     _check(token_ids, mask_positions, mask_ids, mask_weights, logits)
     vocabulary_size, (batch, length) = logits.shape[-1], ops.shape(token_ids)
-    scores = ops.cast(ops.stop_gradient(logits), "float32") / temperature
-    scores = ops.where(_table(special_ids, vocabulary_size), ops.full((), -1e9, "float32"), scores)
+    scores = _scores(ops.stop_gradient(logits) / temperature, _table(special_ids, vocabulary_size))
     drawn = keras.random.categorical(ops.reshape(scores, (-1, vocabulary_size)), 1, dtype="int32", seed=seed)
     drawn = ops.reshape(drawn, ops.shape(mask_positions))  # (B, M)
     used = ops.logical_and(mask_weights > 0, ops.logical_and(mask_positions >= 0, mask_positions < length))
@@ -64,11 +69,29 @@ def replaced_tokens(
     return replaced, ops.cast(ops.not_equal(original, replaced), "float32")
 
 
-def _table(special_ids, vocabulary_size):
-    """Returns a boolean table (V,) of the ids that are never drawn."""
-    found = [arguments.token_id("special_ids", each, vocabulary_size) for each in special_ids]
+def _scores(scores, is_special):
+    """Returns finite scores, of which the largest is 0 and no special token's."""
+    scores = ops.clip(ops.nan_to_num(scores, nan=-_LARGE), -_LARGE, _LARGE)
+    scores = ops.where(is_special, ops.full((), -_LARGE, "float32"), scores)
+    scores = scores - ops.max(scores, axis=-1, keepdims=True, initial=-_LARGE)
+    return ops.where(is_special, ops.full((), -3.0 * _LARGE, "float32"), scores)
+
+
+def special_tokens(special_ids, vocabulary_size=None):
+    """Returns a tuple of the ids that are never drawn; raises `ValueError` unless they are ids and leave one to draw."""
+    if isinstance(special_ids, str) or not hasattr(special_ids, "__iter__"):
+        raise ValueError(f"`special_ids` must be a list of token ids. Received: special_ids={special_ids!r}.")
+    if vocabulary_size is None:
+        return tuple(arguments.integer("special_ids", each, least=0) for each in special_ids)
+    found = tuple(arguments.token_id("special_ids", each, vocabulary_size) for each in special_ids)
     if len(set(found)) == vocabulary_size:
         raise ValueError(f"`special_ids` must leave a token to draw. Received: all {vocabulary_size} ids.")
+    return found
+
+
+def _table(special_ids, vocabulary_size):
+    """Returns a boolean table (V,) of the ids that are never drawn."""
+    found = special_tokens(special_ids, vocabulary_size)
     return ops.convert_to_tensor([place in found for place in range(vocabulary_size)])
 
 
@@ -88,6 +111,18 @@ def _check(token_ids, mask_positions, mask_ids, mask_weights, logits):
     pairs += [(shapes[name], hidden) for name in ("mask_ids", "mask_weights")] + [(shapes["logits"][:-1], hidden)]
     if not fits or any(_differ(one, other) for one, other in pairs):
         raise ValueError(f"The shapes must be (B, T), (B, M), (B, M), (B, M) and (B, M, V). Received: {shapes}.")
+    weights = concrete(mask_weights)
+    for name, numbers, size, where in (
+        ("mask_positions", mask_positions, shapes["token_ids"][1], "the text"),
+        ("mask_ids", mask_ids, shapes["logits"][-1], "the vocabulary"),
+    ):
+        values = None if weights is None else concrete(numbers)
+        used = [] if values is None else values[weights > 0]
+        if len(used) and not 0 <= used.min() <= used.max() < size:
+            raise ValueError(
+                f"`{name}` must hold numbers in [0, {size}), inside {where}, where `mask_weights` is above 0. Received: numbers "
+                f"from {used.min()} to {used.max()}."
+            )
 
 
 def _differ(one, other):

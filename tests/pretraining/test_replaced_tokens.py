@@ -67,9 +67,11 @@ def test_draws_follow_the_softmax_at_a_temperature_and_special_tokens_are_never_
         ({"logits": np.zeros((4, HIDDEN + 1, VOCABULARY), "float32")}, "shapes must be"),
         ({"special_ids": range(VOCABULARY)}, "must leave a token to draw"),
         ({"special_ids": (VOCABULARY,)}, "`special_ids`"),
+        ({"special_ids": 0}, "`special_ids` must be a list of token ids. Received: special_ids=0"),
+        ({"special_ids": "0"}, "`special_ids` must be a list of token ids"),
         ({"temperature": 0.0}, "`temperature`"),
     ],
-    ids=["shapes", "nothing left", "outside", "temperature"],
+    ids=["shapes", "nothing left", "outside", "number", "text", "temperature"],
 )
 def test_bad_arguments_are_refused(change, message):
     ids, masked = made_up()
@@ -78,18 +80,90 @@ def test_bad_arguments_are_refused(change, message):
         replaced(ids, masked, **given)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mask_positions", LENGTH, rf"\[0, {LENGTH}\), inside the text, .*to {LENGTH}."),
+        ("mask_positions", -1, "inside the text, .*from -1"),
+        ("mask_ids", VOCABULARY, rf"\[0, {VOCABULARY}\), inside the vocabulary"),
+        ("mask_ids", -1, "inside the vocabulary, .*from -1"),
+    ],
+)
+def test_used_places_lie_in_the_text_and_hold_tokens(name, value, message):
+    ids, masked = made_up()
+    masked[name][0, -1] = value  # which is unused
+    logits = np.zeros((4, HIDDEN, VOCABULARY), "float32")
+    tokens, labels = replaced(ids, masked, logits, seed=0)
+    masked["mask_weights"] = masked["mask_weights"] > 0  # truth values are weights too
+    assert np.array_equal([tokens, labels], replaced(ids, masked, logits, seed=0))
+    masked[name][1, 0] = value
+    with pytest.raises(ValueError, match=f"`{name}` must hold numbers .*{message}"):
+        replaced(ids, masked, logits, seed=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf, -3e38])
+def test_special_tokens_are_not_drawn_of_logits_that_are_no_numbers_or_far_below_0(value):
+    ids, masked = made_up(rows=50)
+    logits = np.full((50, HIDDEN, VOCABULARY), value, "float32")
+    masked["mask_weights"][:] = 1.0
+    drawn = np.take_along_axis(
+        replaced(ids, masked, logits, seed=0, temperature=1e-3)[0], masked["mask_positions"], axis=1
+    )
+    assert set(np.unique(drawn)) == set(range(1, VOCABULARY))
+    logits[..., 7] = np.inf
+    if value < 0 or np.isnan(value):
+        drawn = np.take_along_axis(replaced(ids, masked, logits, seed=0)[0], masked["mask_positions"], axis=1)
+        assert (drawn == 7).all()
+
+
+@pytest.mark.parametrize(("rows", "hidden"), [(0, HIDDEN), (2, 0)])
+def test_no_rows_and_no_hidden_places(rows, hidden):
+    ids, masked = made_up(rows=2)
+    masked = {name: value[:rows, : hidden if name != "token_ids" else None] for name, value in masked.items()}
+    tokens, labels = replaced(ids, masked, np.zeros((rows, hidden, VOCABULARY), "float32"))
+    assert np.array_equal(tokens, masked["token_ids"])
+    assert labels.shape == (rows, LENGTH)
+    assert not labels.any()
+
+
 def test_the_loss_is_binary_crossentropy_over_real_tokens():
     random = np.random.default_rng(0)
     scores, labels = random.standard_normal((2, 5)).astype("float32"), random.integers(0, 2, (2, 5)).astype("float32")
     ids = np.array([[5, 6, 7, 0, 0], [5, 6, 7, 8, 0]])
-    outputs = np.stack([np.where(ids, scores, np.nan), labels], axis=-1)
+    outputs = np.where(ids[..., None], np.stack([scores, labels], axis=-1), np.nan)
     expected = keras.losses.BinaryCrossentropy(from_logits=True, reduction=None)(labels[..., None], scores[..., None])
     real = ids != 0
     np.testing.assert_allclose(
         numpy(ReplacedTokenCrossentropy()(ids, outputs)), numpy(expected)[real].mean(), rtol=1e-5
     )
-    with pytest.raises(ValueError, match="a logit and a label"):
-        ReplacedTokenCrossentropy()(ids, outputs[..., 0])
+    for weights in (random.random((2, 5)), random.random((2, 1)), random.random(2)):
+        given = np.broadcast_to(weights.reshape(2, -1), (2, 5))[real]
+        np.testing.assert_allclose(
+            numpy(ReplacedTokenCrossentropy()(ids, outputs, weights)),
+            (numpy(expected)[real] * given).sum() / given.sum(),
+            rtol=1e-5,
+        )
+
+
+@pytest.mark.parametrize(
+    ("ids", "outputs", "weights", "message"),
+    [
+        ((2, 5), (2, 5), None, "one axis more than `y_true`, that of a logit and a label"),
+        ((2, 5), (2, 5, 3), None, "a logit and a label for each token"),
+        ((1, 5), (2, 5, 2), None, "one axis more than `y_true`"),
+        ((2, 1), (2, 5, 2), None, "one axis more than `y_true`"),
+        ((2, 5), (2, 5, 2), (5,), "a number for each row or for each token"),
+        ((2, 5), (2, 5, 2), (2, 5, 1), "a number for each row or for each token"),
+    ],
+)
+def test_what_is_not_of_the_tokens_has_no_loss(ids, outputs, weights, message):
+    with pytest.raises(ValueError, match=message):
+        ReplacedTokenCrossentropy()(np.ones(ids, "int32"), np.ones(outputs), weights and np.ones(weights))
+
+
+def test_ids_that_are_no_whole_numbers_have_no_loss():
+    with pytest.raises(ValueError, match="`y_true` must hold token ids, whole numbers"):
+        ReplacedTokenCrossentropy()(np.full((2, 5), 0.5), np.ones((2, 5, 2)))
 
 
 def pretrainer(dropout=0.0):
@@ -106,6 +180,7 @@ def inputs_of(ids, masked):
 
 
 def test_both_encoders_learn_and_the_discriminator_tells_what_was_replaced(tmp_path):
+    keras.utils.set_random_seed(0)
     model, (generator, discriminator) = pretrainer()
     # The original is always 4, 5, 6, ... in this order: what was replaced can be told.
     ids = np.tile(np.array([4, 5, 6, 7, 8, 9, 0, 0], "int32"), (32, 1))
@@ -120,7 +195,7 @@ def test_both_encoders_learn_and_the_discriminator_tells_what_was_replaced(tmp_p
     before = [[numpy(weight).copy() for weight in encoder.weights] for encoder in (generator, discriminator)]
     targets = {"masked_lm": masked["mask_ids"], "replaced": ids}
     weights = {"masked_lm": masked["mask_weights"], "replaced": np.ones(32)}
-    history = model.fit(inputs_of(ids, masked), targets, sample_weight=weights, batch_size=16, epochs=30, verbose=0)
+    history = model.fit(inputs_of(ids, masked), targets, sample_weight=weights, batch_size=16, epochs=40, verbose=0)
     losses = history.history["replaced_loss"]
     assert losses[-1] < 0.1 < 0.4 < losses[0]
     same = [
@@ -147,5 +222,9 @@ def test_encoders_that_do_not_fit_are_refused():
     other = BERT(VOCABULARY + 1, LENGTH, 1, 2, 8, 16, name="other")
     with pytest.raises(ValueError, match="one vocabulary"):
         electra_pretrainer(other, discriminator)
+    with pytest.raises(
+        ValueError, match="`special_ids` must be a token id in .*special_ids=12 with vocabulary_size=12"
+    ):
+        electra_pretrainer(generator, discriminator, special_ids=(12,))
     with pytest.raises(ValueError, match="model of `BERT`"):
         electra_pretrainer(keras.Sequential([keras.layers.Dense(2)]), discriminator)
