@@ -77,7 +77,7 @@ def BERT(
     Returns:
         A functional `keras.Model` from a dict of int32 `token_ids` (B, T) and `segment_ids` (B, T) to a dict of
         `sequence_output` (B, T, D) and, with a pooler, `pooled_output` (B, D). What stands at padded positions of
-        `sequence_output` means nothing.
+        `sequence_output` means nothing. The pooler reads the first token, so that T must be at least 1.
 
     Raises:
         ValueError: for a `padding_id` outside the vocabulary, and from the layers.

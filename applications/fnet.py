@@ -60,7 +60,8 @@ def FNet(
 
     Returns:
         A functional `keras.Model` from a dict of int32 `token_ids` (B, T) and `segment_ids` (B, T) to a dict of
-        `sequence_output` (B, T, D) and, with a pooler, `pooled_output` (B, D).
+        `sequence_output` (B, T, D) and, with a pooler, `pooled_output` (B, D), of the first token, so that T
+        must be at least 1.
 
     Raises:
         ValueError: for a `padding_id` outside the vocabulary, and from the layers.

@@ -96,10 +96,10 @@ def ViLBERT(
         A functional `keras.Model` from a dict of int32 `token_ids` (B, T) and `segment_ids` (B, T), float32 `region_features`
         (B, R, F) and `boxes` (B, R, 4), [x1, y1, x2, y2] in fractions of the image, and int32 `num_regions` (B,), how many of the
         regions are real, to a dict of `text_output` (B, T, D), `region_output` (B, R, E), `pooled_text` (B, P) and
-        `pooled_regions` (B, P). The first region stands for the whole image: in the published model it has the mean of the
-        others' features and the box [0, 0, 1, 1]. `analysis.attention_maps` names the co-attentions by their direction:
-        "text_to_regions_0" (B, N, T, R) is how much each word attends to each region, "regions_to_text_0" (B, N, R, T) the
-        reverse.
+        `pooled_regions` (B, P), which read the first token and region, so that T and R must be at least 1. The first
+        region stands for the whole image: in the published model it has the mean of the others' features and the box
+        [0, 0, 1, 1]. `analysis.attention_maps` names the co-attentions by their direction: "text_to_regions_0"
+        (B, N, T, R) is how much each word attends to each region, "regions_to_text_0" (B, N, R, T) the reverse.
 
     Raises:
         ValueError: for a `padding_id` outside the vocabulary, a `co_attention_dim` that its heads do not divide, numbers of

@@ -18,8 +18,8 @@ class CopyLogits(Composite, keras.layers.Layer):
     """Lets a decoder copy tokens of its source: a number or a name that the vocabulary's logits never learned to write.
 
     p(v) = (1 - g) softmax(logits)_v + g sum_{s: ids_s = v} a_s, with a = softmax(C W x / sqrt(C)) over the source and
-    g = sigmoid(w x + b). The outputs are logits of p: the given ones, to which log(1 + g a / ((1 - g) softmax)) is added for the
-    tokens that stand in the source. They are computed in float32.
+    g = sigmoid(w x + b). The outputs are logits of p: the given ones, and for the tokens that stand in the source
+    log(exp(logits) + (sum exp(logits)) a g / (1 - g)), which is finite for a logit of -inf too. They are computed in float32.
 
     Args:
         padding_id: int, the token of the source that is padding and is not copied, or `None`.
@@ -92,12 +92,13 @@ class CopyLogits(Composite, keras.layers.Layer):
 
         shape = ops.shape(copied)
         chosen = ops.take_along_axis(logits, ops.broadcast_to(ids[:, None, :], shape), axis=-1)
-        written = chosen - ops.logsumexp(logits, axis=-1, keepdims=True)
         odds = ops.cast(self.gate(inputs), wide)  # log(g / (1 - g)), (B, T, 1)
-        gain = ops.softplus(odds + ops.log(copied + _LEAST) - written)
-        gain = gain / ops.maximum(ops.sum(same, axis=-1), 1.0)[:, None, :]  # each place gives its part
-        gain = ops.where(real[:, None, :], gain, ops.zeros((), dtype=wide))
-        return ops.cast(logits + self._at_tokens(gain, ids), self.compute_dtype)
+        # Set, and not added to what stands there, which may be -inf, or so far below 0 that nothing is left of the sum's digits.
+        mixed = ops.logaddexp(chosen, ops.logsumexp(logits, axis=-1, keepdims=True) + odds + ops.log(copied + _LEAST))
+        mixed = mixed / ops.maximum(ops.sum(same, axis=-1), 1.0)[:, None, :]  # each place gives its part
+        mixed = ops.where(real[:, None, :], mixed, ops.zeros((), dtype=wide))
+        stands = self._at_tokens(ops.cast(real, wide)[:, None, :], ids) > 0  # (B, 1, V)
+        return ops.cast(ops.where(stands, self._at_tokens(mixed, ids), logits), self.compute_dtype)
 
     def _weights(self, inputs, context, real, wide):
         """The attention over the source, one head, zero where nothing is to be copied."""
@@ -109,12 +110,12 @@ class CopyLogits(Composite, keras.layers.Layer):
         powers = ops.where(real[:, None, :], ops.exp(scores - top), ops.zeros((), dtype=wide))
         return powers / ops.maximum(ops.sum(powers, axis=-1, keepdims=True), _LEAST)
 
-    def _at_tokens(self, gain, ids):
+    def _at_tokens(self, parts, ids):
         """Adds what each place gives (B, T, S) up at its token: (B, T, V). Places are rows, as V T B may not fit 32 bits."""
-        batch, length, places = ops.shape(gain)
+        batch, length, places = ops.shape(parts)
         if sizes.known(batch) == 0:  # for which Keras would look for the largest id on torch
-            return ops.zeros((batch, length, self.vocabulary_size), dtype=gain.dtype)
-        rows = ops.reshape(ops.transpose(gain, (0, 2, 1)), (batch * places, length))
+            return ops.zeros((batch, length, self.vocabulary_size), dtype=parts.dtype)
+        rows = ops.reshape(ops.transpose(parts, (0, 2, 1)), (batch * places, length))
         first = ops.arange(batch, dtype=ids.dtype)[:, None] * self.vocabulary_size
         at = ops.reshape(first + ids, (-1,))
         added = ops.segment_sum(rows, at, num_segments=batch * self.vocabulary_size)  # (B V, T)

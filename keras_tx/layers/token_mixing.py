@@ -37,8 +37,8 @@ class TokenMixing(Composite, keras.layers.Layer):
         A tensor like the inputs.
 
     Raises:
-        ValueError: for arguments out of range, a T that is not known when the layer is built or is another one later, inputs that
-            are no floats, and masks of another shape.
+        ValueError: for arguments out of range, a T that is 0 or not known when the layer is built or is another one later, inputs
+            that are no floats, and masks of another shape.
 
     Example:
 
@@ -82,10 +82,10 @@ class TokenMixing(Composite, keras.layers.Layer):
     def build(self, input_shape):
         self.hidden_dim = input_checks.hidden_size("inputs", input_shape, least=3)
         self.length = input_shape[-2]
-        if self.length is None:
+        if not self.length:
             raise ValueError(
-                "`inputs` must have a known number of positions, for which the layer has weights. Received: inputs of shape "
-                f"{tuple(input_shape)}."
+                "`inputs` must have a known number of positions, at least 1, for which the layer has weights. Received: inputs "
+                f"of shape {tuple(input_shape)}."
             )
         sublayers.build_once(self.feed_forward, (*input_shape[:-2], self.hidden_dim, self.length))
 

@@ -8,7 +8,7 @@ from keras import ops
 from keras_tx.layers import CopyLogits
 
 from .eager_and_symbolic import WAYS
-from .execution import COMPILES, array, compiled, tensor
+from .execution import COMPILES, array, compiled, gradients, tensor
 
 RANDOM = np.random.default_rng(0)
 X, LOGITS, CONTEXT = (RANDOM.normal(size=size).astype("float32") for size in ((2, 3, 8), (2, 3, 11), (2, 4, 6)))
@@ -32,13 +32,13 @@ def softmax(x):
     return powers / powers.sum(-1, keepdims=True)
 
 
-def expected(layer):
+def expected(layer, logits=LOGITS):
     """The probabilities, written down as they are published."""
     scores = X @ array(layer.query.kernel) @ CONTEXT.transpose(0, 2, 1) / 6**0.5
     weights = softmax(np.where((IDS != 0)[:, None], scores, -np.inf))
     share = 1 / (1 + np.exp(-(X @ array(layer.gate.kernel) + 0.7)))
     places = np.eye(11)[IDS] * (IDS != 0)[..., None]  # (B, S, V)
-    return (1 - share) * softmax(LOGITS) + share * (weights @ places)
+    return (1 - share) * softmax(logits) + share * (weights @ places)
 
 
 @pytest.mark.parametrize("how", [lambda f: f, compiled], ids=["eager", "compiled"])
@@ -78,6 +78,19 @@ def test_even_what_the_vocabulary_excludes_can_be_copied(layer):
     share = 1 / (1 + np.exp(-(X @ array(layer.gate.kernel) + 0.7)))[..., 0]
     np.testing.assert_allclose(found[..., 2], 1 - share, atol=1e-5)
     np.testing.assert_allclose(found[0, :, [5, 7]].sum(0), share[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [-np.inf, -1e9])
+def test_a_token_that_the_logits_forbid_has_what_is_copied_of_it(layer, value):
+    logits = LOGITS.copy()
+    logits[..., [5, 6, 9]] = value  # 5 and 9 stand in a source, 6 in none
+    found = array(run(layer, logits=logits))
+    np.testing.assert_allclose(softmax(found), expected(layer, logits), atol=1e-6)
+    np.testing.assert_array_equal(found[..., 6], logits[..., 6])
+    slopes = gradients(lambda *given: ops.logsumexp(layer(*given, tensor(IDS))), layer.trainable_variables)(
+        *map(tensor, (X, logits, CONTEXT))
+    )
+    assert all(np.isfinite(each).all() and np.any(each) for each in slopes)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.once)])

@@ -43,6 +43,8 @@ def test_another_number_of_positions_is_refused():
     layer = layers.TokenMixing(7)
     with pytest.raises(ValueError, match=r"`inputs` must have a known number of positions.*\(None, None, 8\)"):
         layer(keras.Input((None, 8)))
+    with pytest.raises(ValueError, match=r"at least 1, for which the layer has weights.*\(2, 0, 8\)"):
+        layers.TokenMixing(7)(X[:, 0, :0])
     layer = layers.TokenMixing(7)
     layer(X)
     with pytest.raises(ValueError, match=r"the 5 positions for which.*\(2, 3, 4, 8\)"):
