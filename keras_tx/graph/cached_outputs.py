@@ -137,7 +137,12 @@ def _floating(dtype):
 def _computed(model, batches, dtype, verbose):
     """Yields each batch with what the model gives in place of its inputs; all leaves are arrays."""
     count = _length(batches)
-    batches = map(batches.__getitem__, range(count)) if isinstance(batches, keras.utils.PyDataset) else batches
+    if isinstance(batches, keras.utils.PyDataset):
+        batches = map(batches.__getitem__, range(count))
+    elif (
+        hasattr(batches, "as_numpy_iterator") and keras.backend.backend() != "tensorflow"
+    ):  # whose tensors JAX does not take
+        batches = batches.as_numpy_iterator()
     progress, states, done = keras.utils.Progbar(count, verbose=verbose, unit_name="batch"), _seeds(model), 0
     before = [keras.ops.convert_to_numpy(state) for state in states]
     for done, batch in enumerate(batches, 1):
