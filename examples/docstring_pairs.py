@@ -45,33 +45,66 @@ def load(packages=PACKAGES, seed=0):
     Raises:
         ImportError: if none of them is installed.
     """
-    found = [(name, root) for name in packages for root in _roots(name)]
-    if not found:
-        raise ImportError(f"None of these packages is installed: {', '.join(packages)}. `make install` installs them.")
-    files = {
-        f"{name}/{path.relative_to(root).as_posix()}": path
-        for name, root in found
-        for path in root.rglob("*.py")
-        if not _NOT_READ & set(path.relative_to(root).parts)
-    }
-    names = sorted(files)
-    random.Random(seed).shuffle(names)
     training, held_out, seen = [], [], set()
-    for name in names:
-        part = held_out if zlib.crc32(name.encode()) % HELD_OUT == 0 else training
-        module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for pair in pairs(files[name].read_text(encoding="utf-8", errors="ignore"), module):
-            words = tuple(re.findall(r"\w+", pair.summary.lower()))
-            if words not in seen:
-                seen.add(words)
+    for name, path in files(packages, seed):
+        part = held_out if is_held_out(name) else training
+        for pair in pairs(path.read_text(encoding="utf-8", errors="ignore"), module_of(name)):
+            if words(pair.summary) not in seen:
+                seen.add(words(pair.summary))
                 part.append(pair)
     random.Random(seed).shuffle(training)
     random.Random(seed).shuffle(held_out)
     return training, held_out
 
 
+def files(packages=PACKAGES, seed=0):
+    """Returns (name, path) of the packages' files, in an order drawn by the seed; a name is "package/folder/file.py".
+
+    Raises:
+        ImportError: if none of the packages is installed.
+    """
+    found = [(name, root) for name in packages for root in _roots(name)]
+    if not found:
+        raise ImportError(f"None of these packages is installed: {', '.join(packages)}. `make install` installs them.")
+    paths = {
+        f"{name}/{path.relative_to(root).as_posix()}": path
+        for name, root in found
+        for path in root.rglob("*.py")
+        if not _NOT_READ & set(path.relative_to(root).parts)
+    }
+    names = sorted(paths)
+    random.Random(seed).shuffle(names)
+    return [(name, paths[name]) for name in names]
+
+
+def is_held_out(name, share=0):
+    """Returns whether a file belongs to one of `HELD_OUT` shares: to the first, which is for tests, unless another is named."""
+    return zlib.crc32(name.encode()) % HELD_OUT == share
+
+
+def module_of(name):
+    """Returns the module that a file is, its name as `files` gives it."""
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def words(line):
+    """Returns the words of a line, by which it is told from others."""
+    return tuple(re.findall(r"\w+", line.lower()))
+
+
 def pairs(source, module):
     """Returns the pairs of a Python source, list of `Pair`; of one that is no Python, none."""
+    found = (pair_of(*each) for each in docstrings(source, module))
+    return [pair for pair in found if pair is not None and is_long(pair)]
+
+
+def is_long(pair):
+    """Returns whether the text of a pair has 20 words at least."""
+    return len(pair.text.split()) >= _SHORTEST
+
+
+def docstrings(source, module):
+    """Returns (signature, docstring) of the functions and classes of a Python source; of one that is no Python, none."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):  # files that are templates, or deliberately wrong
@@ -81,20 +114,21 @@ def pairs(source, module):
         node, name = waiting.pop()
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                waiting.append((child, f"{name}.{child.name}"))
-                pair = _pair(child, f"{name}.{child.name}")
-                found += [] if pair is None else [pair]
+                own = f"{name}.{child.name}"
+                waiting.append((child, own))
+                text = ast.get_docstring(child)
+                if text:
+                    of_class = isinstance(child, ast.ClassDef)
+                    found.append((own if of_class else f"{own}({ast.unparse(child.args)})", text))
     return found
 
 
-def _pair(node, name):
-    summary, _, rest = (ast.get_docstring(node) or "").partition("\n\n")
-    summary, rest = summary.strip(), rest.strip()
-    right = "\n" not in summary and _FEWEST <= len(summary.split()) <= _MOST and len(rest.split()) >= _SHORTEST
-    if not right:
-        return None
-    of_class = isinstance(node, ast.ClassDef)
-    return Pair(name if of_class else f"{name}({ast.unparse(node.args)})", rest, summary)
+def pair_of(signature, docstring):
+    """Returns the `Pair` of a docstring whose first line stands alone and has 3 to 20 words, or `None`."""
+    summary, _, rest = docstring.partition("\n\n")
+    summary = summary.strip()
+    right = "\n" not in summary and _FEWEST <= len(summary.split()) <= _MOST
+    return Pair(signature, rest.strip(), summary) if right else None
 
 
 def _roots(name):

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import review_classifier
 import smollm2
-from summarization import first_words, rouge
+from summary_baselines import first_words, nearest_summaries, rouge
 
 import keras_tx
 from keras_tx import adapters, decoding, layers
@@ -137,16 +137,6 @@ def _first_line(answer, prompt):
     return answer.removeprefix(prompt).strip().partition("\n")[0]
 
 
-def nearest_summaries(training, pairs):
-    """Returns for each pair the summary of the training pair whose text is nearest by TF-IDF."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32)
-    known = vectorizer.fit_transform([f"{pair.signature} {pair.text}" for pair in training])
-    asked = vectorizer.transform([f"{pair.signature} {pair.text}" for pair in pairs])
-    return [training[index].summary for index in np.asarray((asked @ known.T).argmax(axis=1)).ravel()]
-
-
 def main():
     """Runs the whole job and prints what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -181,7 +171,7 @@ def main():
     save_huggingface(model, folder)
     save_tokenizer(tokenizer, folder)
     rows = {
-        f"the text's first {WORDS} words": first_words([(pair.text, pair.summary) for pair in held_out], WORDS),
+        f"the text's first {WORDS} words": first_words([pair.text for pair in held_out], WORDS),
         "nearest of the pairs trained on": nearest_summaries(training, held_out),
         f"nearest of all {len(every)} pairs": nearest_summaries(every, held_out),
         "SmolLM2 before": summaries_before,
@@ -191,7 +181,7 @@ def main():
         f"\nHeld-out loss, nats a token: {before:.3f} before, {after:.3f} after. F1 on {len(held_out)} held-out docstrings:"
     )
     for name, summaries in rows.items():
-        scores = rouge([(pair.text, pair.summary) for pair in held_out], summaries)
+        scores = rouge([pair.summary for pair in held_out], summaries)
         print(f"  {name:32}", "  ".join(f"{key} {value:.3f}" for key, value in scores.items()))
     for pair, ours in list(zip(held_out, summaries_after, strict=True))[:3]:
         print(f"    {pair.signature[:100]}\n      summary: {pair.summary}\n      model:   {ours}")

@@ -5,13 +5,10 @@ each paragraph is kept under the first topic that has it alone, so that no held-
 are left.
 """
 
-import ast
 import random
-import re
 import sysconfig
 from pathlib import Path
 
-_HEADING = re.compile(r"^(\S[^\n]*)\n([*=\-~^])\2{2,}\n", re.MULTILINE)
 _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib2to3", "turtledemo"}
 
 
@@ -83,32 +80,3 @@ def split(documents, held_out=0.1, seed=0):
             size += len(documents[name])
     chosen = set(chosen)
     return {n: documents[n] for n in names if n not in chosen}, {n: documents[n] for n in names if n in chosen}
-
-
-def sections(documents, shortest=120):
-    """Returns (text, title) of each section of at least `shortest` characters under a heading."""
-    pairs = []
-    for text in documents.values():
-        headings = list(_HEADING.finditer(text))
-        ends = [heading.start() for heading in headings[1:]] + [len(text)]
-        for heading, end in zip(headings, ends, strict=True):
-            body = text[heading.end() : end].strip()
-            if len(body) >= shortest:
-                pairs.append((body, heading.group(1).strip()))
-    return pairs
-
-
-def docstrings(sources, shortest=120):
-    """Returns (text, summary) of the docstrings in Python sources: PEP 257 sums a docstring up in its first line."""
-    pairs = {}
-    for source in sources.values():
-        try:
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError):  # files that are templates, or deliberately wrong
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                summary, _, rest = (ast.get_docstring(node) or "").partition("\n\n")
-                if "\n" not in summary and 3 <= len(summary.split()) <= 20 and len(rest.strip()) >= shortest:
-                    pairs.setdefault(rest.strip(), summary.strip())
-    return list(pairs.items())

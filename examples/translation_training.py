@@ -20,8 +20,9 @@ class Batches(keras.utils.PyDataset):
     Args:
         sources: list of lists of ids.
         labels: list of lists of ids, each ended by `END`.
-        lengths: tuple of ints, what rows are padded to; longer ones are left out.
-        tokens: int, of the targets of a batch, padding included.
+        lengths: tuple, ascending, of what rows are padded to: ints, or pairs of ints where source and target differ. Rows that
+            fit in none are left out.
+        tokens: int, of the longer side of a batch, padding included.
         seed: int.
     """
 
@@ -29,11 +30,17 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.random = np.random.default_rng(seed)
         self.buckets = []
-        needed = np.array([max(len(row), len(label)) for row, label in zip(sources, labels, strict=True)])
-        for shorter, length in zip((0, *lengths), lengths, strict=False):
-            rows = np.flatnonzero((needed > shorter) & (needed <= length))
-            arrays = [padded([texts[index] for index in rows], length) for texts in (sources, labels)]
-            self.buckets.append((*arrays, min(tokens // length, max(len(rows), 1))))
+        needed = np.array([[len(row), len(label)] for row, label in zip(sources, labels, strict=True)]).reshape(-1, 2)
+        left = np.full(len(needed), True)
+        for length in lengths:
+            both = (length, length) if isinstance(length, int) else length
+            rows = np.flatnonzero(left & (needed <= both).all(axis=1))
+            left[rows] = False
+            arrays = [
+                padded([texts[index] for index in rows], each)
+                for texts, each in zip((sources, labels), both, strict=True)
+            ]
+            self.buckets.append((*arrays, min(tokens // max(both), max(len(rows), 1))))
         self.on_epoch_end()
 
     def on_epoch_end(self):
@@ -68,7 +75,7 @@ def padded(rows, length):
     return array
 
 
-def train(model, batches, epochs, optimizer="adam"):
+def train(model, batches, epochs, optimizer="adam", average=None):
     """Fits the model by `model.fit` under XLA, with smoothed labels and no padding in the loss.
 
     Args:
@@ -77,26 +84,35 @@ def train(model, batches, epochs, optimizer="adam"):
         epochs: int.
         optimizer: "adam", with a warm-up and a root, as Vaswani et al. 2017 did, for blocks that normalize sums; or "muon", for
             the matrices of blocks that normalize their inputs, with Adam for the rest, and a cosine.
+        average: float, the momentum of the weights' moving average, which they become at the end; `None` for none. For "muon".
     """
-    steps, width = epochs * len(batches), model.get_layer("embedding").embedding_dim
-    if optimizer == "muon":
-        warm_up = max(1, steps // 20)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, steps - warm_up, warmup_target=MUON_RATE, warmup_steps=warm_up
-        )
-        optimizer = keras.optimizers.Muon(rate, weight_decay=0.1, adam_lr_ratio=0.15, clipnorm=1.0)
-    else:
-        warm_up = max(1, steps // 10)
-        rate = keras_tx.schedules.Noam(width, warm_up, factor=PEAK_RATE * (width * warm_up) ** 0.5)
-        optimizer = keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9)
+    optimizer = make_optimizer(optimizer, epochs * len(batches), model, average)
     loss = keras_tx.losses.TokenCrossentropy(label_smoothing=0.1, padding_id=PADDING)
     model.compile(optimizer, loss, jit_compile=True)
     return model.fit(batches, epochs=epochs, shuffle=False, verbose=2).history["loss"]
 
 
+def make_optimizer(name, steps, model, average=None):
+    """Returns the optimizer of a name for so many steps; see `train`."""
+    if name == "muon":
+        warm_up = max(1, steps // 20)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - warm_up), warmup_target=MUON_RATE, warmup_steps=warm_up
+        )
+        averaged = {} if average is None else {"use_ema": True, "ema_momentum": average}
+        return keras.optimizers.Muon(rate, weight_decay=0.1, adam_lr_ratio=0.15, clipnorm=1.0, **averaged)
+    warm_up, width = max(1, steps // 10), model.get_layer("embedding").embedding_dim
+    rate = keras_tx.schedules.Noam(width, warm_up, factor=PEAK_RATE * (width * warm_up) ** 0.5)
+    return keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9)
+
+
 def translate(model, tokenizer, sentences, sampler, longest, batch=64):
     """Returns the translation of each sentence in at most so many tokens, those of about one length together."""
-    rows = text_tokens.encode(tokenizer, sentences)
+    return answers(model, tokenizer, text_tokens.encode(tokenizer, sentences), sampler, longest, batch)
+
+
+def answers(model, tokenizer, rows, sampler, longest, batch=64):
+    """Returns what the model writes to each list of ids, as `translate` does to sentences."""
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     found = [""] * len(rows)
     for first in range(0, len(order), batch):

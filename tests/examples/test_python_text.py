@@ -1,4 +1,4 @@
-"""Documents, sections and docstrings: where they come from, and that nothing held out was seen."""
+"""Documents: where they come from, and that nothing held out was seen."""
 
 import builtins
 
@@ -57,40 +57,6 @@ def test_a_split_keeps_documents_whole_and_takes_about_its_share():
 def test_a_split_that_leaves_nothing_is_refused(documents, share):
     with pytest.raises(ValueError, match="`documents` must be two at least, and `held_out` between 0 and 1. Received"):
         python_text.split(documents, share)
-
-
-def test_sections_are_what_stands_under_headings():
-    text = (
-        "Preface\n\nFirst one\n*********\n\nLong enough.\n\nSecond\n======\n\nshort\n\nThird\n------\nLong, too: yes.\n"
-    )
-    assert python_text.sections({"t": text}, shortest=10) == [
-        ("Long enough.", "First one"),
-        ("Long, too: yes.", "Third"),
-    ]
-
-
-def test_docstrings_are_split_after_their_first_line():
-    source = '''
-"""Sums the module up.
-
-What the module does, at some length."""
-def f():
-    """Returns the answer here.
-
-    The answer, as everybody knows by now."""
-def g():
-    """Too short."""
-def h():
-    """First line runs
-    over two.
-
-    The rest would be long enough, though."""
-'''
-    found = python_text.docstrings({"a.py": source, "b.py": source, "broken.py": "def"}, shortest=20)
-    assert found == [
-        ("What the module does, at some length.", "Sums the module up."),
-        ("The answer, as everybody knows by now.", "Returns the answer here."),
-    ]
 
 
 def test_tiny_shakespeare_comes_through_tensorflow_datasets(monkeypatch):
