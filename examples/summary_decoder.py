@@ -16,7 +16,7 @@ from keras_tx import decoding, layers
 from keras_tx.applications import GPT
 from keras_tx.decoding.text import text_of
 
-SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512, "dropout": 0.1}
+SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512, "dropout": 0.05}
 NAME, EPOCHS = "GPT with a delimiter", 2
 WINDOWS, STEPS = (
     16,
@@ -41,7 +41,9 @@ def fit(parts, tokenizer, seed, epochs):
     keras.utils.set_random_seed(seed)
     texts, summaries = summary_training.encoded(tokenizer, parts.training + parts.short)
     longest, longest_summary = summary_training.LENGTHS[-1]
-    model = GPT(tokenizer.vocabulary_size(), longest + longest_summary, positions="rotary", **SIZE)
+    model = GPT(
+        tokenizer.vocabulary_size(), longest + longest_summary, positions="rotary", attention_dropout=0.0, **SIZE
+    )
     start = time.perf_counter()
     pretrain(model, text_tokens.in_a_row(texts), longest)
     rows = [[*text, DELIMITER, *summary[:-1]] for text, summary in zip(texts, summaries, strict=True)]

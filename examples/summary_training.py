@@ -11,11 +11,18 @@ from translation_training import END, Batches, answers, train
 from keras_tx import decoding
 from keras_tx.applications import Translator
 
-SIZE = {"num_layers": 3, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512, "dropout": 0.1}
+SIZE = {
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 4,
+    "hidden_dim": 128,
+    "intermediate_dim": 512,
+    "dropout": 0.05,
+}
 VOCABULARY = 6000
 # Tokens of a text and of its summary, to which both are padded or cut: the buckets of the batches.
-LENGTHS = ((32, 16), (72, 16), (72, 28))
-TOKENS = 2048  # of a batch's texts
+LENGTHS = ((48, 18), (72, 18), (72, 28))
+TOKENS = 3584  # of a batch's texts
 OPTIMIZER, AVERAGE = "muon", 0.998  # of the moving average of the weights, a step
 NAME, EPOCHS = "Translator that copies", 3
 SAMPLERS = {"greedy": decoding.Greedy(), "beam 4": decoding.Beam(4, length_penalty=0.6)}
@@ -45,7 +52,7 @@ def fit(parts, tokenizer, seed, epochs):
     """Returns a summarizer trained on the pairs of the parts, and the seconds that its training took."""
     keras.utils.set_random_seed(seed)
     batches = Batches(*encoded(tokenizer, parts.training + parts.short), LENGTHS, TOKENS, seed)
-    model = Translator(tokenizer.vocabulary_size(), **SIZE, normalize_first=True, copies=True)
+    model = Translator(tokenizer.vocabulary_size(), **SIZE, attention_dropout=0.0, normalize_first=True, copies=True)
     print(f"Seed {seed}: {model.count_params():,} parameters, {len(batches)} batches an epoch", flush=True)
     start = time.perf_counter()
     train(model, batches, epochs, OPTIMIZER, AVERAGE)

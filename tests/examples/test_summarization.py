@@ -150,7 +150,7 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_summaries(example, 
     example.main()
     printed = capsys.readouterr().out
     for row in (
-        "the text's first 12 words",
+        "the text's first 14 words",
         "nearest training text",
         "Translator that copies, beam 4",
         "GPT with a delimiter",
