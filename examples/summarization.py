@@ -99,8 +99,11 @@ def show_copying(model, tokenizer, pairs, rows, output):
 def run(kind, parts, tokenizer, seed, options):
     """Trains a model of a kind; returns it, the seconds that took, and a dict from parts to rows of summaries."""
     module = MODELS[kind]
+    lengths = (
+        summary_training.LENGTHS[-1:] if options.quick else summary_training.LENGTHS
+    )  # one shape is compiled sooner
     epochs = options.epochs or (1 if options.quick else module.EPOCHS)
-    model, seconds = module.fit(parts, tokenizer, seed, epochs)
+    model, seconds = module.fit(parts, tokenizer, seed, epochs, lengths)
     print(f"{kind}, seed {seed}: {model.count_params():,} parameters, trained in {seconds:.0f} s", flush=True)
     model.save(options.output / (f"{kind}.keras" if seed == 0 else f"{kind}-{seed}.keras"))
     rows = {

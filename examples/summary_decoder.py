@@ -18,10 +18,8 @@ from keras_tx.decoding.text import text_of
 
 SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512, "dropout": 0.05}
 NAME, EPOCHS = "GPT with a delimiter", 2
-WINDOWS, STEPS = (
-    16,
-    1000,
-)  # of text in a batch of the first phase, and its batches: at most as many as read the text once
+WINDOWS = 32  # of text, in a batch of the first phase
+STEPS = 400  # of the first phase, or as many as read the text once
 DELIMITER = START
 
 
@@ -36,7 +34,7 @@ class DecoderBatches(Batches):
         return {"token_ids": ids, "positions": positions.astype("int32")}, labels
 
 
-def fit(parts, tokenizer, seed, epochs):
+def fit(parts, tokenizer, seed, epochs, lengths):
     """Returns a decoder trained on the pairs of the parts, after it has learned to predict text, and the seconds that took."""
     keras.utils.set_random_seed(seed)
     texts, summaries = summary_training.encoded(tokenizer, parts.training + parts.short)
@@ -47,7 +45,7 @@ def fit(parts, tokenizer, seed, epochs):
     start = time.perf_counter()
     pretrain(model, text_tokens.in_a_row(texts), longest)
     rows = [[*text, DELIMITER, *summary[:-1]] for text, summary in zip(texts, summaries, strict=True)]
-    lengths = [(text + summary, summary) for text, summary in summary_training.LENGTHS]
+    lengths = [(text + summary, summary) for text, summary in lengths]
     train(
         trainer(model),
         DecoderBatches(rows, summaries, lengths, summary_training.TOKENS, seed),

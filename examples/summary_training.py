@@ -48,10 +48,10 @@ def prepared(tokenizer, pairs, longest):
     return [ids[:longest] for ids in package_docstrings.encode(tokenizer, texts)]
 
 
-def fit(parts, tokenizer, seed, epochs):
+def fit(parts, tokenizer, seed, epochs, lengths):
     """Returns a summarizer trained on the pairs of the parts, and the seconds that its training took."""
     keras.utils.set_random_seed(seed)
-    batches = Batches(*encoded(tokenizer, parts.training + parts.short), LENGTHS, TOKENS, seed)
+    batches = Batches(*encoded(tokenizer, parts.training + parts.short), lengths, TOKENS, seed)
     model = Translator(tokenizer.vocabulary_size(), **SIZE, attention_dropout=0.0, normalize_first=True, copies=True)
     print(f"Seed {seed}: {model.count_params():,} parameters, {len(batches)} batches an epoch", flush=True)
     start = time.perf_counter()

@@ -160,7 +160,7 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_summaries(example, 
     assert "<|" not in printed  # no special token
     assert (tmp_path / "copied.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "saved_model" / "saved_model.pb").exists()
-    assert keras.models.load_model(tmp_path / "translator.keras").output_shape[:2] == (None, None)
+    assert keras.models.load_model(tmp_path / "translator.keras", compile=False).output_shape[:2] == (None, None)
     result = json.loads(printed.splitlines()[-1])
     assert (result["pairs"], result["short_pairs"], result["seeds"]) == (40, 8, 1)
     assert result["seconds"].keys() == result["parameters"].keys() == {"translator", "gpt"}
