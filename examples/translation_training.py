@@ -51,11 +51,11 @@ class Batches(keras.utils.PyDataset):
             # What is left over waits for another epoch: a batch of another size would be compiled anew.
             self.batches += [(number, order[first : first + size]) for first in range(0, len(rows) - size + 1, size)]
         self.random.shuffle(self.batches)
-        # Keras takes from the first two batches which sizes vary, so these differ.
+        # Keras takes from the first two batches which sizes vary: they are of the shortest and of the longest rows.
         numbers = [number for number, _ in self.batches]
-        other = next((place for place, number in enumerate(numbers) if number != numbers[0]), 0)
-        if other:
-            self.batches[1], self.batches[other] = self.batches[other], self.batches[1]
+        for place, number in enumerate((min(numbers), max(numbers)) if len(set(numbers)) > 1 else ()):
+            other = place + [each for each, _ in self.batches[place:]].index(number)
+            self.batches[place], self.batches[other] = self.batches[other], self.batches[place]
 
     def __len__(self):
         return len(self.batches)

@@ -36,6 +36,23 @@ def test_batches_hold_rows_of_about_one_length_shifted_right(example):
     assert seen == 5  # the row of 30 is too long
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_two_batches_show_which_sizes_vary(example, seed):
+    # (texts, labels): source and target vary on their own.
+    counts = {(3, 2): 10, (9, 2): 30, (9, 7): 10, (3, 7): 4}
+    rows = [(texts, labels) for (texts, labels), count in counts.items() for _ in range(count)]
+    sources, labels = [[5] * texts for texts, _ in rows], [[6] * (label - 1) + [example.END] for _, label in rows]
+    batches = example.Batches(sources, labels, ((4, 3), (10, 3), (10, 8)), 40, seed)
+    for _ in range(2):
+        first, second = (batches[index] for index in range(2))
+        assert (first[0]["source_ids"].shape[1], second[0]["source_ids"].shape[1]) == (4, 10)
+        assert (first[1].shape[1], second[1].shape[1]) == (3, 8)
+        found = [batches[index][1] for index in range(len(batches))]
+        assert sum(map(len, found)) == 10 + 28 + 12  # four to a batch, ten where rows are short
+        batches.on_epoch_end()
+
+
 def test_the_talks_of_ted_come_as_pairs(tmp_path, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     import translation_pairs
