@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_tx.losses import TokenCrossentropy
+
 pytest.importorskip("babel")
 pytest.importorskip("keras_hub")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the example exports a SavedModel")
@@ -51,6 +53,12 @@ def test_the_first_two_batches_show_which_sizes_vary(example, seed):
         found = [batches[index][1] for index in range(len(batches))]
         assert sum(map(len, found)) == 10 + 28 + 12  # four to a batch, ten where rows are short
         batches.on_epoch_end()
+    source, target = (keras.Input((None,), dtype="int32", name=name) for name in ("source_ids", "target_ids"))
+    table = keras.layers.Embedding(8, 8)
+    logits = table(target) + keras.ops.mean(table(source), axis=1, keepdims=True)
+    model = keras.Model({"source_ids": source, "target_ids": target}, logits)
+    model.compile("sgd", TokenCrossentropy(padding_id=0))
+    model.fit(batches, epochs=2, shuffle=False, verbose=0)  # which would refuse a shape that it was not shown
 
 
 def test_the_talks_of_ted_come_as_pairs(tmp_path, monkeypatch):
