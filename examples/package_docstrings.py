@@ -22,7 +22,7 @@ def folders():
     return sorted({Path(path) for path in sys.path if path.endswith(("site-packages", "dist-packages"))})
 
 
-def load(cache, megabytes=None, roots=None, progress=print):
+def load(cache, megabytes=None, roots=None, progress=print, one_of=1):
     """Returns docstrings as a dict from "file: number" to text, each text once.
 
     Args:
@@ -30,13 +30,14 @@ def load(cache, megabytes=None, roots=None, progress=print):
         megabytes: float, of how much text about, drawn from all files, or `None` for all.
         roots: list of folders to read, or `None` for those of installed packages.
         progress: function of a line.
+        one_of: int, to read one file of so many.
 
     Raises:
         ValueError: where the folders hold no docstrings.
     """
     cache = Path(cache)
     if not cache.is_file():
-        found = _read(roots or folders(), progress)
+        found = _read(roots or folders(), progress, one_of)
         if not found:
             raise ValueError(
                 f"`roots` must hold packages with docstrings. Received: {[str(root) for root in roots or folders()]}."
@@ -55,10 +56,10 @@ def load(cache, megabytes=None, roots=None, progress=print):
     return kept
 
 
-def _read(roots, progress):
+def _read(roots, progress, one_of):
     files = [(root, file) for root in roots for file in sorted(Path(root).rglob("*.py"))]
     files = [(root, file) for root, file in files if not _NOT_READ & set(file.relative_to(root).parts)]
-    found, seen = {}, set()
+    files, found, seen = files[::one_of], {}, set()
     for number, (root, file) in enumerate(files):
         if number % 2000 == 0:
             progress(f"docstrings: {number:,} of {len(files):,} files read, {sum(map(len, seen)) / 1e6:.0f} MB")
