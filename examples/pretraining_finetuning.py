@@ -20,6 +20,8 @@ def make_classifier(encoder, dropout=DROPOUT):
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     states = encoder({"token_ids": ids, "segment_ids": keras.ops.zeros_like(ids)})["sequence_output"]  # (B, T, D)
     x = MaskedMeanPooling(name="pooling")(states, mask=keras.ops.not_equal(ids, 0))  # (B, D)
+    # The means of all texts are nearly one vector, and from what differs alone a head learns in few steps (He et al. 2022, MAE).
+    x = keras.layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="pooled_norm")(x)
     x = keras.layers.Dropout(dropout, name="pooled_dropout")(x)
     return keras.Model(ids, keras.layers.Dense(len(PACKAGES), name="logits")(x), name="package_of_docstring")
 

