@@ -12,7 +12,7 @@ BATCH = 25
 DROPOUT = 0.1
 LENGTHS = (24, 40, 56)  # and the encoder's; a batch is padded to the first that holds its longest text
 EPOCHS = {100: 30, 300: 20, 1000: 8, 10000: 2}
-RATES = {"new": 1e-3, "pretrained": 5e-4}
+RATES = {"new": 1e-3, "pretrained": 1e-3}
 
 
 def make_classifier(encoder, dropout=DROPOUT):
