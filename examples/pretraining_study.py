@@ -28,7 +28,7 @@ import pretraining_texts
 LABELS = (100, 300, 1000, 10000)
 MANY = 3000  # from here on one seed, as differences are small and trainings long
 TERA = 10.0  # 1e12 operations of each pretraining
-QUICK = {"labels": [100, 300], "tera": 0.4, "settings": {"vocabulary": 3000}, "one_of": 4, "asked": 25}
+QUICK = {"labels": [100, 300], "tera": 0.25, "settings": {"vocabulary": 3000}, "one_of": 4, "asked": 25}
 
 
 def pretrained(kinds, tokenizer, ids, settings, tera, output):
