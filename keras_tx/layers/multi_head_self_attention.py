@@ -187,7 +187,8 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
                 self.position_bias, attention_bias, distance_bias, where, key_places, counted
             )
         window = places.window(self.window, inputs, mask, cache, seen)
-        attention_mask = AttentionMask(mask, seen.mask, pair_mask, self.causal, offset, *window, segments)
+        cached = cache is not None
+        attention_mask = AttentionMask(mask, seen.mask, pair_mask, self.causal, offset, *window, segments, cached)
 
         context, scores = attention.dot_product_attention(
             query,

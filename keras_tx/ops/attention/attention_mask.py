@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from .. import masks, positions
+from .. import masks, positions, sizes
 
 
 class AttentionMask(NamedTuple):
@@ -24,6 +24,7 @@ class AttentionMask(NamedTuple):
             those in the row.
         key_positions: int32 (B, S) or (1, S), the same of the keys.
         segments: integers (B, T), T = S, the segment of each query, and of the key in its place; `None` for one segment.
+        holds_queries: bool, whether the keys are those of a cache, in which each real query is a real key.
     """
 
     queries: Any = None
@@ -35,6 +36,7 @@ class AttentionMask(NamedTuple):
     query_positions: Any = None
     key_positions: Any = None
     segments: Any = None
+    holds_queries: bool = False
 
     @property
     def allows_all(self):
@@ -55,6 +57,20 @@ class AttentionMask(NamedTuple):
             order = masks.causal(num_queries, num_keys, self.offset) if self.causal else None
         same = None if self.segments is None else masks.same_segment(self.segments, self.segments)
         return masks.combine(masks.pairs(self.queries, self.keys, self.pairs), order, same)
+
+    def some_key(self, num_queries, num_keys, pairs):
+        """Returns which queries may attend to some key: boolean, broadcasts to (B, N, T, 1); `None` if all may.
+
+        It is seen from the parts alone where they allow it: of all pairs written out, `pairs` as from `whole`, XLA compiles
+        three loops in each layer.
+        """
+        in_parts = self.pairs is None and self.window is None and self.segments is None
+        finds_itself = self.keys is None or self.keys is self.queries or self.holds_queries
+        if not in_parts or self.causal and not finds_itself or sizes.known(num_keys) in (None, 0):
+            return ops.any(pairs, axis=-1, keepdims=True)
+        some = None if self.keys is None or self.causal else ops.any(self.keys, axis=-1, keepdims=True)
+        some = masks.combine(self.queries, some)
+        return None if some is None else some[:, None, :, None]
 
     def queries_with_keys(self, num_queries, num_keys):
         """Returns the boolean (B, T) mask of the queries that may attend to some key in some head, or `None` for all.

@@ -108,8 +108,8 @@ def dot_product_attention(
     dropped = dropped if dropout_mask is None else dropout_mask.apply(dropped)
     dropped = ops.reshape(dropped, (*folded, num_keys))
     context = ops.reshape(ops.matmul(dropped, value), (batch, heads, length, value.shape[-1]))
-    if pair_mask is not None:
-        some_key = ops.any(pair_mask, axis=-1, keepdims=True)
+    some_key = None if pair_mask is None else mask.some_key(length, num_keys, pair_mask)
+    if some_key is not None:
         context = ops.where(some_key, context, ops.zeros((), dtype=out_dtype))
         if return_scores:
             weights = ops.where(some_key, weights, ops.zeros((), dtype=wide))

@@ -239,7 +239,8 @@ def _refuse_overflow(start, values, mask, room):
     end = start + ops.cast(ops.shape(values)[1], "int32")
     fits = end <= room
     start = when_run(start, fits, "The cache must have room for every token. Received: tokens, room for", end, room)
-    values = ops.where(fits, values, ops.cast(float("nan"), values.dtype))
+    # Added, as LLVM takes a second to compile a `where` here.
+    values = values + ops.cast(ops.where(fits, 0.0, float("nan")), values.dtype)
     return start, values, ops.logical_or(mask, ops.logical_not(fits))
 
 
