@@ -1,12 +1,15 @@
 """Whether a model can be decoded step by step: what cannot is refused by name, never decoded wrongly."""
 
+import functools
+from typing import Any, NamedTuple
+
 import keras
 import numpy as np
 from keras import ops
 
 from ..graph import MISSING, complete_arguments, pack_inputs, walk
 from ..layers import cache_protocol
-from . import proof
+from . import programs, proof
 from .decoder import Decoder
 from .head import Head, heads
 from .step import call, empty_caches, logits_step
@@ -17,8 +20,9 @@ def check_decodable(model, given=(), output=None) -> None:
     """Raises `ValueError` unless cached steps of the model give what the whole model gives. Runs once for each model.
 
     A graph whose layers all are of classes that are known to work in steps shows it without a trial: ours with a cache, and
-    those of Keras that treat each position by itself. Else up to 64 tokens go through the model. A layer without a cache must
-    give the first and the last of them what it gives them alone; a layer with one must not look ahead; and a prompt followed
+    those of Keras that treat each position by itself. Else up to 64 tokens go through the model, in one program where
+    operations alone would be compiled one by one (JAX). Of the layers that are not known, one without a cache must
+    give the first and the last token what it gives them alone, and one with a cache must not look ahead; and a prompt followed
     by two steps must equal the full pass. What a class of one's own says by `is_stepwise` is believed. What
     reaches further than 64 tokens, or has no effect with the weights of that moment, is not seen.
 
@@ -40,9 +44,11 @@ def check(decoder):
     if decoder.is_checked or proof.is_known(decoder):
         decoder.is_checked = True
         return
-    model, conditioning, ids = decoder.model, probe_conditioning(decoder), probe_ids(decoder)
-    caches = empty_caches(decoder, 1, LENGTH, conditioning)
-    full = _check_layers(decoder, conditioning, ids)
+    model, ids, trials = decoder.model, probe_ids(decoder), []
+    run = programs.quick(decoder, functools.partial(_full_pass, known=proof.known_calls(decoder), trials=trials))
+    full, caches, errors = run(ids, probe_conditioning(decoder))
+    for trial, error in zip(trials, errors, strict=True):
+        trial.raise_if(float(ops.convert_to_numpy(error)))
     if isinstance(full, (list, tuple, dict)) or len(full.shape) != 3:
         raise ValueError(
             "`model` must map token ids (B, T) to logits (B, T, V) to be decoded. Received: "
@@ -71,16 +77,52 @@ def check(decoder):
 
 def _in_steps(decoder, ids, caches, head):
     """Returns the model's outputs as numpy: of a prompt at once, and of two tokens one after the other."""
-    pieces, prompt = [], max(ids.shape[1] - 2, 1)
+
+    def step(decoder, ids, caches):
+        logits, caches = logits_step(decoder, ids, caches, head=head)
+        return logits if head == Head() else ops.softmax(logits), caches
+
+    step, pieces, prompt = programs.quick(decoder, step), [], max(ids.shape[1] - 2, 1)
     for piece in (ids[:, :prompt], *(ids[:, i : i + 1] for i in range(prompt, ids.shape[1]))):
-        logits, caches = logits_step(decoder, piece, caches, head=head)
-        pieces.append(ops.convert_to_numpy(logits if head == Head() else ops.softmax(logits)))
+        outputs, caches = step(piece, caches)
+        pieces.append(ops.convert_to_numpy(outputs))
     return np.concatenate(pieces, axis=1)
 
 
-def _check_layers(decoder, conditioning, ids):
-    """Returns the model's outputs, each layer that decodes checked; what comes from the other inputs is left as it is."""
-    model, kept = decoder.model, {}
+class Trial(NamedTuple):
+    """A layer that was tried: what is raised where its outputs for a part of the positions differ by more than is allowed."""
+
+    layer: Any
+    path: str
+    allowed: float
+
+    def raise_if(self, error):
+        """Raises `ValueError` unless the relative error is one that rounding may make."""
+        if not error > self.allowed:  # nor where it is NaN, of which nothing can be seen
+            return
+        if cache_protocol.is_cached_layer(self.layer):
+            raise ValueError(
+                "`model` must not look ahead to be decoded. Received: "
+                f"layer {self.path!r} ({type(self.layer).__name__}), whose outputs depend on later positions."
+            )
+        raise ValueError(
+            "`model` must have a cache in every layer that mixes positions to be decoded. Received: "
+            f"layer {self.path!r} ({type(self.layer).__name__}), which mixes positions and has none."
+        )
+
+
+class _Refused(Exception):
+    """Ends a pass at a layer whose shapes alone refuse it."""
+
+
+def _full_pass(decoder, ids, conditioning, known, trials):
+    """Runs the model on all tokens at once; what comes from the other inputs is left as it is.
+
+    Returns the model's outputs, the empty caches, and the relative errors of the layers that were tried, in the order of
+    `trials`, a list to which a `Trial` is added for each. The outputs are `None` behind a layer whose error is infinite.
+    """
+    model, kept, errors = decoder.model, {}, []
+    caches = empty_caches(decoder, 1, LENGTH, conditioning)
 
     def keep(operation, path, args, kwargs, there):
         kept[path] = there
@@ -88,21 +130,37 @@ def _check_layers(decoder, conditioning, ids):
 
     walk(model, pack_inputs(model, conditioning), call, call_partial=keep)
 
-    def check(layer, path, args, kwargs):
-        return _check_layer(layer, path, args, kwargs, {})
+    def check(layer, path, args, kwargs, there=()):
+        if path in known:
+            args, kwargs = complete_arguments(args, kwargs, dict(there))
+            return layer(*args, **kwargs)
+        outputs, found = _try_layer(layer, args, kwargs, dict(there))
+        # What is no tensor, or several, is refused by its infinite error.
+        whole = outputs[0] if isinstance(outputs, tuple) and outputs else outputs
+        trials.extend([Trial(layer, path, tolerance(whole) if hasattr(whole, "dtype") else 0.0)] * len(found))
+        errors.extend(found)
+        if np.inf in [error for error in found if isinstance(error, float)]:
+            raise _Refused
+        return outputs
 
     def check_partial(operation, path, args, kwargs, there):
         if path not in kept:
             return MISSING
         if isinstance(operation, keras.Layer):
-            return _check_layer(operation, path, args, kwargs, kept[path])
+            return check(operation, path, args, kwargs, kept[path])
         args, kwargs = complete_arguments(args, kwargs, kept[path])
         return operation(*args, **kwargs)
 
-    return walk(model, pack_inputs(model, {decoder.ids: ids}), check, call_partial=check_partial)
+    try:
+        full = walk(model, pack_inputs(model, {decoder.ids: ids}), check, call_partial=check_partial)
+    except _Refused:
+        full = None
+    return full, caches, errors
 
 
-def _check_layer(layer, path, args, kwargs, there):
+def _try_layer(layer, args, kwargs, there):
+    """Returns a layer's outputs, and a list of the relative errors of what it gives for a part of the positions alone."""
+
     def call_part(part=None):
         def cut(value):
             return value[:, part] if part is not None and _is_sequence(value) else value
@@ -110,36 +168,32 @@ def _check_layer(layer, path, args, kwargs, there):
         positional, named = complete_arguments(*keras.tree.map_structure(cut, (args, kwargs)), there)
         return layer(*positional, **named)
 
-    def mixes(end):
-        try:
-            return _differs(outputs, call_part(end), end)
-        except ValueError:  # the layer itself takes no other number of positions
-            return True
-
     outputs = call_part()
     if cache_protocol.is_cached_layer(layer):
         # Scores beside the outputs have their positions elsewhere; they follow from the same queries and keys.
         whole, first = (each[0] if isinstance(each, tuple) else each for each in (outputs, call_part(slice(0, 1))))
-        if _differs(whole, first, slice(0, 1)):
-            raise ValueError(
-                "`model` must not look ahead to be decoded. Received: "
-                f"layer {path!r} ({type(layer).__name__}), whose outputs depend on later positions."
-            )
-    elif any(mixes(end) for end in (slice(0, 1), slice(-1, None))):
-        raise ValueError(
-            "`model` must have a cache in every layer that mixes positions to be decoded. Received: "
-            f"layer {path!r} ({type(layer).__name__}), which mixes positions and has none."
-        )
-    return outputs
+        return outputs, [_error(whole, first, slice(0, 1))]
+    try:
+        return outputs, [_error(outputs, call_part(end), end) for end in (slice(0, 1), slice(-1, None))]
+    except Exception:  # of the layer or of the backend: it takes no other number of positions
+        return outputs, [np.inf]
 
 
 def _is_sequence(value):
     return hasattr(value, "shape") and len(value.shape) >= 2 and value.shape[0] == 1
 
 
-def _differs(whole, partial, part):
+def _error(whole, partial, part):
+    """Returns by how much outputs for a part of the positions differ from the whole: a scalar, or inf where shapes tell."""
     if hasattr(whole, "shape") and not _is_sequence(whole):  # it has no positions, such as biases by distance
-        return whole.shape != partial.shape or relative_error(partial, whole) > tolerance(whole)
-    if not _is_sequence(whole) or whole.shape[1:2] == partial.shape[1:2] and whole.shape[1] != 1:
-        return True  # the sequence axis is gone, or does not follow that of the inputs
-    return relative_error(partial, whole[:, part]) > tolerance(whole)
+        expected = whole
+    elif not _is_sequence(whole) or whole.shape[1:2] == partial.shape[1:2] and whole.shape[1] != 1:
+        return np.inf  # the sequence axis is gone, or does not follow that of the inputs
+    else:
+        expected = whole[:, part]
+    if tuple(expected.shape) != tuple(partial.shape):
+        return np.inf
+    if 0 in expected.shape:
+        return 0.0
+    expected, partial = (ops.cast(x, "float32") for x in (expected, partial))
+    return ops.max(ops.abs(partial - expected)) / ops.maximum(ops.max(ops.abs(expected)), 1e-6)

@@ -27,6 +27,24 @@ def run(decoder, name, key, function, *arguments):
     return programs[place](*arguments)
 
 
+def quick(decoder, function):
+    """Returns `function(decoder, *arguments)` for a call or two, as it is the least wait.
+
+    Where each operation would be compiled by itself, as on JAX, they are one program, compiled without what would make it fast.
+    Elsewhere they run one by one: compiling them takes longer.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        # Other processors' compilers need not have these options.
+        options = _UNOPTIMIZED if jax.default_backend() == "cpu" else None
+        return _compile_jax(decoder, functools.partial(function, decoder), options)
+    return functools.partial(function, decoder)
+
+
+_UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
 def fingerprint(model):
     """Returns what changes when a model gets other variables, as by `enable_lora` or `quantize`; new values change nothing."""
     return tuple((id(variable), variable.path, str(variable.dtype)) for variable in model.variables)
@@ -68,10 +86,10 @@ def _compile(decoder, label, key, function):
     return functools.partial(function, decoder)
 
 
-def _compile_jax(decoder, traced):
+def _compile_jax(decoder, traced, options=None):
     import jax
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=options)
     def compiled(values, *arguments):
         with keras.StatelessScope(state_mapping=zip(decoder.model.variables, values, strict=True)):
             return traced(*arguments)

@@ -29,10 +29,19 @@ def is_known(decoder) -> bool:
     if output.shape[-1] is None or size is not None and output.shape[-1] > size or not decoder.cached_layers:
         return False
     head = known_head(model)
-    if head is None or not all(_is_known_call(decoder.ids, *call) for call in reached_calls(model, _reads_nothing)):
+    if head is None or len(known_calls(decoder)) < len(reached_calls(model)):
         return False
     decoder.head = head
     return True
+
+
+def known_calls(decoder):
+    """Returns the paths, as in `graph.walk`, of the calls of layers and operations that work in steps or do not read the ids.
+
+    Each is known by itself: that axis 1 of what it is given stands for the positions is for the other calls to show.
+    """
+    calls = reached_calls(decoder.model, _reads_nothing)
+    return {path for path, call in calls.items() if _is_known_call(decoder.ids, *call)}
 
 
 def _reads_nothing(operation):

@@ -37,15 +37,15 @@ def reached_calls(model, reads_nothing=lambda operation: False):
         reads_nothing: function from a layer or an operation to whether it gives the same whatever its inputs.
 
     Returns:
-        List of tuples: the layer or operation; the arguments of the call, positional and by name, as the graph has them; and a
-        dict from the id of each `KerasTensor` in them to the frozenset of the names of inputs.
+        Dict from path to a tuple: the layer or operation; the arguments of the call, positional and by name, as the graph has
+        them; and a dict from the id of each `KerasTensor` in them to the frozenset of the names of inputs.
     """
-    calls = []
+    calls = {}
 
     def call(operation, path, args, kwargs, values, count):
         leaves = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
         reach = {id(leaf): values[id(leaf)] for leaf in leaves}
-        calls.append((operation, args, kwargs, reach))
+        calls[path] = (operation, args, kwargs, reach)
         return [frozenset() if reads_nothing(operation) else frozenset().union(*reach.values())] * count
 
     run(model, pack_inputs(model, {name: frozenset([name]) for name in input_names(model)}), call)

@@ -9,6 +9,7 @@ from keras_tx import layers
 from keras_tx.applications import GPT, Llama, Translator
 from keras_tx.decoding import check, check_decodable, generate, proof
 from keras_tx.decoding.decoder import Decoder
+from keras_tx.graph import layer_calls
 from keras_tx.layers import stepwise
 
 from ..layers.execution import BACKEND
@@ -62,16 +63,84 @@ KNOWN = {
 }
 
 
+@pytest.fixture
+def tried(monkeypatch):
+    """The list of the layers that are called with a part of the positions; `None` stands in it for a full pass."""
+    found, full_pass, try_layer = [], check._full_pass, check._try_layer
+
+    def pass_and_note(*args, **kwargs):
+        found.append(None)
+        return full_pass(*args, **kwargs)
+
+    def try_and_note(layer, *others):
+        found.append(layer)
+        return try_layer(layer, *others)
+
+    monkeypatch.setattr(check, "_full_pass", pass_and_note)
+    monkeypatch.setattr(check, "_try_layer", try_and_note)
+    return found
+
+
 @pytest.mark.parametrize("name", KNOWN)
-def test_what_is_known_is_what_a_trial_finds(name, monkeypatch):
+def test_what_is_known_is_what_a_trial_finds(name, monkeypatch, tried):
     model = KNOWN[name]()
-    assert is_known(model)
-    head = Decoder.of(model).head
-    if BACKEND == "jax" and name != "biases by distance":
-        return  # a trial there compiles each operation
-    monkeypatch.setattr(proof, "is_known", lambda decoder: False)
     check_decodable(model)
-    assert Decoder.of(model).head == head
+    assert not tried
+    head, decoder = Decoder.of(model).head, Decoder.of(model)
+    assert head is not None
+    if BACKEND == "jax" and name != "biases by distance":
+        return  # where each trial is compiled
+    decoder.is_checked = False
+    monkeypatch.setattr(proof, "is_known", lambda decoder: False)
+    monkeypatch.setattr(proof, "known_calls", lambda decoder: set())
+    check_decodable(model)
+    assert decoder.head == head
+    assert len(tried) == 1 + len(layer_calls(model))
+
+
+class Doubled(keras.layers.Layer):
+    """A class that nothing is known of."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def test_only_a_layer_of_an_unknown_class_is_tried(tried):
+    doubled = Doubled(name="doubled")
+    model = model_of(lambda x: doubled(keras.layers.Dense(8)(x)))
+    check_decodable(model)
+    check_decodable(model)
+    assert tried == [None, doubled]
+
+
+class Swapped(keras.layers.Dense):
+    """Inherits from a class that is known, with a call of its own."""
+
+    def call(self, x):
+        return super().call(ops.flip(x, axis=1))
+
+
+ADVERSARIES = {
+    "a subclass": (lambda x: Swapped(8, name="bad")(x), "'bad'"),
+    "a normalization": (lambda x: keras.layers.LayerNormalization(axis=1, name="bad")(x), "'bad'"),
+    "a softmax": (lambda x: x * keras.layers.Softmax(axis=1, name="bad")(4 * x), "'bad'"),
+    "a transposition": (lambda x: keras.layers.Permute((2, 1), name="bad")(x), "'bad'"),
+    "a function": (lambda x: keras.layers.Lambda(lambda x: ops.cumsum(x, 1), name="bad")(x), "'bad'"),
+    "a mean": (lambda x: x + 3 * ops.mean(x, axis=1, keepdims=True), "step by step"),
+    "a slice": (lambda x: x + 3 * x[:, :1], "step by step"),
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIES)
+def test_what_mixes_positions_among_known_layers_is_refused(name):
+    between, said = ADVERSARIES[name]
+    # The length is that of the vectors, so that shapes tell nothing.
+    model = model_of(lambda x: keras.layers.Dense(8)(between(keras.layers.Dense(8)(x))), ids=keras.Input((8,)))
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        weight.assign(rng.standard_normal(weight.shape))
+    with pytest.raises(ValueError, match=f"`model` must .*{said}"):
+        check_decodable(model)
 
 
 @pytest.mark.once
@@ -133,14 +202,12 @@ def test_what_is_not_known_is_tried(name):
 
 
 @pytest.mark.once
-def test_a_class_of_ones_own_may_say_that_it_works_in_steps(monkeypatch):
+def test_a_class_of_ones_own_may_say_that_it_works_in_steps(tried):
     class Told(Shifted):
         is_stepwise = True
 
     assert stepwise.is_stepwise(Told(16, 2))
     assert not stepwise.is_stepwise(Shifted(16, 2))
-    tried = []
-    monkeypatch.setattr(check, "_check_layers", lambda *given: tried.append(given))
     generate(model_of(block=Told(16, 2)), [[1, 2]], 1)
     assert not tried
 
