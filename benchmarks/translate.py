@@ -49,6 +49,8 @@ class Ours:
         )
 
     def train(self, sources, targets):
+        if not self.model.optimizer.built:  # or TensorFlow would trace the step twice
+            self.model.optimizer.build(self.model.trainable_variables)
         inputs = {"source_ids": sources, "target_ids": targets[:, :-1]}
         return float(np.asarray(self.model.train_on_batch(inputs, targets[:, 1:])))
 

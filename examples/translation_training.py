@@ -89,6 +89,7 @@ def train(model, batches, epochs, optimizer="adam", average=None):
     optimizer = make_optimizer(optimizer, epochs * len(batches), model, average)
     loss = keras_tx.losses.TokenCrossentropy(label_smoothing=0.1, padding_id=PADDING)
     model.compile(optimizer, loss, jit_compile=True)
+    model.optimizer.build(model.trainable_variables)  # before `fit`: else TensorFlow traces the first step twice
     return model.fit(batches, epochs=epochs, shuffle=False, verbose=2).history["loss"]
 
 
