@@ -100,6 +100,7 @@ def test_the_position_table_can_be_filled_to_its_end(own, naive):
 
 
 def test_a_model_that_was_changed_after_it_generated_is_compiled_anew(shake, naive):
+    keras.utils.set_random_seed(0)  # of some weights the adapters change no token
     ids = keras.Input((None,), dtype="int32")
     x = layers.TransformerDecoder(16, 2)(layers.TokenAndPositionEmbedding(11, 64, 8)(ids))
     head = keras.layers.Dense(11)
@@ -108,7 +109,7 @@ def test_a_model_that_was_changed_after_it_generated_is_compiled_anew(shake, nai
     head.enable_lora(2)
     for weight in head.trainable_weights:
         if "lora" in weight.path:
-            weight.assign(3 * np.random.default_rng(0).standard_normal(weight.shape))
+            weight.assign(30 * np.random.default_rng(1).standard_normal(weight.shape))
     after = generate(model, [[1, 2, 3]], 8).tolist()
     assert after == [naive(model, [1, 2, 3], 8)]
     assert after != before
