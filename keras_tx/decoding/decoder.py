@@ -26,6 +26,7 @@ class Decoder:
         variables: what tells whether the model has other variables than when it was looked at, see `fingerprint`.
         head: `Head`, how logits are had of the model, or `None` until that is found out.
         is_checked: bool, whether `check.check` found that cached steps give what the whole model gives.
+        can_take_back: bool, whether `rewinding.check` found that tokens can be taken back of its caches.
         trials: dict, which padding of the other inputs it ignores (see `trials`).
         programs: dict, what was compiled for the model (see `programs`).
     """
@@ -49,6 +50,7 @@ class Decoder:
         }
         self.longest_sequence = least("sequence_length", self.cached_layers.values())
         self.variables, self.head, self.is_checked = fingerprint(model), None, False
+        self.can_take_back = False
         self.trials, self.programs = {}, {}
 
     @classmethod

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from keras import ops
 
-from . import loop, programs
+from . import loop, programs, speculation
 from .check import check
 from .conditioning import check_conditioning, check_names
 from .decoder import Decoder
@@ -27,6 +27,7 @@ def generate(
     tokenizer=None,
     context=None,
     output=None,
+    draft=None,
 ):
     """Continues prompts with tokens that the model predicts.
 
@@ -62,6 +63,9 @@ def generate(
             mask of them, have one length. `None` for a model of one input.
         output: which output of a model of several holds the logits: str, its key in a dict of outputs or the name of the
             layer that gives it, or int, its index. `None` for a model of one output.
+        draft: `Lookup(...)` or `Draft(...)`, which propose several tokens for the model to read at once, or `None`. The tokens are
+            those that come without a draft, to rounding of the logits, sampled ones too; `draft_report` counts how many were
+            right. Not with `Beam`, nor with a sampler that has an `advance` of its own.
 
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
@@ -76,7 +80,7 @@ def generate(
             names none, or gives something else than logits and probabilities, or its logits are NaN; if a string beside a
             context has no token, or ends with a stop that the tokenizer adds, so that nothing could follow; if
             `context` lacks an input, has rows that are empty or not one for each prompt, does not fit its input, or holds
-            lengths for which the model itself raises.
+            lengths for which the model itself raises; and for a `draft` that does not fit the model or the sampler.
 
     Example:
 
@@ -116,8 +120,10 @@ def generate(
         scores = np.repeat(np.where(lengths > 0, 0.0, -np.inf).astype("float32")[:, None], num_return, axis=1)
     else:
         check(decoder)
-        request, chunk = Request.rounded(prompts, max_new_tokens, stops, seed, sampler, conditioning)
-        new, scores = _run(decoder, request, sampler, chunk)
+        if draft is not None:
+            speculation.check(draft, decoder, sampler, int(lengths.max()) + max_new_tokens)
+        request, chunk = Request.rounded(prompts, max_new_tokens, stops, seed, sampler, conditioning, draft)
+        new, scores = _run(decoder, request, sampler, chunk, draft)
         new, scores = new[: len(prompts), :, :max_new_tokens], scores[: len(prompts)]
     if tokenizer is None:
         rows = _rows(prompts, new, max_new_tokens, pad_id)
@@ -131,11 +137,16 @@ def generate(
     return (rows, scores) if return_scores else rows
 
 
-def _run(decoder, request, sampler, chunk):
+def _run(decoder, request, sampler, chunk, draft):
     """Returns the new tokens (B, R, N), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
     key = request.key(sampler) + ((("chunk", 1),) if chunk == 1 else ())
-    program = functools.partial(loop.generate, sampler=sampler, chunk=chunk)
-    tokens, scores, failed = programs.run(decoder, "generate", key, program, request)
+    program, others = functools.partial(loop.generate, sampler=sampler, chunk=chunk), []
+    if draft is not None:
+        program = functools.partial(speculation.generate, sampler=sampler, chunk=chunk, draft=draft)
+        key, others = key + tuple(draft.static().items()), draft.decoders(decoder)
+    tokens, scores, failed, *totals = programs.run(decoder, "generate", key, program, request, others=others)
+    if totals:
+        speculation.report(decoder, draft, ops.convert_to_numpy(totals[0]))
     if bool(ops.convert_to_numpy(failed)):
         raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {decoder.model.name}.")
     begun = (request.lengths > 0)[:, None]

@@ -8,7 +8,7 @@ import keras
 _traces = collections.Counter()
 
 
-def run(decoder, name, key, function, *arguments):
+def run(decoder, name, key, function, *arguments, others=()):
     """Runs `function(decoder, *arguments)` compiled: by XLA on TensorFlow and JAX, as it is on torch.
 
     Args:
@@ -17,13 +17,15 @@ def run(decoder, name, key, function, *arguments):
         key: hashable: all that the function depends on beside its arguments' values. Another key is another program.
         function: function of the decoder and the arguments, made of `keras.ops`.
         *arguments: pytrees of tensors or arrays.
+        others: `Decoder`s whose models' variables the function reads too.
 
     Returns:
         What the function returns.
     """
-    programs, place = decoder.programs, (name, key, fingerprint(decoder.model))
+    models = [each.model for each in (decoder, *others)]
+    programs, place = decoder.programs, (name, key, *(fingerprint(model) for model in models))
     if place not in programs:
-        programs[place] = _compile(decoder, f"{decoder.model.name}: {name}", key, function)
+        programs[place] = _compile(decoder, f"{decoder.model.name}: {name}", key, function, others)
     return programs[place](*arguments)
 
 
@@ -66,7 +68,7 @@ def trace_report() -> dict[str, int]:
     return dict(_traces)
 
 
-def _compile(decoder, label, key, function):
+def _compile(decoder, label, key, function, others):
     line = label + ", " + ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in key)
 
     def traced(*arguments):
@@ -78,7 +80,7 @@ def _compile(decoder, label, key, function):
 
         return tf.function(traced, jit_compile=True, autograph=False)
     if keras.backend.backend() == "jax":
-        return _compile_jax(decoder, traced)
+        return _compile_jax([decoder, *others], traced)
     if keras.backend.backend() == "torch":
         import torch
 
@@ -86,12 +88,15 @@ def _compile(decoder, label, key, function):
     return functools.partial(function, decoder)
 
 
-def _compile_jax(decoder, traced, options=None):
+def _compile_jax(decoders, traced, options=None):
     import jax
+
+    def variables():  # of several models, which may share some
+        return {id(each): each for decoder in decoders for each in decoder.model.variables}.values()
 
     @functools.partial(jax.jit, compiler_options=options)
     def compiled(values, *arguments):
-        with keras.StatelessScope(state_mapping=zip(decoder.model.variables, values, strict=True)):
+        with keras.StatelessScope(state_mapping=zip(variables(), values, strict=True)):
             return traced(*arguments)
 
-    return lambda *arguments: compiled([variable.value for variable in decoder.model.variables], *arguments)
+    return lambda *arguments: compiled([variable.value for variable in variables()], *arguments)

@@ -90,7 +90,7 @@ class Request(NamedTuple):
     conditioning: Any = {}
 
     @classmethod
-    def rounded(cls, prompts, max_new_tokens, stops, seed, sampler, conditioning):
+    def rounded(cls, prompts, max_new_tokens, stops, seed, sampler, conditioning, draft=None):
         """Returns the request of a whole batch of prompts, and how many of their tokens go through the model at once."""
         longest = max(len(prompt) for prompt in prompts)
         rows, chunk = 1 if len(prompts) == 1 else next_multiple(len(prompts), 4), chunk_of(longest)
@@ -99,7 +99,8 @@ class Request(NamedTuple):
             name: np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
             for name, array in conditioning.items()
         }
-        return cls.of(prompts, cache_size(longest, max_new_tokens, chunk), chunk, rows, **fields), chunk
+        held = cache_size(longest, room_beside(draft, max_new_tokens), chunk)
+        return cls.of(prompts, held, chunk, rows, **fields), chunk
 
     @classmethod
     def of(cls, prompts, capacity, chunk=CHUNK, rows=1, **fields):
@@ -142,6 +143,11 @@ def cache_size(longest_prompt, max_new_tokens, chunk):
     while size < -(-int(longest_prompt) // chunk) * chunk + max_new_tokens:
         size *= 2
     return size
+
+
+def room_beside(draft, max_new_tokens):
+    """Returns for how many new tokens caches need room: those that a draft proposes take slots until they are taken back."""
+    return max_new_tokens if draft is None else max_new_tokens + 4 * (draft.num_tokens + 1)
 
 
 def as_lists(value):

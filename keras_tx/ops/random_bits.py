@@ -83,11 +83,20 @@ def random_bits(shape, seed):
 
 
 def _bits_at(rows, columns, width, seed):
-    """Returns the words (..., C) of the elements in the given rows (...,) and columns (C,) of a matrix of that width."""
+    """Returns the words (..., C) of the elements in the given rows (...,) and columns (C,) of a matrix of that width.
+
+    The seed is of shape (2,), or (2, R) with one for each of R rows.
+    """
     dtype = _word_dtype()
     seed = ops.cast(seed, dtype)
-    words = _mix(_mix(_words(_STEP, _START, _KEY) + seed[0]) + seed[1])
-    step, start, key = ops.bitwise_or(words[0], _word(1)), words[1], words[2]
+    if len(seed.shape) == 1:
+        words = _mix(_mix(_words(_STEP, _START, _KEY) + seed[0]) + seed[1])
+        step, start, key = ops.bitwise_or(words[0], _word(1)), words[1], words[2]
+    else:
+        words = _mix(_mix(_words(_STEP, _START, _KEY)[:, None] + seed[0]) + seed[1])  # (3, R)
+        step, start, key = ops.bitwise_or(words[0], _word(1)), words[1], words[2][:, None]
+        rows = ops.cast(rows, dtype) * (step * ops.cast(width, dtype))
+        return _mix((rows + start)[:, None] + ops.cast(columns, dtype) * step[:, None], key=key)
     # start + i * step, where only the last sum has as many elements as the shape, whose count may exceed 32 bits
     rows = ops.cast(rows, dtype) * (step * ops.cast(width, dtype))
     return _mix((rows + start)[..., None] + ops.cast(columns, dtype) * step, key=key)
@@ -154,3 +163,19 @@ def top_bits(shape, seed, count):
         An int32 tensor of the given shape, equal on every backend for equal arguments.
     """
     return ops.cast(_shift_right(random_bits(shape, seed), 32 - count), "int32")
+
+
+def top_bits_of_rows(rows, width, seeds, count):
+    """Returns what `top_bits` has, for a matrix (.., C) of that width, in some rows, each drawn with a seed of its own.
+
+    Args:
+        rows: int32 tensor (R,).
+        width: int, C.
+        seeds: integer tensor (2, R).
+        count: int.
+
+    Returns:
+        An int32 tensor (R, C).
+    """
+    columns = ops.arange(width, dtype="int32")
+    return ops.cast(_shift_right(_bits_at(rows, columns, width, seeds), 32 - count), "int32")

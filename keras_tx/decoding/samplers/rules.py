@@ -76,12 +76,17 @@ def draw(logits, seed):
 
     Args:
         logits: float32 (B, V); a token whose logit is the lowest float is never drawn.
-        seed: int32 (2,), such as a `Sampler` is given.
+        seed: int32 (2,), such as a `Sampler` is given; or (3, B), a seed for each row and its place in the batch.
 
     Returns:
         The drawn ids, int32 (B,).
     """
-    bits = ops.cast(random_bits.top_bits(ops.shape(logits), seed, 24), "float32")
+    seed = ops.convert_to_tensor(seed)
+    if len(seed.shape) == 1:
+        bits = random_bits.top_bits(ops.shape(logits), seed, 24)
+    else:
+        bits = random_bits.top_bits_of_rows(seed[2], logits.shape[-1], seed[:2], 24)
+    bits = ops.cast(bits, "float32")
     # Below 1, to which the largest would round: its token would be drawn whatever its logit, even one that was excluded.
     uniform = ops.minimum((bits + 0.5) * 2.0**-24, 1.0 - 2.0**-24)
     return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")

@@ -93,7 +93,8 @@ class Sampler:
             logits: float32 (B, V), of the token to be chosen.
             settings: dict of float32 scalars, those of `settings()`.
             seen: boolean (B, V), tokens of the prompt and generated ones; (B, 0) unless `needs_seen()`.
-            seed: int32 (2,), another at each step; `decoding.draw(logits, seed)` draws by it.
+            seed: int32 (2,), another at each step; `decoding.draw(logits, seed)` draws by it. Beside a `draft` (3, B): the
+                same in a column for each row, which are at steps of their own then, and the row's place in the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `choose`.")
 

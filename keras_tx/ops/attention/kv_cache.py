@@ -158,9 +158,9 @@ class WindowCache(NamedTuple):
         )
 
     def fits(self, window):
-        """Says whether the slots are as many as a window needs, as far as that is known."""
-        limit = concrete(self.limit)
-        return not sizes.differ(self.keys.shape[1], None if limit is None else min(window, int(limit)))
+        """Says whether the slots are at least as many as a window needs, as far as that is known."""
+        limit, slots = concrete(self.limit), sizes.known(self.keys.shape[1])
+        return limit is None or slots is None or slots >= min(window, int(limit))
 
     def num_keys(self, added):
         """Returns how many keys T more tokens see, int or `None`: those held before, and themselves; one takes a slot first."""
@@ -187,8 +187,8 @@ class WindowCache(NamedTuple):
             # The new token that goes into a slot: as many come before it as have had fewer real ones.
             wanted = ops.expand_dims(new_held - self.num_tokens[:, None] + 1, -1)
             source = ops.sum(ops.cast(counts[:, None, :] < wanted, "int32"), axis=-1)
-            source = _for_heads(source, keys.shape[2])  # (B M, W)
-            fresh = ops.expand_dims(_for_heads(new_held >= self.num_tokens[:, None], keys.shape[2]), -1)
+            source = for_heads(source, keys.shape[2])  # (B M, W)
+            fresh = ops.expand_dims(for_heads(new_held >= self.num_tokens[:, None], keys.shape[2]), -1)
             newest = [positions_ops.gather(x, source) for x in folded]
             written = [ops.where(fresh, x, old) for x, old in zip(newest, self[:2], strict=True)]
         new = WindowCache(*written, total, start + ops.cast(ops.shape(keys)[1], "int32"), self.limit)
@@ -205,8 +205,8 @@ class WindowCache(NamedTuple):
     def _write_one(self, folded, mask, heads):
         """The keys and the values with one more token (B M, 1, H) in its slot where it is real: in place, under a compiler."""
         window, size = self.keys.shape[1:]
-        slots = _for_heads(ops.mod(self.num_tokens, window)[:, None], heads)[:, 0]  # (B M,)
-        rows, real = ops.arange(ops.shape(slots)[0], dtype="int32"), _for_heads(mask, heads)
+        slots = for_heads(ops.mod(self.num_tokens, window)[:, None], heads)[:, 0]  # (B M,)
+        rows, real = ops.arange(ops.shape(slots)[0], dtype="int32"), for_heads(mask, heads)
         place, written = ops.stack([rows, slots], axis=-1), []
         for x, old in zip(folded, self[:2], strict=True):
             held = ops.take(ops.reshape(old, (-1, size)), rows * window + slots, axis=0)
@@ -220,7 +220,7 @@ class WindowCache(NamedTuple):
         return last - ops.mod(last - ops.arange(window, dtype="int32"), window)
 
 
-def _for_heads(x, num_heads):
+def for_heads(x, num_heads):
     """(B, W) -> (B M, W)."""
     batch, size = ops.shape(x)
     return ops.reshape(ops.broadcast_to(x[:, None], (batch, num_heads, size)), (batch * num_heads, size))
