@@ -63,9 +63,9 @@ def generate(
             mask of them, have one length. `None` for a model of one input.
         output: which output of a model of several holds the logits: str, its key in a dict of outputs or the name of the
             layer that gives it, or int, its index. `None` for a model of one output.
-        draft: `Lookup(...)` or `Draft(...)`, which propose several tokens for the model to read at once, or `None`. The tokens are
-            those that come without a draft, to rounding of the logits, sampled ones too; `draft_report` counts how many were
-            right. Not with `Beam`, nor with a sampler that has an `advance` of its own.
+        draft: `Lookup(...)` or `Draft(...)`, which propose several tokens for the model to read at once, or `None`. The tokens
+            are those that come without a draft, to rounding of the logits, sampled ones too; `draft_report` counts how many
+            proposals were right. Not with `Beam`, nor with a sampler that has an `advance` of its own.
 
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and

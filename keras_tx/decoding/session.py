@@ -9,6 +9,7 @@ from ..graph import without_optional_inputs
 from .check import check
 from .decoder import Decoder, built
 from .request import CHUNK, cache_size
+from .rewinding import with_spare_slots
 from .step import empty_caches
 
 
@@ -20,18 +21,25 @@ class Turns(NamedTuple):
         seen: boolean array (1, V), which tokens those are.
         caches: the model's caches, which hold the same tokens.
         slots: int, how much of the caches is in use, padding included.
+        spare: int, how many tokens may be taken back of the caches at once, for drafts.
     """
 
     ids: tuple
     seen: Any
     caches: Any
     slots: int
+    spare: int = 0
 
     def followed_by(self, ids, caches, slots):
         """Returns what is known when the tokens `ids` have followed, `caches` hold them, and `slots` more are in use."""
         seen = self.seen.copy()
         seen[0, ids] = True
-        return Turns((*self.ids, *ids), seen, caches, self.slots + slots)
+        return Turns((*self.ids, *ids), seen, caches, self.slots + slots, self.spare)
+
+    def with_spare(self, spare):
+        """Returns the same with caches of which so many tokens may be taken back at once."""
+        more = spare - self.spare
+        return self if more <= 0 else self._replace(caches=with_spare_slots(self.caches, more), spare=spare)
 
 
 class Session:

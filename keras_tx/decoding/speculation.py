@@ -20,18 +20,25 @@ _MANY = 2**30
 _reports = collections.defaultdict(collections.Counter)
 
 
-def check(draft, decoder, sampler, longest):
+def check(draft, decoder, sampler, longest, capacity=None):
     """Raises `ValueError` unless a draft can propose to a `Decoder`'s model, for which the sampler chooses the tokens.
 
-    `longest` is the most tokens that a row will have.
+    `longest` is the most tokens that a row will have, and `capacity` the slots of the caches, where they are made already.
     """
     if not isinstance(draft, Drafter):
         raise ValueError(f"`draft` must be a Lookup, a Draft or None. Received: draft={draft!r}.")
-    own = [name for name in ("begin", "advance", "result") if getattr(type(sampler), name) is not getattr(Sampler, name)]
+    own = [
+        name for name in ("begin", "advance", "result") if getattr(type(sampler), name) is not getattr(Sampler, name)
+    ]
     if own:
         raise ValueError(
             "`sampler` must choose each token by `choose` alone beside a `draft`, as Greedy and Sample do and Beam does not. "
             f"Received: sampler={sampler!r}, which has a `{own[0]}` of its own, draft={draft!r}."
+        )
+    if capacity is not None and longest + draft.num_tokens + 1 > capacity:
+        raise ValueError(
+            "`num_tokens` of a `draft` must leave room for what a session holds. Received: "
+            f"num_tokens={draft.num_tokens}, {longest} tokens, a cache of {capacity}."
         )
     rewinding.check(decoder)
     draft.check(decoder, longest)
@@ -189,8 +196,8 @@ class Steps:
 
     def _alone(self, *values):
         state = Speculation(*values)
-        after, accepted = self.verifier.step(state)
-        return tuple(self._counted(state, after, 1.0, ops.sum(accepted), ops.sum(accepted)))
+        after, _ = self.verifier.step(state)
+        return tuple(self._counted(state, after, 1.0, 0, 0))
 
     def _counted(self, state, after, cost, proposed, accepted):
         """Returns the state with its totals, and the balance: a step may cost as much as the slowest row gained by it."""
@@ -198,7 +205,7 @@ class Steps:
         before, now = (ops.min(ops.where(going, each.count, _MANY)) for each in (state, after))
         gained = ops.cast(now - before, "float32") * (1.0 + _SHARE)
         tokens = ops.sum(after.count - state.count)
-        new = [ops.cast(each, "int32") for each in (tokens, ops.ones_like(tokens), proposed, accepted)]
+        new = [ops.cast(each, "int32") for each in (tokens, 1, proposed, accepted)]
         return after._replace(
             balance=ops.minimum(state.balance + gained - cost, _FAILURES * (self.cost - 1.0)),
             totals=state.totals + ops.stack(new),

@@ -6,17 +6,28 @@ import numpy as np
 from keras import ops
 
 from .. import arguments
-from . import loop, programs
+from . import loop, programs, speculation
 from .request import CHUNK, Request, check_lengths, check_prompts, check_seed, settings_of
 from .samplers import check_sampler
 from .session import Session
+from .speculation import Steps, report
 from .step import empty_caches
 from .stops import check_stops
 from .text import check_tokenizer, ids_of, is_row_of_ids, text_pieces
+from .verification import Speculation
 
 
 def stream(
-    model, prompt, max_new_tokens, sampler=None, stop_ids=None, seed=0, tokenizer=None, tokens_per_step=8, output=None
+    model,
+    prompt,
+    max_new_tokens,
+    sampler=None,
+    stop_ids=None,
+    seed=0,
+    tokenizer=None,
+    tokens_per_step=8,
+    output=None,
+    draft=None,
 ):
     """Yields a continuation piece by piece, from a compiled step of several tokens.
 
@@ -29,8 +40,9 @@ def stream(
         stop_ids: as in `generate`. The stop is the last that is yielded, and it stays in the session.
         seed: int.
         tokenizer: keras-hub tokenizer (or anything with `tokenize` and `detokenize`), or `None` for ids.
-        tokens_per_step: int, how many tokens are made between two pieces.
+        tokens_per_step: int, how many tokens are made between two pieces; beside a `draft` a piece has these at least.
         output: str or int, which of several outputs is decoded (see `generate`); a `Session` knows its own.
+        draft: as in `generate`. A `Lookup` finds what was said in earlier turns too; the model of a `Draft` reads them anew.
 
     Yields:
         Lists of ids; with a tokenizer, strings, whose concatenation is the text of all the tokens. A piece that ends
@@ -60,7 +72,10 @@ def stream(
     _check_room(session, len(prompt), max_new_tokens)
     fields = {"stops": check_stops(stop_ids, tokenizer), "seed": check_seed(seed), "settings": settings_of(sampler)}
     request = Request.of([prompt], session.capacity, **fields)
-    ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step)
+    if draft is not None:
+        longest = session.num_tokens + len(prompt) + max_new_tokens
+        speculation.check(draft, session.decoder, sampler, longest, session.capacity)
+    ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step, draft)
     return ids if tokenizer is None else text_pieces(ids, tokenizer)
 
 
@@ -73,18 +88,22 @@ def _check_room(session, length, max_new_tokens):
         )
 
 
-def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
+def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step, draft):
     _check_room(session, len(prompt), max_new_tokens)  # again: another turn may have come in between
     session.turn = turn = object()
     before = session.turns
     if before.slots + request.chunks * CHUNK + max_new_tokens > session.capacity:
         _, before = _read(session, session.no_turns(), before.ids)
+    before = before.with_spare(0 if draft is None else draft.num_tokens)
     logits, read = _read(session, before, prompt.tolist())
     if max_new_tokens == 0:
         session.turns = read
     seen = ops.convert_to_tensor(read.seen if sampler.needs_seen() else read.seen[:, :0])
-    state = sampler.begin(logits, loop.flat(read.caches), seen, request, ())
-    key, program = request.key(sampler), functools.partial(_advance, sampler, type(state))
+    if draft is None:
+        steps = _Steps(session, request, sampler, logits, read, seen)
+    else:
+        request = request._replace(limit=np.int32(max_new_tokens))
+        steps = _StepsWithDraft(session, request, sampler, logits, read, seen, draft)
     made, ended = 0, max_new_tokens == 0
     while not ended:
         if session.turn is not turn:
@@ -92,17 +111,71 @@ def _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step):
                 "`model`, a session, must finish or drop one stream before it begins the next. Received: a stream that goes "
                 "on after another began, or after `Session.reset`."
             )
-        request = request._replace(limit=np.int32(min(made + tokens_per_step, max_new_tokens)))
-        state = type(state)(*programs.run(session.decoder, "advance", key, program, tuple(state), request))
-        if bool(ops.convert_to_numpy(state.failed)):
-            raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {session.model.name}.")
-        count = int(ops.convert_to_numpy(state.count))
-        new = ops.convert_to_numpy(state.tokens)[0, :count].tolist()
-        ended = count == max_new_tokens or bool(ops.convert_to_numpy(state.done)[0])
+        new, stopped = steps.advance(min(made + tokens_per_step, max_new_tokens))
+        count = len(new)
+        ended = count == max_new_tokens or stopped
         if ended:
-            session.turns = read.followed_by(new, loop.like(read.caches, state.caches), count)
+            session.turns = read.followed_by(new, loop.like(read.caches, steps.state.caches), steps.slots(read.slots))
         yield new[made:]
         made = count
+
+
+class _Steps:
+    """A stream's steps from piece to piece."""
+
+    def __init__(self, session, request, sampler, logits, read, seen):
+        self.session, self.request, self.sampler = session, request, sampler
+        self.state = sampler.begin(logits, loop.flat(read.caches), seen, request, ())
+
+    def advance(self, count):
+        """Goes on to so many tokens; returns them, a list of ints, and whether the row has stopped."""
+        make, request = type(self.state), self.request._replace(limit=np.int32(count))
+        program = functools.partial(_advance, self.sampler, make)
+        key, state = request.key(self.sampler), tuple(self.state)
+        self.state = make(*programs.run(self.session.decoder, "advance", key, program, state, request))
+        self.check()
+        count = int(ops.convert_to_numpy(self.state.count))
+        return ops.convert_to_numpy(self.state.tokens)[0, :count].tolist(), self.has_stopped()
+
+    def check(self):
+        if bool(ops.convert_to_numpy(self.state.failed)):
+            name = self.session.model.name
+            raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {name}.")
+
+    def has_stopped(self):
+        return bool(ops.convert_to_numpy(self.state.done)[0])
+
+    def slots(self, before):
+        """Returns how many slots of the caches the tokens have taken, of which `before` were in use."""
+        return int(ops.convert_to_numpy(self.state.count))
+
+
+class _StepsWithDraft(_Steps):
+    """The same where a draft proposes."""
+
+    def __init__(self, session, request, sampler, logits, read, seen, draft):
+        self.session, self.request, self.sampler, self.draft = session, request, sampler, draft
+        history = np.zeros((1, session.capacity), "int32")
+        history[0, : len(read.ids)] = read.ids
+        tensors = (history, [len(read.ids)], read.slots)
+        tensors = (ops.convert_to_tensor(each, dtype="int32") for each in tensors)
+        steps = Steps(session.decoder, sampler, draft, request.as_tensors(), read.caches)
+        self.state = steps.begin(logits, loop.flat(read.caches), seen, *tensors)
+
+    def advance(self, count):
+        decoder, before = self.session.decoder, ops.convert_to_numpy(self.state.totals)
+        key = self.request.key(self.sampler) + tuple(self.draft.static().items())
+        program = functools.partial(_advance_with_draft, self.sampler, self.draft)
+        arguments = tuple(self.state), self.request, np.int32(count)
+        others = self.draft.decoders(decoder)
+        self.state = Speculation(*programs.run(decoder, "advance", key, program, *arguments, others=others))
+        self.check()
+        report(decoder, self.draft, ops.convert_to_numpy(self.state.totals) - before)
+        first, count = (int(ops.convert_to_numpy(each)[0]) for each in (self.state.start, self.state.count))
+        return ops.convert_to_numpy(self.state.history)[0, first : first + count].tolist(), self.has_stopped()
+
+    def slots(self, before):
+        return int(ops.convert_to_numpy(self.state.slots)) - before
 
 
 def _read(session, turns, ids):
@@ -121,3 +194,8 @@ def _append(decoder, leaves, request):
 def _advance(sampler, make_state, decoder, state, request):
     step = loop.Step(decoder, empty_caches(decoder, 1, 1, {}))
     return tuple(loop.advance(sampler, make_state(*state), step, request.as_tensors()))
+
+
+def _advance_with_draft(sampler, draft, decoder, state, request, count):
+    steps = Steps(decoder, sampler, draft, request.as_tensors(), empty_caches(decoder, 1, 1, {}))
+    return tuple(steps.advance(Speculation(*state), ops.convert_to_tensor(count, dtype="int32")))

@@ -27,7 +27,7 @@ class Speculation(NamedTuple):
         seen: boolean (B, V), tokens in the prompt and generated; (B, 0) where no rule asks.
         slots: int32 scalar, how many slots of the caches are in use.
         balance: float32 scalar, how many steps proposals have saved beyond what they cost.
-        totals: int32 (4,): tokens, steps, and of the steps with proposals how many tokens were proposed and how many of these stood.
+        totals: int32 (4,): tokens, steps, proposals, and how many of these stood.
         failed: boolean scalar, whether a logit was NaN.
     """
 
@@ -88,7 +88,7 @@ class Verifier:
         return ops.reshape(ops.cast(chosen, "int32"), (batch, added))
 
     def choose_after(self, state):
-        """Returns the function (logits (B, V), list of ids (B,)) -> ids (B,): what is chosen after the pending token and those."""
+        """Returns the function (logits (B, V), list of ids (B,)) -> ids (B,), what is chosen after those and the pending one."""
         pending = self.pending(state)
 
         def choose(logits, before):
@@ -130,7 +130,9 @@ class Verifier:
 
         ended = ops.logical_and(going, ops.take_along_axis(ends, accepted[:, None], axis=1)[:, 0])
         goes_on = ops.logical_and(ops.logical_not(ended), state.count + kept < self.request.limit)
-        by_which = columns < ops.where(goes_on, kept, accepted)[:, None]  # the tokens after which one was chosen and taken
+        by_which = (
+            columns < ops.where(goes_on, kept, accepted)[:, None]
+        )  # the tokens after which one was chosen and taken
         is_bad = ops.logical_and(ops.any(ops.isnan(logits), axis=-1), by_which)
         now_seen = state.seen
         for index, each in enumerate(seen):

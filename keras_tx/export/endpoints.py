@@ -1,21 +1,23 @@
 """TensorFlow functions that a SavedModel serves: text -> text, and the two halves of decoding for a server of one's own."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
-from ..decoding import loop
-from ..decoding.request import CHUNK, Request, cache_size, settings_of
+from ..decoding import loop, speculation
+from ..decoding.request import CHUNK, Request, cache_size, room_beside, settings_of
 from ..decoding.step import empty_caches, logits_step
 from ..decoding.stops import single_stops
 from .tokenizers import tokens_of
 
 
-def continue_texts(tf, run, tokenizer, max_prompt_length, max_new_tokens):
+def continue_texts(tf, run, tokenizer, max_prompt_length, max_new_tokens, draft=None):
     """Returns the function strings (B,) -> strings (B,): each prompt with its continuation, as `generate` gives it.
 
     The last `max_prompt_length` tokens of a prompt are read, and continued by `run`, which `runner` made.
     """
-    capacity = cache_size(max_prompt_length, max_new_tokens, CHUNK)
+    capacity = cache_size(max_prompt_length, room_beside(draft, max_new_tokens), CHUNK)
 
     def serve(texts):
         ids = tf.cast(tokens_of(tf, tokenizer.tokenize, texts), tf.int32)[:, -max_prompt_length:]
@@ -51,16 +53,17 @@ def answer_texts(tf, run, tokenizer, target_tokenizer, max_text_length, text_inp
     return serve
 
 
-def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk):
+def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk, draft=None):
     """Returns the function (prompt, lengths, chunks, conditioning) -> ragged new ids, without what stopped them."""
     # As `generate` compiles it. A tokenizer may need AutoGraph, so the rest has it.
-    program = tf.autograph.experimental.do_not_convert(loop.generate)
+    program = loop.generate if draft is None else functools.partial(speculation.generate, draft=draft)
+    program = tf.autograph.experimental.do_not_convert(program)
     settings = settings_of(sampler)
 
     def run(prompt, lengths, chunks, conditioning):
         limit = tf.constant(max_new_tokens, tf.int32)
         request = Request(prompt, lengths, chunks, limit, stops, seed, settings, conditioning)
-        tokens, _, failed = program(decoder, request, sampler, chunk)
+        tokens, _, failed, *_ = program(decoder, request, sampler, chunk)
         numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
         with tf.control_dependencies([numbers]):
             new = tokens[:, 0, :max_new_tokens]

@@ -34,16 +34,16 @@ def compiled(tf, model, activation, jit_compile):
 
 def export(tf, model, serve, signature, path, tokenizers=()):
     """Writes a SavedModel with one endpoint, `serve`; returns the path."""
-    module = tracking_module(tf, model, tokenizers)
+    module = tracking_module(tf, [model], tokenizers)
     module.serve = tf.function(serve, input_signature=signature)
     save_whole(tf, module, {"serve": module.serve}, path)
     return path
 
 
-def tracking_module(tf, model, tokenizers):
+def tracking_module(tf, models, tokenizers):
     """Returns a module that keeps what the endpoints use: SavedModel knows no Keras variable and no tokenizer."""
     module = tf.Module()
-    module.model_variables = [variable.value for variable in model.variables]
+    module.model_variables = [variable.value for model in models for variable in model.variables]
     # Without these the tokenizers' tables would be saved as "untracked resource".
     module.tokenizer_parts = [list(vars(each).values()) for each in tokenizers]
     return module

@@ -5,9 +5,21 @@ import os
 import keras
 
 from .. import arguments, graph
+from ..decoding import speculation
 from ..decoding.check import check
 from ..decoding.decoder import Decoder
-from ..decoding.request import CHUNK, Request, cache_size, check_lengths, check_pad, check_prompts, check_seed, chunk_of
+from ..decoding.drafts import Drafter
+from ..decoding.request import (
+    CHUNK,
+    Request,
+    cache_size,
+    check_lengths,
+    check_pad,
+    check_prompts,
+    check_seed,
+    chunk_of,
+    room_beside,
+)
 from ..decoding.samplers import Sampler, check_sampler
 from ..decoding.stops import check_stops
 from ..decoding.trials import ignores
@@ -30,6 +42,7 @@ def export_generator(
     text_input: str | None = None,
     prompt: list[int] | None = None,
     pad_id: int = 0,
+    draft: Drafter | None = None,
 ) -> str | os.PathLike:
     """Writes a SavedModel that generates text: its endpoint `serve` maps prompts to prompts with their continuations.
 
@@ -60,6 +73,7 @@ def export_generator(
         text_input: str, the name of the input of a text's ids, for a model that answers texts.
         prompt: list of ids with which each answer starts and which is not part of it, such as a start token.
         pad_id: int, what fills up the shorter texts of a batch.
+        draft: as in `keras_tx.decoding.generate`: `serve` makes several tokens a step. The weights of a `Draft` go with it.
 
     Returns:
         The path.
@@ -102,14 +116,15 @@ def export_generator(
     check(decoder)
     table = decoder.longest_sequence
     fields = sampler, check_stops(stop_ids, target_tokenizer), check_seed(seed), max_new_tokens
+    room = room_beside(draft, max_new_tokens)
     signature = [
         tf.TensorSpec((None, None), dtype, name=each) for each, dtype in (("token_ids", tf.int32), ("mask", tf.bool))
     ]
     if text_input is None:
         length = _length(max_prompt_length, _LONGEST_TEXT if table is None else table - max_new_tokens, max_new_tokens)
         check_lengths(length, max_new_tokens, table)
-        run = endpoints.runner(tf, decoder, *fields, CHUNK)
-        serve = endpoints.continue_texts(tf, run, tokenizer, length, max_new_tokens)
+        run = endpoints.runner(tf, decoder, *fields, CHUNK, draft)
+        serve = endpoints.continue_texts(tf, run, tokenizer, length, max_new_tokens, draft)
         held = max_prompt_length or table or _LONGEST_TEXT
     else:
         if not ignores(decoder, check_pad(pad_id)):
@@ -128,11 +143,15 @@ def export_generator(
                 "`max_prompt_length` must not exceed the model's position table. Received: "
                 f"max_prompt_length={length}, sequence_length={text_table}."
             )
-        start = Request.of([prompt], cache_size(len(prompt), max_new_tokens, chunk), chunk)
-        run = endpoints.runner(tf, decoder, *fields, chunk)
+        start = Request.of([prompt], cache_size(len(prompt), room, chunk), chunk)
+        run = endpoints.runner(tf, decoder, *fields, chunk, draft)
         serve = endpoints.answer_texts(tf, run, tokenizer, target_tokenizer, length, text_input, start, pad_id)
         signature.append(tf.TensorSpec((None, None), tf.int32, name="context_ids"))
-    module = folder.tracking_module(tf, model, [tokenizer, target_tokenizer])
+    others = []
+    if draft is not None:
+        speculation.check(draft, decoder, sampler, (length if text_input is None else held) + max_new_tokens)
+        others = [each.model for each in draft.decoders(decoder)]
+    module = folder.tracking_module(tf, [model, *others], [tokenizer, target_tokenizer])
     prefill, step, caches = endpoints.cache_endpoints(decoder, held + max_new_tokens)
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
     module.prefill = tf.function(prefill, input_signature=signature, autograph=False)

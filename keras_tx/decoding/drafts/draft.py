@@ -151,4 +151,3 @@ class _Proposer(Drafter):
         kept = ops.sum(ops.cast(real, "int32"), axis=1)
         after, freed = rewinding.take_back(caches, after, count, kept, kept)
         return read + kept, slots + count - freed, after, logits
-
