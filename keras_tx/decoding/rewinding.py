@@ -1,5 +1,6 @@
 """Steps that are taken back in part: the caches of a model as if some of the last tokens of each row had not come."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -82,6 +83,20 @@ def make_room(structure, slots, leaves, most, needed, room, shared=None):
 def with_spare_slots(caches, spare):
     """Returns empty caches, or those of a model without a context, in which `spare` tokens may be taken back at once."""
     return _each(caches, None, lambda cache: taking_back.widened(cache, spare), WindowCache)
+
+
+def without_constants(leaves, number):
+    """Returns the tensors of caches with no constant of a graph among them; `number` is an integer tensor, and none itself.
+
+    TensorFlow fails to compile a loop within a loop that hands a constant on ("Cannot find body function").
+    """
+    if keras.backend.backend() != "tensorflow":
+        return list(leaves)
+    kinds = [keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves]
+    return [
+        leaf if "float" in kind else ops.where(ops.equal(number, number), leaf, leaf)
+        for leaf, kind in zip(leaves, kinds, strict=True)
+    ]
 
 
 def _each(value, shared, function, kinds=(KVCache, WindowCache)):

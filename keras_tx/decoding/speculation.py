@@ -63,6 +63,11 @@ def draft_report() -> dict[str, dict[str, int]]:
     return {line: dict(counts) for line, counts in _reports.items()}
 
 
+def reading_cost(rows, num_tokens):
+    """Returns what it takes to read so many tokens of each row in a step, in steps on one token of each."""
+    return (1.0 + (rows * num_tokens - 1.0) * _TOKEN) / (1.0 + (rows - 1.0) * _TOKEN)
+
+
 def report(decoder, draft, totals):
     """Adds the totals of a `Speculation`, numpy (4,), to what `draft_report` tells."""
     names = ("tokens", "steps", "proposed", "accepted")
@@ -108,9 +113,8 @@ class Steps:
         self.batch, self.capacity = ops.shape(request.prompt)[0], request.prompt.shape[1]
         self.proposer = draft.proposer(decoder, self.batch, self.capacity, request.conditioning)
         self.most = 1 + draft.num_tokens
-        rows = ops.cast(self.batch, "float32")
-        reading = (1.0 + (rows * self.most - 1.0) * _TOKEN) / (1.0 + (rows - 1.0) * _TOKEN)
-        self.cost = reading + draft.cost(decoder)  # of a step with proposals, in steps without
+        # Of a step with proposals, in steps without.
+        self.cost = reading_cost(ops.cast(self.batch, "float32"), self.most) + draft.cost(decoder)
 
     def begin(self, logits, leaves, seen, history, start, slots):
         """Returns the `Speculation` before the first token.
@@ -127,8 +131,8 @@ class Steps:
         chosen = self.verifier.choose(logits[:, None], [seen], zeros[:, None])
         here = ops.arange(self.capacity, dtype="int32")[None] == start[:, None]
         return Speculation(
-            caches=leaves,
-            kept=self.proposer.begun(),
+            caches=rewinding.without_constants(leaves, self.limit),
+            kept=rewinding.without_constants(self.proposer.begun(), self.limit),
             history=ops.where(here, chosen, history),
             start=start,
             count=zeros,
