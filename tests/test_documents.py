@@ -26,7 +26,7 @@ CLAIMS = {
     "and sequences.shape == drawn.shape == (2, 6) and sum(map(len, pieces)) == 4 and error == 0",
     "generating.md": "tokens.shape == (2, 13) and best.shape == (1, 12) and sum(map(len, second)) == 10 "
     "and answers.shape == (2, 11) and copied.shape == (1, 6) and len(sentences) == 3 and text.startswith('Once upon') "
-    "and [type(reply) for reply in replies] == [str, str]",
+    "and [type(reply) for reply in replies] == [str, str] and same.shape == (2, 15) and len(sampled) == 10",
     "insight.md": "token.macs == costs.macs / 128 and step.macs == 3 * costs.macs and adapted_costs.sum.macs['dense'] == 7 * 128 "
     "and {'tokens_per_second', 'utilization'} <= set(history.history) and outputs.shape == (2, 6, 32) and len(nearest) == 3 "
     "and abs(law.constants['alpha'] - 0.35) < 1e-3",

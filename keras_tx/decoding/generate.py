@@ -95,6 +95,7 @@ def generate(
     context = check_names(context)
     decoder = Decoder.of(model, output, context)
     sampler = check_sampler(sampler)
+    speculation.check_draft(draft, sampler)
     if return_scores and not sampler.gives_scores:
         raise ValueError(f"`return_scores` must be False unless the sampler is Beam. Received: sampler={sampler!r}.")
     num_return, pad_id, prompts = sampler.num_return, check_pad(pad_id), as_lists(prompts)
@@ -120,8 +121,7 @@ def generate(
         scores = np.repeat(np.where(lengths > 0, 0.0, -np.inf).astype("float32")[:, None], num_return, axis=1)
     else:
         check(decoder)
-        if draft is not None:
-            speculation.check(draft, decoder, sampler, int(lengths.max()) + max_new_tokens)
+        speculation.check_fit(draft, decoder, int(lengths.max()) + max_new_tokens)
         request, chunk = Request.rounded(prompts, max_new_tokens, stops, seed, sampler, conditioning, draft)
         new, scores = _run(decoder, request, sampler, chunk, draft)
         new, scores = new[: len(prompts), :, :max_new_tokens], scores[: len(prompts)]

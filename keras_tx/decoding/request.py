@@ -99,7 +99,7 @@ class Request(NamedTuple):
             name: np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
             for name, array in conditioning.items()
         }
-        held = cache_size(longest, room_beside(draft, max_new_tokens), chunk)
+        held = cache_size(longest, room_beside(draft, max_new_tokens, rows), chunk)
         return cls.of(prompts, held, chunk, rows, **fields), chunk
 
     @classmethod
@@ -145,9 +145,12 @@ def cache_size(longest_prompt, max_new_tokens, chunk):
     return size
 
 
-def room_beside(draft, max_new_tokens):
+def room_beside(draft, max_new_tokens, rows=None):
     """Returns for how many new tokens caches need room: those that a draft proposes take slots until they are taken back."""
-    return max_new_tokens if draft is None else max_new_tokens + 4 * (draft.num_tokens + 1)
+    if draft is None:
+        return max_new_tokens
+    # Rows that go on at their own pace leave gaps: with so much room they are seldom filled.
+    return max_new_tokens + (1 if rows == 1 else 4) * (draft.num_tokens + 1)
 
 
 def as_lists(value):

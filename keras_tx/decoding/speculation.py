@@ -20,11 +20,10 @@ _MANY = 2**30
 _reports = collections.defaultdict(collections.Counter)
 
 
-def check(draft, decoder, sampler, longest, capacity=None):
-    """Raises `ValueError` unless a draft can propose to a `Decoder`'s model, for which the sampler chooses the tokens.
-
-    `longest` is the most tokens that a row will have, and `capacity` the slots of the caches, where they are made already.
-    """
+def check_draft(draft, sampler):
+    """Raises `ValueError` for an object that is no draft, and for a sampler that does not choose by `choose` alone."""
+    if draft is None:
+        return
     if not isinstance(draft, Drafter):
         raise ValueError(f"`draft` must be a Lookup, a Draft or None. Received: draft={draft!r}.")
     own = [
@@ -35,6 +34,15 @@ def check(draft, decoder, sampler, longest, capacity=None):
             "`sampler` must choose each token by `choose` alone beside a `draft`, as Greedy and Sample do and Beam does not. "
             f"Received: sampler={sampler!r}, which has a `{own[0]}` of its own, draft={draft!r}."
         )
+
+
+def check_fit(draft, decoder, longest, capacity=None):
+    """Raises `ValueError` unless a draft can propose to a `Decoder`'s model.
+
+    `longest` is the most tokens that a row will have, and `capacity` the slots of the caches, where they are made already.
+    """
+    if draft is None:
+        return
     if capacity is not None and longest + draft.num_tokens + 1 > capacity:
         raise ValueError(
             "`num_tokens` of a `draft` must leave room for what a session holds. Received: "

@@ -72,9 +72,8 @@ def stream(
     _check_room(session, len(prompt), max_new_tokens)
     fields = {"stops": check_stops(stop_ids, tokenizer), "seed": check_seed(seed), "settings": settings_of(sampler)}
     request = Request.of([prompt], session.capacity, **fields)
-    if draft is not None:
-        longest = session.num_tokens + len(prompt) + max_new_tokens
-        speculation.check(draft, session.decoder, sampler, longest, session.capacity)
+    speculation.check_draft(draft, sampler)
+    speculation.check_fit(draft, session.decoder, session.num_tokens + len(prompt) + max_new_tokens, session.capacity)
     ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step, draft)
     return ids if tokenizer is None else text_pieces(ids, tokenizer)
 

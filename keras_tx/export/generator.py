@@ -98,6 +98,7 @@ def export_generator(
     """
     tf, model = folder.tensorflow(), graph.without_optional_inputs(model)
     max_new_tokens, sampler = int(check_lengths(0, max_new_tokens, None)), check_sampler(sampler)
+    speculation.check_draft(draft, sampler)
     if sampler.num_return > 1:
         raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
     sampler.check_limit(max_new_tokens)
@@ -147,10 +148,8 @@ def export_generator(
         run = endpoints.runner(tf, decoder, *fields, chunk, draft)
         serve = endpoints.answer_texts(tf, run, tokenizer, target_tokenizer, length, text_input, start, pad_id)
         signature.append(tf.TensorSpec((None, None), tf.int32, name="context_ids"))
-    others = []
-    if draft is not None:
-        speculation.check(draft, decoder, sampler, (length if text_input is None else held) + max_new_tokens)
-        others = [each.model for each in draft.decoders(decoder)]
+    speculation.check_fit(draft, decoder, (length if text_input is None else held) + max_new_tokens)
+    others = [] if draft is None else [each.model for each in draft.decoders(decoder)]
     module = folder.tracking_module(tf, [model, *others], [tokenizer, target_tokenizer])
     prefill, step, caches = endpoints.cache_endpoints(decoder, held + max_new_tokens)
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])

@@ -50,6 +50,10 @@ class Draft(Drafter):
     def __repr__(self):
         return f"Draft({getattr(self.model, 'name', self.model)!r}, num_tokens={self.num_tokens})"
 
+    def static(self):
+        """Returns what a program is compiled for: how many tokens, and which output."""
+        return {**super().static(), "output": self.output}
+
     def check(self, decoder, longest):
         """Raises `ValueError` unless the model decodes, has the vocabulary of a `Decoder`'s, and room for `longest` tokens."""
         own = self._own(decoder)
