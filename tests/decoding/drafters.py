@@ -41,7 +41,9 @@ class Script(Drafter):
 class Summed(keras.layers.Layer):
     """A layer of one's own with a cache of its own kind: each position gets the mean of those up to it."""
 
-    count_tokens = True
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
 
     def call(self, inputs, mask=None, cache=None):
         real = ops.ones(ops.shape(inputs)[:2]) if mask is None else ops.cast(mask, "float32")
@@ -60,6 +62,7 @@ class Wrapped(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.attention = layers.MultiHeadSelfAttention(2, causal=True)
+        self.supports_masking = True
 
     def build(self, shape):
         self.attention.build(shape)

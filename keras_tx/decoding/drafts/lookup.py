@@ -38,7 +38,7 @@ class Lookup(Drafter):
     """
 
     max_ngram: int = 3
-    num_tokens: int = 7
+    num_tokens: int = 10
 
     def __post_init__(self):
         for name in ("max_ngram", "num_tokens"):
