@@ -10,7 +10,8 @@ from .samplers.sampler import Sampler
 from .step import empty_caches
 from .verification import Speculation, Verifier
 
-# A step on several tokens, beside a step on one, measured with GPT-2 small on a CPU: what it costs that there are several, and each.
+# What a step on several tokens costs more than one on one token, measured with GPT-2 small on a CPU: that there are several, and
+# each of them.
 _SEVERAL, _EACH = 0.7, 0.1
 # How many steps proposals may cost that fail, as a share of the tokens so far, and how many failures in a row may use up what was
 # saved before.
