@@ -19,6 +19,12 @@ def at_any_cost(monkeypatch):
     monkeypatch.setattr(speculation, "_SHARE", 1e6)
 
 
+@pytest.fixture(scope="module")
+def letters():
+    keras_hub = pytest.importorskip("keras_hub")
+    return keras_hub.tokenizers.ByteTokenizer(lowercase=False, dtype="int32")
+
+
 def joined(pieces):
     return [token for piece in pieces for token in piece]
 
@@ -77,11 +83,6 @@ def test_nan_ends_a_stream_with_a_draft():
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is written by TensorFlow alone")
 class TestServed:
-    @pytest.fixture(scope="class")
-    def letters(self):
-        keras_hub = pytest.importorskip("keras_hub")
-        return keras_hub.tokenizers.ByteTokenizer(lowercase=False, dtype="int32")
-
     @pytest.mark.parametrize("kind", [Lookup, Draft])
     def test_texts_are_continued_as_by_generate(self, tmp_path, letters, kind):
         import tensorflow as tf
