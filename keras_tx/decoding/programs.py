@@ -40,7 +40,7 @@ def quick(decoder, function):
 
         # Other processors' compilers need not have these options.
         options = _UNOPTIMIZED if jax.default_backend() == "cpu" else None
-        return _compile_jax(decoder, functools.partial(function, decoder), options)
+        return _compile_jax([decoder], functools.partial(function, decoder), options)
     return functools.partial(function, decoder)
 
 
