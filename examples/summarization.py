@@ -32,7 +32,7 @@ import keras_tx
 
 MODELS = {"translator": summary_training, "gpt": summary_decoder}
 REPORTED, SHOWN = 1000, 4  # of the held-out pairs of each part
-QUICK_PAIRS, QUICK_REPORTED = 1500, 40
+QUICK_PAIRS, QUICK_REPORTED = 600, 40
 
 
 def draw(model, tokenizer, pairs, summaries, path):
