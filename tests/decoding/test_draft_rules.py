@@ -126,7 +126,8 @@ def test_a_session_must_have_room_for_proposals(model):
 
 
 def test_proposals_that_fail_cost_a_twentieth_at_most_and_right_ones_are_taken_up_again():
-    model, count, num_tokens = shaken(own_model(VOCABULARY, 256)), 190, 6
+    # What a try costs, 1.3 steps, is saved up by 0.03 a token: the first try after the switch comes within 44 tokens.
+    model, count, num_tokens = shaken(own_model(VOCABULARY, 256)), 230, 6
     plain = generate(model, [PROMPT], count)
     switch = len(PROMPT) + 140
     draft = Script(np.pad(plain, [(0, 0), (0, 9)]), num_tokens, lambda places, rows: places >= switch)
