@@ -32,6 +32,18 @@ def shaken(model, seed=0, scale=0.5):
     return model
 
 
+@pytest.fixture
+def as_graphs():
+    """Programs are TensorFlow's graphs, not XLA's: of each that XLA compiles a hundred megabytes stay until the process ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            function = tf.function
+            patch.setattr(tf, "function", lambda traced, **options: function(traced, **{**options, "jit_compile": False}))
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_own():
     """The function that makes a user's own model, for tests that need one of which nothing is compiled yet."""

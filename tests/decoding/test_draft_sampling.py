@@ -16,7 +16,7 @@ PROMPT, SIZE, COUNT, ROWS = [1, 2, 3, 1, 2], 4, 3, 1024
 
 
 @pytest.fixture(autouse=True)
-def at_any_cost(monkeypatch):
+def at_any_cost(monkeypatch, as_graphs):
     monkeypatch.setattr(speculation, "_SHARE", 1e6)
 
 

@@ -45,7 +45,7 @@ def test_the_pieces_together_are_what_generate_gives(kind):
 
 
 @pytest.mark.parametrize("name", ["own", "Llama with windows"])
-def test_a_session_with_drafts_goes_on_as_one_without(name):
+def test_a_session_with_drafts_goes_on_as_one_without(name, as_graphs):
     model = made(name)
     plain, drafted = (Session(model, max_length=100) for _ in range(2))
     drafts = [None, Lookup(2, 5), None, Draft(made(name, 1), 3), Lookup(2, 5), Lookup(2, 5)]

@@ -13,7 +13,7 @@ STARTS = [[3], [4], [5], [6]]
 
 
 @pytest.fixture(autouse=True)
-def at_any_cost(monkeypatch):
+def at_any_cost(monkeypatch, as_graphs):
     """Proposals are made whether they pay or not; what is compiled here has a `num_tokens` that no other test file has."""
     monkeypatch.setattr(speculation, "_SHARE", 1e6)
 
