@@ -40,7 +40,9 @@ def as_graphs():
             import tensorflow as tf
 
             function = tf.function
-            patch.setattr(tf, "function", lambda traced, **options: function(traced, **{**options, "jit_compile": False}))
+            patch.setattr(
+                tf, "function", lambda traced, **options: function(traced, **{**options, "jit_compile": False})
+            )
         yield
 
 
