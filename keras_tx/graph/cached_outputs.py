@@ -35,9 +35,9 @@ class CachedOutputs(keras.utils.PyDataset):
         Batches like the given ones, with what the model gives in place of the inputs.
 
     Raises:
-        ValueError: for a model with trainable weights, whose outputs would change while it is trained, or that draws random
-            numbers in inference too; for a dtype that is not a floating one; and for batches that are none, have no rows, have
-            no end, are not alike, or whose parts have not the same rows.
+        ValueError: for a model with trainable weights, or with layers that are random in inference; for a `dtype` that is not
+            floating; for `batches` that are not batches, that are empty or infinite, or that differ in structure; and for a
+            batch whose inputs, targets and weights differ in their number of rows.
 
     Example:
 
@@ -89,7 +89,7 @@ class CachedOutputs(keras.utils.PyDataset):
 
 
 def _check_model(model):
-    """Raises `ValueError` for what is no frozen model."""
+    """Raises `ValueError` unless `model` is a Keras model without trainable weights."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}.")
     trained = [weight.path for weight in model.trainable_weights]

@@ -52,6 +52,6 @@ def widened(cache, spare):
 
 
 def _gather(cache, source, by_row):
-    """Returns the keys and values (B M, S', H) of the slots (B, S'), zeros for those that are none."""
+    """Returns keys and values (B M, S', H), read from the slots with the indices `source` (B, S'); zeros where an index is -1."""
     source = for_heads(source, ops.shape(cache.keys)[0] // ops.shape(by_row)[0])
     return (positions.gather(x, source) for x in (cache.keys, cache.values))
