@@ -24,7 +24,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import keras
 import numpy as np
-from bert_pretraining import bert_config
+from bert_training import bert_config
 from generate import gpt2_config
 from timing import alternate, machine, ratio
 

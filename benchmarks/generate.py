@@ -53,7 +53,8 @@ def is_llama(size):
     return "num_key_value_heads" in size
 
 
-def keras_hub(size, new):
+def keras_hub_gpt2(size, dropout=0.0):
+    """The GPT-2 of a table of sizes in keras-hub."""
     import keras_hub
 
     backbone = keras_hub.models.GPT2Backbone(
@@ -63,9 +64,13 @@ def keras_hub(size, new):
         hidden_dim=size["hidden_dim"],
         intermediate_dim=size["intermediate_dim"],
         max_sequence_length=size["sequence_length"],
-        dropout=0.0,
+        dropout=dropout,
     )
-    model = keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+    return keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+
+
+def keras_hub(size, new):
+    model = keras_hub_gpt2(size)
     model.compile(sampler="greedy", jit_compile=keras.backend.backend() != "torch")
 
     def run(prompts):

@@ -13,11 +13,11 @@ JAX, prints instead what XLA says that a step of a GPT holds in temporary arrays
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 
+from processes import memory, reset_peak
 from timing import machine
 
 CANDIDATES = {
@@ -28,17 +28,6 @@ CANDIDATES = {
     "blocks recompute": "keras_tx, attention in blocks, encoder blocks recomputed",
     "window": "keras_tx, attention in blocks with a window of --window",
 }
-
-
-def memory(kind):
-    """Bytes that this process holds ("VmRSS"), or held at most since the last reset ("VmHWM")."""
-    with open("/proc/self/status") as lines:
-        return 1024 * int(re.search(rf"{kind}:\s+(\d+) kB", lines.read()).group(1))
-
-
-def reset_peak():
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
 
 
 def stack(candidate, settings):

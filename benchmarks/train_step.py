@@ -16,7 +16,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import bert_pretraining
+import bert_training
 import detr_training
 import fnet_blocks
 import keras
@@ -32,7 +32,7 @@ SIZES = {
 OURS = "keras_tx"
 # Of whole models, by the name of a size: what is measured, and where its sizes and candidates stand.
 MODELS = {
-    **dict.fromkeys(bert_pretraining.SIZES, ("pretrain", bert_pretraining)),
+    **dict.fromkeys(bert_training.SIZES, ("pretrain", bert_training)),
     **dict.fromkeys(detr_training.SIZES, ("train", detr_training)),
 }
 

@@ -38,14 +38,14 @@ WIDTH, PENALTY = 4, 0.6
 
 
 class Ours:
-    """Trains by `train_on_batch` under XLA, where there is one, and translates by `generate`."""
+    """Trains by `train_on_batch`, under XLA where there is one and nothing else is asked for, and translates by `generate`."""
 
-    def __init__(self, size):
+    def __init__(self, size, jit=None):
         self.model = Translator(**size)
         self.model.compile(
             keras.optimizers.Adam(1e-4),
             losses.TokenCrossentropy(label_smoothing=0.1, padding_id=PADDING),
-            jit_compile=keras.backend.backend() != "torch",
+            jit_compile=keras.backend.backend() != "torch" if jit is None else jit,
         )
 
     def train(self, sources, targets):
@@ -62,7 +62,7 @@ class Ours:
 class Transformers:
     """MarianMTModel with the same sizes: Adam, label smoothing by torch, beam search by its own `generate`."""
 
-    def __init__(self, size):
+    def __init__(self, size, compiled=False):
         import torch
         import transformers
 
@@ -88,16 +88,20 @@ class Transformers:
             forced_eos_token_id=None,
         )
         self.model = transformers.MarianMTModel(config)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-4)
-        self.loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1, ignore_index=PADDING)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-4, fused=True)
+        self.crossentropy = torch.nn.CrossEntropyLoss(label_smoothing=0.1, ignore_index=PADDING)
+        self.loss = torch.compile(self._loss, dynamic=False) if compiled else self._loss
+
+    def _loss(self, sources, targets):
+        logits = self.model(
+            input_ids=sources, attention_mask=(sources != PADDING).long(), decoder_input_ids=targets[:, :-1]
+        ).logits
+        return self.crossentropy(logits.flatten(0, 1), targets[:, 1:].flatten())
 
     def train(self, sources, targets):
         sources, targets = (self.torch.tensor(ids, dtype=self.torch.int64) for ids in (sources, targets))
         self.model.train()
-        logits = self.model(
-            input_ids=sources, attention_mask=(sources != PADDING).long(), decoder_input_ids=targets[:, :-1]
-        ).logits
-        loss = self.loss(logits.flatten(0, 1), targets[:, 1:].flatten())
+        loss = self.loss(sources, targets)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -128,11 +132,16 @@ def draw(size, batch, length, seed=0):
     return ids
 
 
+def pairs(size, batch, source, target):
+    """Returns source ids, and target ids that begin with the start token."""
+    sources, targets = draw(size, batch, source), draw(size, batch, target + 1, seed=1)
+    targets[:, 0] = START
+    return sources, targets
+
+
 def measure(name, batch, source, target, rounds, peers):
     size = SIZES[name]
-    sources = draw(size, batch, source)
-    targets = draw(size, batch, target + 1, seed=1)
-    targets[:, 0] = START
+    sources, targets = pairs(size, batch, source, target)
     made = {OURS: Ours(size), **{peer: PEERS[peer](size) for peer in peers}}
     rows = []
     # A training step counts the tokens of both sides, padding included, as every candidate computes them.

@@ -12,58 +12,33 @@ wcwidth tqdm`; timm a torchvision, with a torch that fits it: `pip install --tar
 
 import argparse
 import json
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
 
+from processes import Worker
 from timing import machine
 from vision_candidates import CANDIDATES, KECAM
 
 OURS = "keras_tx"
-WORKER = pathlib.Path(__file__).with_name("vision_candidates.py")
+PROGRAM = pathlib.Path(__file__).with_name("vision_candidates.py")
 
 
-class Worker:
-    """A candidate in its process."""
-
-    def __init__(self, candidate, row, batch, folders):
-        environment = dict(os.environ)
-        if candidate in folders:
-            environment["PYTHONPATH"] = str(folders[candidate])
-        settings = [row["model"], row["what"], row["dtype"], row["jit"], str(batch)]
-        self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), candidate, *settings],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-        )
-
-    def ask(self, question="run"):
-        """Returns the number that answers, or `None` if the process died."""
-        try:
-            print(question, file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            return None
-        answer = self.process.stdout.readline()
-        return float(answer) if answer else None
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
+def start(candidate, row, batch, folders):
+    """Returns the candidate in its process."""
+    environment = {"PYTHONPATH": str(folders[candidate])} if candidate in folders else None
+    settings = [row["model"], row["what"], row["dtype"], row["jit"], str(batch)]
+    return Worker([str(PROGRAM), candidate, *settings], environment)
 
 
 def measured(row, names, batch, rounds, folders):
     """Returns the row with images a second, the ratio to ours, and peak bytes for each candidate that ran."""
     workers, seconds, firsts = {}, {}, {}
     for name in names:
-        worker = Worker(name, row, batch, folders)
+        worker = start(name, row, batch, folders)
         first = worker.ask()
         if first is None:
-            print(f"  {name}: does not run", file=sys.stderr)
+            print(f"  {name}: does not run: {worker.failure}", file=sys.stderr)
             worker.close()
             continue
         worker.ask()

@@ -1,12 +1,14 @@
-"""Training steps of BERT pretraining (masked tokens and next sentence) for `train_step.py`: ours, keras-hub's, transformers'.
+"""Training steps of BERT for `train_step.py` and `training.py`, masked tokens and next sentence: ours and those of peers.
 
 Each candidate is one whole step on one batch: forward, both losses, backward, AdamW. Keras' models step by
 `train_on_batch`, as `fit` does; `transformers.BertForPreTraining` steps in torch, as its users write it: it scores every
-position against the vocabulary, and its loss reads the masked ones.
+position against the vocabulary, and its loss reads the masked ones. For `training.py` it scores the masked ones alone, as the
+others do.
 """
 
 import keras
 import numpy as np
+from training_steps import keras_step, torch_step
 
 from keras_tx.applications import BERT, BERT_SIZES, bert_pretrainer
 
@@ -14,7 +16,7 @@ SIZES = {
     "bert-base": {**BERT_SIZES["base"], "batch": 8, "length": 128, "predictions": 20},
     "bert-mini": {**BERT_SIZES["mini"], "batch": 8, "length": 128, "predictions": 20},
 }
-RATE = 1e-4
+RATE, DECAY = 1e-4, 0.01
 
 
 def batch(size, seed=0):
@@ -69,9 +71,8 @@ def keras_hub(size, dropout, jit):
 
 
 def _keras_step(model, inputs, labels, weights, jit):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(RATE), dict.fromkeys(labels, loss), jit_compile=jit)
-    return lambda: float(np.ravel(model.train_on_batch(inputs, labels, weights))[0])
+    losses = dict.fromkeys(labels, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return keras_step(model, inputs, labels, losses, keras.optimizers.AdamW(RATE, weight_decay=DECAY), jit, weights)
 
 
 def bert_config(size, dropout):
@@ -92,28 +93,42 @@ def bert_config(size, dropout):
 
 def transformers(size, dropout, jit):
     import torch
+
+    model, tensors = _transformers(size, dropout)
+    wanted = torch.full_like(tensors[0], -100).scatter(1, tensors[2], tensors[3])
+
+    def loss(ids, segments, positions, masked, following):
+        return model(input_ids=ids, token_type_ids=segments, labels=wanted, next_sentence_label=following).loss
+
+    return torch_step(model, loss, tensors, torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY))
+
+
+def transformers_masked(size, dropout, compiled):
+    """As above, but masked positions alone are scored, the optimizer is torch's fused one, and `torch.compile` is to be had."""
+    import torch
+
+    model, tensors = _transformers(size, dropout)
+
+    def loss(ids, segments, positions, masked, following):
+        found = model.bert(input_ids=ids, token_type_ids=segments)
+        states = found.last_hidden_state.take_along_dim(positions[..., None], 1)  # (B, masked, D)
+        logits, relation = model.cls(states, found.pooler_output)
+        crossentropy = torch.nn.functional.cross_entropy
+        return crossentropy(logits.flatten(0, 1), masked.flatten()) + crossentropy(relation, following)
+
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY, fused=True)
+    return torch_step(model, loss, tensors, optimizer, compiled)
+
+
+def _transformers(size, dropout):
+    """The model, and ids, segments, masked positions, their tokens and which sentences follow."""
+    import torch
     import transformers
 
-    model = transformers.BertForPreTraining(bert_config(size, dropout)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), RATE)
-    inputs, labels, _ = (
-        {name: torch.tensor(value.astype("int64")) for name, value in part.items()} for part in batch(size)
-    )
-    wanted = torch.full_like(inputs["token_ids"], -100).scatter(1, inputs["mask_positions"], labels["masked_lm"])
-
-    def step():
-        loss = model(
-            input_ids=inputs["token_ids"],
-            token_type_ids=inputs["segment_ids"],
-            labels=wanted,
-            next_sentence_label=labels["next_sentence"],
-        ).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    inputs, labels, _ = batch(size)
+    arrays = [*(inputs[name] for name in ("token_ids", "segment_ids", "mask_positions")), *labels.values()]
+    tensors = tuple(torch.tensor(each.astype("int64")) for each in arrays)
+    return transformers.BertForPreTraining(bert_config(size, dropout)), tensors
 
 
 CANDIDATES = {"keras_tx": ours, "keras_hub": keras_hub, "transformers": transformers}
