@@ -26,7 +26,7 @@ import os
 import pathlib
 
 from processes import Worker, available
-from scale_candidates import PARTS, STEPS
+from scale_candidates import HEAD, PARTS, STEPS
 from timing import machine
 
 PROGRAM = pathlib.Path(__file__).with_name("scale_candidates.py")
@@ -34,8 +34,9 @@ LENGTHS = [128, 512, 2048, 4096, 8192, 16384]
 FIRST_FITTED = 512
 # Exponents of seconds and of memory.
 THEORY = {"encoder": (2, 1), "window": (1, 1), "step": (1, 1)}
-# Candidates that hold all pairs: theirs are 2, and so much is held at least.
-ALL_PAIRS = {("encoder", "keras"), ("encoder", "keras_hub"), ("window", "keras"), ("window", "torch")}
+# Candidates that hold all pairs, whose exponents are 2: how many bytes a pair and head at least. In Keras three arrays of weights
+# are kept for the backward pass, in torch a mask, of all heads alike, as booleans and as floats.
+ALL_PAIRS = {("encoder", "keras"): 12, ("encoder", "keras_hub"): 12, ("window", "keras"): 12, ("window", "torch"): 5}
 
 
 def theory(part, candidate):
@@ -73,16 +74,16 @@ class Series:
         """Says why a cell need not be tried."""
         if any(length > other for other in self.left_out):
             return "as the one before"
-        if (self.part, self.candidate) in ALL_PAIRS:
-            held = 3 * 4 * self.batch * (self.width // 64) * length**2  # three arrays of weights, for the backward pass
-            if held > available() - 1e9 * self.settings.spare:
-                return f"memory: {held / 1e9:.0f} GB at least"
+        heads = 1 if self.candidate == "torch" else self.batch * self.width // HEAD
+        held = ALL_PAIRS.get((self.part, self.candidate), 0) * heads * length**2
+        if held > available() - 1e9 * self.settings.spare:
+            return f"memory: {held / 1e9:.0f} GB at least"
         if self.cells:
             last = max(self.cells)
             seconds = self.cells[last]["seconds"] * (length / last) ** theory(self.part, self.candidate)[0]
             runs = 3 * (STEPS if self.part == "step" else 1)
             if runs * seconds > self.settings.seconds:
-                return f"would take {seconds:.0f} s a run"
+                return f"would take {seconds:.2g} s a run"
         return None
 
     def _run(self, length):

@@ -23,77 +23,66 @@ def _vectors(cell, length):
     return np.random.default_rng(0).standard_normal((cell.batch, length, cell.width)).astype("float32")
 
 
-class KerasBlock:
-    """The block as a Keras user writes it from `keras.layers.MultiHeadAttention`; a window is a mask over all pairs."""
-
-    def __init__(self, cell):
-        import keras
-
-        self.cell, heads = cell, cell.width // HEAD
-        self.attention = keras.layers.MultiHeadAttention(heads, HEAD, flash_attention=False)
-
-    def __call__(self, x):
-        import keras
-
-        layers, length = keras.layers, self.cell.length
-        mask = None
-        if self.cell.part == "window":
-            place = np.arange(length)
-            distance = place[:, None] - place[None]
-            mask = ((distance >= 0) & (distance < self.cell.window))[None]
-        x = layers.LayerNormalization(epsilon=1e-5)(x + self.attention(x, x, attention_mask=mask))
-        y = layers.Dense(4 * self.cell.width, activation="relu")(x)
-        return layers.LayerNormalization(epsilon=1e-5)(x + layers.Dense(self.cell.width)(y))
+def _near(places, window):
+    """Which keys are in the causal window of which queries, (T, T)."""
+    distance = places[:, None] - places[None]
+    return (distance >= 0) & (distance < window)
 
 
 def keras_block(cell):
-    """Returns the function of inputs that gives the block's outputs."""
+    """Returns the block as a layer, which may have to be told of its window."""
+    import train_step
+
     import keras_tx
 
-    heads, width = cell.width // HEAD, 4 * cell.width
+    size = {"hidden": cell.width, "heads": cell.width // HEAD, "intermediate": 4 * cell.width}
     if cell.candidate == "keras":
-        return KerasBlock(cell)
+        return train_step.KerasBlock(size, 0.0)
+    if cell.part == "encoder":
+        return (train_step.our_block if cell.candidate == "keras_tx" else train_step.keras_hub_block)(size, 0.0)
     if cell.candidate == "keras_hub":
         import keras_hub
 
-        kind = keras_hub.layers.TransformerEncoder if cell.part == "encoder" else keras_hub.layers.TransformerDecoder
-        return kind(width, heads)
-    if cell.part == "encoder":
-        return keras_tx.layers.TransformerEncoder(width, heads)
+        return keras_hub.layers.TransformerDecoder(size["intermediate"], size["heads"])
     window = cell.window if cell.part == "window" else None
-    attention = keras_tx.layers.MultiHeadSelfAttention(heads, causal=True, window=window)
-    return keras_tx.layers.TransformerDecoder(width, attention=attention)
+    attention = keras_tx.layers.MultiHeadSelfAttention(size["heads"], causal=True, window=window)
+    return keras_tx.layers.TransformerDecoder(size["intermediate"], attention=attention)
 
 
 def keras_training(cell):
     """Returns the training step: outputs, mean of squares, gradients of all weights, SGD."""
     import keras
+    from keras import ops
     from training_steps import keras_step
 
     inputs = keras.Input((cell.length, cell.width))
-    model = keras.Model(inputs, keras_block(cell)(inputs))
+    block, told = keras_block(cell), {}
+    if (cell.part, cell.candidate) == ("window", "keras"):
+        # (1, T, T), made where it is used: as a constant it would be part of the program.
+        told["attention_mask"] = keras.layers.Lambda(lambda x: _near(ops.arange(ops.shape(x)[1]), cell.window)[None])(
+            inputs
+        )
+    model = keras.Model(inputs, block(inputs, **told))
     x = _vectors(cell, cell.length)
     return keras_step(model, x, x, "mse", keras.optimizers.SGD(1e-3), cell.jit == "on")
 
 
 def keras_cached(cell):
     """Returns `STEPS` cached steps in one compiled loop, as generation makes them, the last of which fills the cache."""
-    import keras
     from keras import ops
 
     block = keras_block(cell)
-    block(keras.KerasTensor((cell.batch, 1, cell.width))) if cell.candidate == "keras_tx" else block(
-        ops.zeros((cell.batch, 1, cell.width))
-    )
+    block(ops.zeros((cell.batch, 1, cell.width)))
     first = cell.length - STEPS
     if cell.candidate == "keras_tx":
-        cache = block.init_cache(cell.batch, cell.length)
-        own, other = cache
-        held = own._replace(mask=ops.ones_like(own.mask), length=ops.convert_to_tensor(first, dtype="int32"))
-        cache = (held, other)
+        own, _ = block.init_cache(cell.batch, cell.length)  # and that of a context, which there is not
+        full = ops.broadcast_to(ops.arange(cell.length) < first, (cell.batch, cell.length))
+        held = {"mask": full, "length": ops.convert_to_tensor(first, dtype="int32")}
+        cache = own._replace(**held)
 
-        def step(i, x, cache):
-            return block(x, cache=cache)
+        def step(i, x, own):
+            y, (own, _) = block(x, cache=(own, None))
+            return y, own
     else:
         cache = ops.zeros((cell.batch, 2, cell.length, cell.width // HEAD, HEAD))
 
@@ -177,9 +166,7 @@ def torch_cell(cell):
 
     mask = None
     if cell.part == "window":
-        place = torch.arange(cell.length)
-        distance = place[:, None] - place
-        mask = (distance >= 0) & (distance < cell.window)
+        mask = _near(torch.arange(cell.length), cell.window)
     x = torch.from_numpy(_vectors(cell, cell.length))
     optimizer = torch.optim.SGD(block.parameters(), 1e-3)
     return torch_step(block, lambda x: functional.mse_loss(block(x, mask), x), (x,), optimizer)
@@ -206,8 +193,7 @@ def main():
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     else:
         import keras
-
-        import keras_tx  # noqa: F401
+        import train_step  # noqa: F401
 
         keras.ops.zeros(())
     answer_in_turn(lambda: make(cell))

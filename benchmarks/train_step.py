@@ -67,8 +67,9 @@ class KerasBlock(keras.layers.Layer):
         for norm in self.norms:
             norm.build(input_shape)
 
-    def call(self, x, training=None):
-        x = self.norms[0](x + self.drops[0](self.attention(x, x, training=training), training=training))
+    def call(self, x, attention_mask=None, training=None):
+        y = self.attention(x, x, attention_mask=attention_mask, training=training)
+        x = self.norms[0](x + self.drops[0](y, training=training))
         return self.norms[1](x + self.drops[1](self.outer(self.intermediate(x)), training=training))
 
 

@@ -14,7 +14,7 @@ they run one after the other, and the row says so. What would leave less than `-
 for one step (compilation, in the first), is left out with the reason. No round begins later than `--seconds` after the first of a
 row, but two are made. What `torch.compile` made is kept for the next row of the same run, as the seconds of first steps then
 show. A peak is what a process held at most, over what it held before the model was made. Prints a table row by row, and one line
-of JSON last.
+of JSON last. Where a processor has no AVX-512, TensorFlow's graphs use oneDNN, as torch does, with TF_ENABLE_ONEDNN_OPTS=1 alone.
 """
 
 import argparse
@@ -177,6 +177,7 @@ def main(arguments=None):
                     rows.append(row.found())
                     print(table_row(rows[-1], names), flush=True)
     versions = machine("keras", "keras-hub", backend, "torch", "transformers")
+    versions["onednn"] = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")
     print(json.dumps({"benchmark": "training", "backend": backend, "machine": versions, "rows": rows}))
 
 
