@@ -36,7 +36,10 @@ def answer_in_turn(make):
 
     Args:
         make: function that gives the function to run, which waits for its result.
+
+    The variable CLOCK of the environment names the function of `time` that gives seconds, `perf_counter` where there is none.
     """
+    clock = getattr(time, os.environ.get("CLOCK", "perf_counter"))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     base = memory("VmRSS")
@@ -49,9 +52,9 @@ def answer_in_turn(make):
             reset_peak()
             answer = 0
         else:
-            start = time.perf_counter()
+            start = clock()
             run()
-            answer = time.perf_counter() - start
+            answer = clock() - start
         print(answer, file=answers, flush=True)
 
 
