@@ -7,8 +7,8 @@ A stack of encoder blocks (pre-norm) over one sequence of vectors, loss and grad
 in a process of its own. The peak is the most that the process held during a step after the first, less what it held before
 the model was made. Where all pairs would not fit the machine, a candidate is left out and the table says so. `--account`, on
 JAX, prints instead what XLA says that a step of a GPT holds in temporary arrays, with and without `recompute` (6 blocks of width
-256, 8 heads, batch 8, length 512, dropout 0.1). Peaks of whole
-models (BERT, GPT, ViT, Swin, Translator) stand in the table of `training.py`. Prints a table, and JSON last.
+256, 8 heads, batch 8, length 512, dropout 0.1). Peaks of whole models (BERT, GPT, ViT, Swin,
+Translator) stand in the table of `training.py`. Prints a table, and JSON last.
 """
 
 import argparse

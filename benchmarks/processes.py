@@ -81,6 +81,8 @@ class Worker:
 
     def ask(self, question="run"):
         """Returns the number that answers; or `None`, and `failure` says why."""
+        if self.failure:
+            return None
         start = time.monotonic()
         try:
             self.process.stdin.write(f"{question}\n".encode())

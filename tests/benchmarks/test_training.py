@@ -92,6 +92,8 @@ def test_a_process_that_leaves_the_machine_too_little_is_ended(tmp_path):
     assert worker.ask() is None
     assert worker.failure.startswith("memory: over 0.0 GB")
     assert worker.process.returncode is not None
+    assert worker.ask() is None
+    assert worker.failure.startswith("memory")  # the first reason is the one that counts
     worker.close()
 
 
