@@ -45,9 +45,10 @@ def test_exponents_are_those_of_known_costs(run):
     assert ours["peak_theory"] == 1
     assert keras["peak_theory"] == 2
     assert keras["peak_exponent"] < keras["peak_exponent_last"] < 0.5  # a constant hides what grows
+    assert keras["peak_exponent_growth"] == ours["peak_exponent_growth"] == 1.0
     assert ours["cells"]["2048"]["seconds"] == pytest.approx(1e-8 * 2048**2)
     assert len(table) == 2 + 2 * 4 + 2
-    assert "seconds grow with length to the 2.0 (last 2.0, theory 2)" in table[-2]
+    assert "seconds to the 2.0 (last 2.0, growth 1.76, theory 2)" in table[-2]
 
 
 def test_a_slope_by_least_squares_is_that_of_numpy():
