@@ -1,12 +1,14 @@
-"""Masked words, spans and replaced tokens as objectives for one small encoder, each trained for as many operations."""
+"""Masked words, spans, replaced tokens and documents as objectives for one small encoder, each for as many operations."""
 
 import time
 
 import keras
 import numpy as np
+import pretraining_documents
 from bert_text import SPECIAL
+from pretraining_batches import SPAN_TOKENS, Batches
 
-from keras_tx import analysis, pretraining
+from keras_tx import analysis
 from keras_tx.applications import bert_pretrainer, electra_pretrainer
 from keras_tx.layers import (
     MultiHeadSelfAttention,
@@ -19,15 +21,16 @@ from keras_tx.layers import (
 from keras_tx.losses import ReplacedTokenCrossentropy
 from keras_tx.schedules import LinearWarmUpDecay
 
-OBJECTIVES = ("words", "spans", "replaced")
-NAMES = {"new": "new weights", "words": "masked words", "spans": "spans and boundaries", "replaced": "replaced tokens"}
+OBJECTIVES = ("words", "spans", "replaced", "documents")
+NAMES = {
+    "new": "new weights", "words": "masked words", "spans": "spans and boundaries", "replaced": "replaced tokens",
+    "documents": "masked words, documents",
+}  # fmt: skip
 SETTINGS = {
     "vocabulary": 8000, "length": 72, "width": 128, "blocks": 2, "heads": 4, "intermediate": 512, "generator": 64,
     "normalize_first": True, "rotary": True, "neighbors": 5, "dropout": 0.0, "batch": 32, "optimizer": "muon", "adam_ratio": 0.3,
-    "warm_up": 0.1, "rates": {"words": 1e-2, "spans": 1e-2, "replaced": 1e-2},
-    "share": {"words": 0.15, "spans": 0.15, "replaced": 0.15},
+    "warm_up": 0.1, "rate": 1e-2, "share": 0.15, "document_batch": 64,
 }  # fmt: skip
-SPAN_TOKENS = 10  # of the longest span of words
 REPLACED_WEIGHT = 50.0  # of the loss of replaced tokens beside the generator's, as in the paper
 
 
@@ -101,75 +104,13 @@ def make_encoder(vocabulary_size, settings, width=None, blocks=None, name="encod
 def make_pretrainer(encoder, objective, settings):
     """Returns the model that trains an encoder for an objective."""
     if objective != "replaced":
-        return bert_pretrainer(
+        model = bert_pretrainer(
             encoder, next_sentence=False, span_boundary=objective == "spans", max_span_length=SPAN_TOKENS
         )
+        return pretraining_documents.with_documents(model, encoder) if objective == "documents" else model
     vocabulary_size = encoder.get_layer("embedding").token_embedding.input_dim
     generator = make_encoder(vocabulary_size, settings, settings["generator"], 1, "generator")
     return electra_pretrainer(generator, encoder, special_ids=range(len(SPECIAL)))
-
-
-class Batches(keras.utils.PyDataset):
-    """Texts of like length with tokens hidden, for an objective, others in each epoch.
-
-    Args:
-        ids: int32 (N, T), padded with 0.
-        tokenizer: `Tokenizer`.
-        objective: one of `OBJECTIVES`.
-        settings: as `SETTINGS`.
-        steps: int, batches in all.
-        seed: int.
-    """
-
-    def __init__(self, ids, tokenizer, objective, settings, steps, seed=0):
-        super().__init__()
-        self.ids, self.objective, self.settings, self.seed = ids, objective, settings, seed
-        self.starts = pretraining.word_start_table(tokenizer.vocabulary)
-        self.masking = {
-            "vocabulary_size": len(tokenizer.vocabulary),
-            "mask_id": tokenizer.mask_id,
-            "special_ids": tokenizer.special_ids,
-            "rate": settings["share"][objective],
-        }
-        lengths = -(-(ids != 0).sum(1) // 8)  # in eights
-        batches, random = [], np.random.default_rng(seed)
-        while len(batches) < steps:
-            order = np.lexsort((random.random(len(ids)), lengths))
-            starts = np.arange(0, max(1, len(ids) - settings["batch"] + 1), settings["batch"])
-            batches += [order[start : start + settings["batch"]] for start in random.permutation(starts)]
-        widths = [8 * int(lengths[rows].max()) for rows in batches[:steps]]
-        # Keras takes the shapes of the first two batches for those of all: they must differ where any do.
-        other = next((place for place, width in enumerate(widths) if width != widths[0]), 0)
-        self.batches = [batches[other], *batches[:other], *batches[other + 1 : steps]]
-
-    @property
-    def num_batches(self):
-        return len(self.batches)
-
-    def __getitem__(self, index):
-        ids = self.ids[self.batches[index]]
-        width = min(ids.shape[1], 8 * -(-int((ids != 0).sum(1).max()) // 8))  # few shapes
-        ids, seed = ids[:, :width], (self.seed, index)
-        count = max(1, round(self.masking["rate"] * width))
-        if self.objective == "spans":
-            hidden = pretraining.mask_spans(
-                ids, seed, num_predictions=min(width, count + SPAN_TOKENS), word_starts=self.starts,
-                max_span_length=5, max_span_tokens=SPAN_TOKENS, **self.masking,
-            )  # fmt: skip
-        elif self.objective == "words":
-            hidden = pretraining.mask_tokens(ids, seed, num_predictions=count, word_starts=self.starts, **self.masking)
-        else:
-            hidden = pretraining.mask_tokens(
-                ids, seed, num_predictions=count, mask_rate=1.0, random_rate=0.0, **self.masking
-            )
-        labels, weights = {"masked_lm": hidden["mask_ids"]}, {"masked_lm": hidden["mask_weights"]}
-        if self.objective == "spans":
-            labels["span_boundary"], weights["span_boundary"] = labels["masked_lm"], weights["masked_lm"]
-        if self.objective == "replaced":
-            labels["replaced"], weights["replaced"] = ids, np.ones(len(ids), "float32")
-        else:
-            hidden = {name: value for name, value in hidden.items() if name not in ("mask_ids", "mask_weights")}
-        return {**hidden, "segment_ids": np.zeros_like(ids)}, labels, weights
 
 
 def flop_of_a_batch(model, batches, sample=40):
@@ -187,9 +128,9 @@ def begin_with_counts(model, ids):
             layer.bias.assign(np.log(counts / counts.sum()))
 
 
-def steps_for(model, ids, tokenizer, objective, settings, flop):
+def steps_for(model, corpus, tokenizer, objective, settings, flop):
     """Returns in how many batches the training of a model takes about so many operations."""
-    sample = Batches(ids, tokenizer, objective, settings, max(1, len(ids) // settings["batch"]))
+    sample = Batches(*corpus, tokenizer, objective, settings, max(1, len(corpus[0]) // settings["batch"]))
     return max(2, round(flop / flop_of_a_batch(model, sample)))
 
 
@@ -216,20 +157,29 @@ class Progress(keras.callbacks.Callback):
             self.model.reset_metrics()  # what is printed is the mean since the last time
 
 
-def pretrain(encoder, objective, tokenizer, ids, settings, flop):
+def pretrain(encoder, objective, tokenizer, corpus, settings, flop):
     """Trains an encoder for an objective for a number of operations.
+
+    Args:
+        encoder: as `make_encoder` makes it.
+        objective: one of `OBJECTIVES`.
+        tokenizer: `Tokenizer`.
+        corpus: tuple of ids (N, T) and of the documents' numbers (N,).
+        settings: as `SETTINGS`.
+        flop: float.
 
     Returns:
         A dict: the steps, the seconds, and what the losses and the accuracies came to.
     """
     model = make_pretrainer(encoder, objective, settings)
-    steps = steps_for(model, ids, tokenizer, objective, settings, flop)
-    begin_with_counts(model, ids)
-    batches = Batches(ids, tokenizer, objective, settings, steps)
+    steps = steps_for(model, corpus, tokenizer, objective, settings, flop)
+    begin_with_counts(model, corpus[0])
+    batches = Batches(*corpus, tokenizer, objective, settings, steps)
     token_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-    losses = {name: ReplacedTokenCrossentropy() if name == "replaced" else token_loss for name in model.output}
+    other = {"replaced": ReplacedTokenCrossentropy(), "document": pretraining_documents.SameDocument()}
+    losses = {name: other.get(name, token_loss) for name in model.output}
     model.compile(
-        make_optimizer(settings, settings["rates"][objective], steps),
+        make_optimizer(settings, settings["rate"], steps),
         losses,
         loss_weights={name: REPLACED_WEIGHT if name == "replaced" else 1.0 for name in losses},
         weighted_metrics={"masked_lm": ["accuracy"]},

@@ -1,10 +1,12 @@
 """When pretraining pays: which package a docstring is from, told from few labels, with new weights and with pretrained ones.
 
-    python examples/pretraining_study.py [--seeds N] [--labels N ...] [--objectives words spans replaced] [--part validation]
-                                         [--tera F] [--settings JSON] [--without-linear] [--quick] [--output FOLDER]
+    python examples/pretraining_study.py [--seeds N] [--labels N ...] [--objectives words spans replaced documents]
+                                         [--part validation] [--tera F] [--settings JSON] [--without-linear] [--quick]
+                                         [--output FOLDER]
 
-One small encoder is pretrained on the docstrings of installed packages by three objectives, for as many operations each: masked
-words, spans that are also told from the tokens at their ends, and tokens that a small generator replaced. Then it is fine-tuned
+One small encoder is pretrained on the docstrings of installed packages by four objectives, for as many operations each: masked
+words, spans that are also told from the tokens at their ends, tokens that a small generator replaced, and masked words beside
+which texts stand in one file. Then it is fine-tuned
 on 100 to 10,000 labels, beside the same encoder with new weights, TF-IDF under a linear model, and the vectors of MiniLM under
 one. Files are split, names of packages hidden, near-duplicates left out (`pretraining_texts.py`). The last line is JSON.
 """
@@ -31,14 +33,14 @@ TERA = 10.0  # 1e12 operations of each pretraining
 QUICK = {"labels": [100, 300], "tera": 0.25, "settings": {"vocabulary": 3000}, "one_of": 4, "asked": 25}
 
 
-def pretrained(kinds, tokenizer, ids, settings, tera, output):
+def pretrained(kinds, tokenizer, corpus, settings, tera, output):
     """Returns the weights of the encoder by kind, `None` for new ones, and what each pretraining took and reached."""
     weights, report = {"new": None}, {}
     for kind in kinds:
         keras.utils.set_random_seed(0)
         encoder = objectives.make_encoder(len(tokenizer.vocabulary), settings)
         print(f"\n{objectives.NAMES[kind]}: {encoder.count_params():,} parameters, {tera:g}e12 operations", flush=True)
-        report[kind] = objectives.pretrain(encoder, kind, tokenizer, ids, settings, 1e12 * tera)
+        report[kind] = objectives.pretrain(encoder, kind, tokenizer, corpus, settings, 1e12 * tera)
         encoder.save(output / f"{kind}.keras")
         weights[kind] = encoder.get_weights()
     return weights, report
@@ -164,7 +166,7 @@ def main():
         f"{len(texts.validation[0])} to choose on, {len(asked[0])} of {options.part} to tell the packages of"
     )
     lap("texts")
-    weights, report = pretrained(options.objectives, tokenizer, ids, settings, tera, options.output)
+    weights, report = pretrained(options.objectives, tokenizer, (ids, texts.documents), settings, tera, options.output)
     lap("pretraining")
     print("\nFine-tuning:")
     found = measure(weights, tokenizer, settings, texts, asked, counts, seeds)

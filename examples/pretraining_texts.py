@@ -35,11 +35,13 @@ class Texts(NamedTuple):
 
     Attributes:
         corpus: list of str, the texts of the training files of all packages, for the pretraining.
+        documents: int32 array, which file each text of the corpus is of; a number alone.
         training, validation, test: tuples of texts (list of str) and packages (int32 array, places in `PACKAGES`), of files
             of their own; the first in an order drawn once, the others with as many texts of each package.
     """
 
     corpus: list
+    documents: np.ndarray
     training: tuple
     validation: tuple
     test: tuple
@@ -110,12 +112,13 @@ def part_of(file):
 
 def split(texts):
     """Returns `Texts` of what `without_copies` gives."""
-    parts, counts, corpus = collections.defaultdict(lambda: ([], [])), collections.Counter(), []
+    parts, counts, corpus, files = collections.defaultdict(lambda: ([], [])), collections.Counter(), [], []
     for name, text in texts.items():
         file = name.rpartition(": ")[0]
         package, part = file.partition("/")[0], part_of(file)
         if part == "training":
             corpus.append(text)
+            files.append(file)
         counts[part, package] += 1
         if package in PACKAGES and counts[part, package] <= EACH.get(part, np.inf):
             parts[part][0].append(text)
@@ -123,7 +126,10 @@ def split(texts):
     missing = [name for name in PACKAGES if not (counts["training", name] and counts["test", name])]
     if missing or not parts["validation"][0]:
         raise ValueError(f"Every package must have docstrings in files of both parts. Received: too few of {missing}.")
-    return Texts(corpus, *((kept, np.array(labels, "int32")) for kept, labels in map(parts.get, ("training", *EACH))))
+    documents = np.unique(files, return_inverse=True)[1].astype("int32")
+    return Texts(
+        corpus, documents, *((kept, np.array(labels, "int32")) for kept, labels in map(parts.get, ("training", *EACH)))
+    )
 
 
 def draw(labels, count, seed):

@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pretraining_baselines
+import pretraining_documents
 import pretraining_finetuning
 import pretraining_objectives as objectives
 import pretraining_texts
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.once  # the example is run on TensorFlow
 PACKAGES = pretraining_texts.PACKAGES
 SMALL = {
     **objectives.SETTINGS, "vocabulary": 200, "length": 16, "width": 16, "heads": 2, "intermediate": 16, "generator": 8,
-    "blocks": 1, "batch": 8,
+    "blocks": 1, "batch": 8, "document_batch": 8,
 }  # fmt: skip
 
 
@@ -95,8 +96,8 @@ def test_too_few_docstrings_are_refused_by_the_names_of_packages():
 
 @pytest.mark.parametrize("objective", objectives.OBJECTIVES)
 def test_batches_hide_what_their_objective_says_and_are_known_by_their_number(objective, texts, tokenizer):
-    ids = tokenizer(texts.corpus[:200])
-    one, other = (objectives.Batches(ids, tokenizer, objective, SMALL, 40) for _ in range(2))
+    ids, documents = tokenizer(texts.corpus[:200]), texts.documents[:200]
+    one, other = (objectives.Batches(ids, documents, tokenizer, objective, SMALL, 40) for _ in range(2))
     for first, second in zip(keras.tree.flatten(one[3]), keras.tree.flatten(other[3]), strict=True):
         np.testing.assert_array_equal(first, second)
     hidden = total = 0
@@ -112,17 +113,33 @@ def test_batches_hide_what_their_objective_says_and_are_known_by_their_number(ob
         hidden, total = hidden + chosen.sum(), total + (original > 4).sum()
         if objective == "replaced":
             assert (np.take_along_axis(rows, inputs["mask_positions"], 1)[chosen] == tokenizer.mask_id).all()
+        if objective == "documents":
+            found = labels["document"].reshape(-1, 2)
+            np.testing.assert_array_equal(found[:, 0], found[:, 1])
+            np.testing.assert_array_equal(labels["document"], documents[one.batches[index]])
+            assert len(np.unique(one.batches[index])) == SMALL["document_batch"]
     assert 0.08 < hidden / total < 0.2
 
 
 def test_objectives_take_as_many_operations_each(texts, tokenizer):
-    ids, flop, steps = tokenizer(texts.corpus), 2e10, {}
+    corpus, flop, steps = (tokenizer(texts.corpus), texts.documents), 2e10, {}
     for objective in objectives.OBJECTIVES:
         model = objectives.make_pretrainer(objectives.make_encoder(len(tokenizer.vocabulary), SMALL), objective, SMALL)
-        steps[objective] = objectives.steps_for(model, ids, tokenizer, objective, SMALL, flop)
-        batches = objectives.Batches(ids, tokenizer, objective, SMALL, 100)
+        steps[objective] = objectives.steps_for(model, corpus, tokenizer, objective, SMALL, flop)
+        batches = objectives.Batches(*corpus, tokenizer, objective, SMALL, 100)
         assert 0.9 < steps[objective] * objectives.flop_of_a_batch(model, batches) / flop < 1.1
     assert steps["words"] > 1.5 * steps["spans"]  # two predictions of each hidden token
+
+
+def test_the_loss_of_documents_is_that_of_the_formula_and_leaves_out_texts_that_stand_alone():
+    vectors, documents = np.random.default_rng(0).normal(size=(5, 4)), np.array([[0], [1], [0], [2], [0]])
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = np.zeros(5)
+    for row in (0, 2, 4):
+        near = {other: np.exp(unit[row] @ unit[other] / 0.5) for other in range(5) if other != row}
+        expected[row] = -np.log(sum(near[other] for other in (0, 2, 4) if other != row) / sum(near.values()))
+    losses = pretraining_documents.SameDocument(temperature=0.5).call(documents, vectors)
+    np.testing.assert_allclose(losses, expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -142,14 +159,14 @@ def test_the_whole_job_prints_a_table_and_leaves_encoders_and_a_picture(packages
     monkeypatch.setattr(pretraining_finetuning, "RATES", {"new": 1e-2, "pretrained": 1e-2})
     arguments = [
         "pretraining_study.py",
-        *("--objectives", "words", "replaced", "--labels", "60", "--seeds", "2", "--tera", "0.0002", "--output"),
+        *("--objectives", "replaced", "documents", "--labels", "60", "--seeds", "2", "--tera", "0.0002", "--output"),
         str(tmp_path),
     ]
     monkeypatch.setattr(sys, "argv", arguments)
     pretraining_study.main()
     *printed, last = capsys.readouterr().out.splitlines()
     printed = "\n".join(printed)
-    kinds = ["new", "words", "replaced", "tfidf", "minilm"]
+    kinds = ["new", "replaced", "documents", "tfidf", "minilm"]
     assert all(pretraining_study.NAMES[kind] in printed for kind in kinds)
     assert "s left" in printed
     line = json.loads(last)
@@ -157,7 +174,7 @@ def test_the_whole_job_prints_a_table_and_leaves_encoders_and_a_picture(packages
     assert all(len(values["60"]) == 2 for values in line["accuracy"].values())
     assert line["accuracy"]["minilm"]["60"] == [1.0, 1.0]
     assert min(line["accuracy"]["tfidf"]["60"]) > 0.8
-    assert max(line["accuracy"]["words"]["60"]) > 0.15  # by chance 0.083, within 0.017
+    assert max(line["accuracy"]["documents"]["60"]) > 0.15  # by chance 0.083, within 0.017
     assert (tmp_path / "accuracies.png").read_bytes().startswith(b"\x89PNG")
     encoder = keras.models.load_model(tmp_path / "replaced.keras")
     assert encoder.output["sequence_output"].shape == (None, None, SMALL["width"])
