@@ -6,9 +6,9 @@
 
 One small encoder is pretrained on the docstrings of installed packages by four objectives, for as many operations each: masked
 words, spans that are also told from the tokens at their ends, tokens that a small generator replaced, and masked words beside
-which texts stand in one file. Then it is fine-tuned
-on 100 to 10,000 labels, beside the same encoder with new weights, TF-IDF under a linear model, and the vectors of MiniLM under
-one. Files are split, names of packages hidden, near-duplicates left out (`pretraining_texts.py`). The last line is JSON.
+which texts stand in one file. Then it is fine-tuned on 100 to 10,000 labels, beside the same encoder with new weights, TF-IDF
+under a linear model, and the vectors of MiniLM under one. Files are split, names of packages hidden, near-duplicates left out
+(`pretraining_texts.py`). The last line is JSON.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import docstring_pairs
+import keras
 import summary_neighbors
 
 from keras_tx.backup import whole_file
@@ -60,10 +61,12 @@ def load(cache, validation=False, seed=0):
     """
     cache = Path(cache)
     if not cache.is_file():
-        found = [
-            (name, docstring_pairs.docstrings(path.read_text("utf-8", "ignore"), docstring_pairs.module_of(name)))
-            for name, path in docstring_pairs.files(seed=seed)
-        ]
+        found, files = [], docstring_pairs.files(seed=seed)
+        bar = keras.utils.Progbar(len(files), interval=5, unit_name="file")
+        for name, path in files:
+            source = path.read_text("utf-8", "ignore")
+            found.append((name, docstring_pairs.docstrings(source, docstring_pairs.module_of(name))))
+            bar.add(1)
         with whole_file(cache) as beside:
             beside.write_text(json.dumps([each for each in found if each[1]]))
     return split(json.loads(cache.read_text()), validation, seed)

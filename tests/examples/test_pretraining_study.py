@@ -159,14 +159,14 @@ def test_the_whole_job_prints_a_table_and_leaves_encoders_and_a_picture(packages
     monkeypatch.setattr(pretraining_finetuning, "RATES", {"new": 1e-2, "pretrained": 1e-2})
     arguments = [
         "pretraining_study.py",
-        *("--objectives", "replaced", "documents", "--labels", "60", "--seeds", "2", "--tera", "0.0002", "--output"),
+        *("--objectives", "documents", "--labels", "60", "--seeds", "2", "--tera", "0.0002", "--output"),
         str(tmp_path),
     ]
     monkeypatch.setattr(sys, "argv", arguments)
     pretraining_study.main()
     *printed, last = capsys.readouterr().out.splitlines()
     printed = "\n".join(printed)
-    kinds = ["new", "replaced", "documents", "tfidf", "minilm"]
+    kinds = ["new", "documents", "tfidf", "minilm"]
     assert all(pretraining_study.NAMES[kind] in printed for kind in kinds)
     assert "s left" in printed
     line = json.loads(last)
@@ -176,7 +176,7 @@ def test_the_whole_job_prints_a_table_and_leaves_encoders_and_a_picture(packages
     assert min(line["accuracy"]["tfidf"]["60"]) > 0.8
     assert max(line["accuracy"]["documents"]["60"]) > 0.15  # by chance 0.083, within 0.017
     assert (tmp_path / "accuracies.png").read_bytes().startswith(b"\x89PNG")
-    encoder = keras.models.load_model(tmp_path / "replaced.keras")
+    encoder = keras.models.load_model(tmp_path / "documents.keras")
     assert encoder.output["sequence_output"].shape == (None, None, SMALL["width"])
 
 
