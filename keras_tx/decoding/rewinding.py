@@ -4,8 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..ops.attention import taking_back
-from ..ops.attention.kv_cache import KVCache, WindowCache
+from ..ops.attention import KVCache, WindowCache, taking_back
 from . import proof
 from .loop import flat, like
 from .step import empty_caches, logits_step

@@ -10,7 +10,7 @@ import keras
 
 from .. import arguments
 from ..ops import attention, sizes, token_ids
-from ..ops.attention.kv_cache import KVCache, WindowCache
+from ..ops.attention import KVCache, WindowCache
 
 
 def is_cached_layer(layer):

@@ -6,7 +6,8 @@ from keras import ops
 from .. import arguments
 from ..ops import attention, masks, padding
 from ..ops.attention.attention_mask import AttentionMask
-from ..ops.attention.kv_cache import Extended, KVCache, WindowCache
+from ..ops.attention.kv_cache import Extended, KVCache
+from ..ops.attention.window_cache import WindowCache
 from ..ops.leading_axes import LeadingAxes
 from . import (
     cache_protocol,

@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 from keras_tx import layers
-from keras_tx.ops.attention import taking_back
-from keras_tx.ops.attention.kv_cache import WindowCache
+from keras_tx.ops.attention import WindowCache, taking_back
 
 RNG = np.random.default_rng(3)
 INPUTS = RNG.standard_normal((2, 12, 16)).astype("float32")

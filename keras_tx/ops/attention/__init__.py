@@ -3,7 +3,8 @@
 from .attention_mask import AttentionMask
 from .distance_bias import DistanceBias
 from .dot_product import dot_product_attention, isolate_nonfinite, scores_spec
-from .kv_cache import Extended, KVCache, WindowCache, fold_heads
+from .kv_cache import Extended, KVCache, fold_heads
+from .window_cache import WindowCache
 
 __all__ = [
     "AttentionMask",

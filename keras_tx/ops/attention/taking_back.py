@@ -3,7 +3,8 @@
 from keras import ops
 
 from .. import positions
-from .kv_cache import KVCache, WindowCache, for_heads
+from .kv_cache import KVCache, for_heads
+from .window_cache import WindowCache
 
 
 def take_back(cache, added, kept, real, slots):
