@@ -42,11 +42,11 @@ class Step:
         return logits, flat(new)
 
 
-def generate(decoder, request, sampler, chunk):
+def generate(decoder, request, sampler, chunk, cache_dtype=None):
     """Generates for a whole request: returns what `sampler.result` does, and whether a logit was NaN, a boolean scalar."""
     request = request.as_tensors()
     batch, capacity = ops.shape(request.prompt)[0], request.prompt.shape[1]
-    empty = empty_caches(decoder, batch, capacity, request.conditioning)
+    empty = empty_caches(decoder, batch, capacity, request.conditioning, cache_dtype)
     seen = ops.zeros((batch, 0), "bool")
     if sampler.needs_seen():
         seen = seen_tokens(request, decoder.model.output_shape[-1], chunk)

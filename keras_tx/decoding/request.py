@@ -112,12 +112,15 @@ class Request(NamedTuple):
             row[chunks * chunk - len(prompt) : chunks * chunk] = prompt
         return cls(array, lengths, np.int32(chunks), **fields)
 
-    def key(self, sampler):
-        """Returns what a program for this request and sampler depends on beside the values in it: pairs of name and value."""
+    def key(self, sampler, **options):
+        """Returns what a program for this request and sampler depends on beside the values in it: pairs of name and value, those
+        of the options that are not `None` among them.
+        """
         batch, cache = self.prompt.shape
         sizes = ("batch", batch), ("cache", cache), ("sampler", type(sampler)), ("rules", tuple(sorted(self.settings)))
         conditioning = ((name, array.shape) for name, array in sorted(self.conditioning.items()))
-        return (*sizes, *sampler.static().items(), ("stops", self.stops.shape), *conditioning)
+        options = ((name, value) for name, value in options.items() if value is not None)
+        return (*sizes, *sampler.static().items(), ("stops", self.stops.shape), *conditioning, *options)
 
     def as_tensors(self):
         """Returns the request with tensors in place of arrays and numbers."""

@@ -34,7 +34,7 @@ def take_back(old, new, added, kept, real):
         if after is before or after is None:
             return after
         if isinstance(after, (KVCache, WindowCache)):
-            same = all(one is other for one, other in zip(before, after, strict=True))
+            same = all(one is other for one, other in zip(flat(before), flat(after), strict=True))
             return after if same else taking_back.take_back(after, added, kept, real, slots)
         if isinstance(after, dict):
             return {name: cut(path, before[name], each) for name, each in after.items()}
@@ -100,7 +100,7 @@ def without_constants(leaves, number):
 
 def _each(value, shared, function, kinds=(KVCache, WindowCache)):
     if isinstance(value, (KVCache, WindowCache)):
-        untouched = not isinstance(value, kinds) or shared is not None and shared[0]
+        untouched = not isinstance(value, kinds) or shared is not None and flat(shared)[0]
         return value if untouched else function(value)
     if isinstance(value, dict):
         parts = {name: None if shared is None else shared[name] for name in value}

@@ -60,10 +60,11 @@ class Session:
         max_length: int, the most tokens of all turns together; `None` for the model's position table, or 1024 where it
             has none.
         output: str or int, which of several outputs is decoded (see `generate`).
+        cache_dtype: "int8" or `None`, how keys and values are held (see `generate`).
 
     Raises:
         ValueError: if the model cannot be decoded, or `max_length` is no positive integer or exceeds the position
-            table.
+            table, and for a `cache_dtype` as `generate` does.
 
     Example:
 
@@ -75,7 +76,7 @@ class Session:
     ```
     """
 
-    def __init__(self, model, max_length=None, output=None):
+    def __init__(self, model, max_length=None, output=None, cache_dtype=None):
         if len(without_optional_inputs(built(model)).inputs) != 1:
             raise ValueError(
                 "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
@@ -93,6 +94,7 @@ class Session:
             )
         # Each turn's prompt is rounded up to whole chunks: room for as many as fit in a cache of twice the length.
         self.capacity = cache_size(self.max_length, self.max_length, CHUNK)
+        self.cache_dtype = cache_dtype
         self.reset()
 
     @property
@@ -117,4 +119,4 @@ class Session:
     def no_turns(self):
         """Returns what is known before the first turn."""
         seen = np.zeros((1, self.model.output_shape[-1]), "bool")
-        return Turns((), seen, empty_caches(self.decoder, 1, self.capacity, {}), 0)
+        return Turns((), seen, empty_caches(self.decoder, 1, self.capacity, {}, self.cache_dtype), 0)

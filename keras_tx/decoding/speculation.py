@@ -88,11 +88,11 @@ def report(decoder, draft, totals):
     _reports[f"{decoder.model.name}: {type(draft).__name__}"].update(counts)
 
 
-def generate(decoder, request, sampler, chunk, draft):
+def generate(decoder, request, sampler, chunk, draft, cache_dtype=None):
     """Does what `loop.generate` does, with a draft, and returns the totals of the `Speculation` too."""
     request = request.as_tensors()
     batch, capacity = ops.shape(request.prompt)[0], request.prompt.shape[1]
-    empty = empty_caches(decoder, batch, capacity, request.conditioning)
+    empty = empty_caches(decoder, batch, capacity, request.conditioning, cache_dtype)
     empty = rewinding.with_spare_slots(empty, draft.num_tokens)
     seen = ops.zeros((batch, 0), "bool")
     if sampler.needs_seen():

@@ -15,7 +15,7 @@ _DECODED = "decoded: "  # an empty entry of this name tells which of several inp
 _GIVEN = "given: "  # and one of this which optional inputs were given
 
 
-def init_caches(model, batch_size, max_length, context=None, output=None) -> dict:
+def init_caches(model, batch_size, max_length, context=None, output=None, cache_dtype=None) -> dict:
     """Returns an empty cache for every layer that decodes, after all that depends on the context alone was computed, once.
 
     Args:
@@ -25,6 +25,7 @@ def init_caches(model, batch_size, max_length, context=None, output=None) -> dic
         context: dict from the name of an input to its tensor (B, ...), for every input but the token ids; `None` for a
             model of one input.
         output: str or int, the one of several outputs that the caches are for (see `generate`), or `None` for all.
+        cache_dtype: "int8" for keys and values that are rounded (see `generate`), or `None`.
 
     Returns:
         Dict from layer path to cache: a pytree that goes through compiled functions and loops. A layer with a context of
@@ -33,7 +34,8 @@ def init_caches(model, batch_size, max_length, context=None, output=None) -> dic
 
     Raises:
         ValueError: if `output` names none of the outputs; if no layer of the model has a cache, naming the layers that would
-            give it one; if `context` does not leave one input; and by name for a layer that decodes and attends to what
+            give it one; if no layer can hold its cache in the
+            `cache_dtype`; if `context` does not leave one input; and by name for a layer that decodes and attends to what
             depends on the ids.
 
     Example:
@@ -48,7 +50,8 @@ def init_caches(model, batch_size, max_length, context=None, output=None) -> dic
     ```
     """
     context = context or {}
-    return empty_caches(Decoder.of(model, output, context, whole=True), batch_size, max_length, context)
+    decoder = Decoder.of(model, output, context, whole=True)
+    return empty_caches(decoder, batch_size, max_length, context, cache_dtype)
 
 
 def step(model, inputs, caches, mask=None, output=None) -> tuple:
@@ -79,8 +82,9 @@ def step(model, inputs, caches, mask=None, output=None) -> tuple:
     return run_step(decoder.model, pack_inputs(decoder.model, {ids: inputs}), caches, mask)
 
 
-def empty_caches(decoder, batch_size, max_length, conditioning):
+def empty_caches(decoder, batch_size, max_length, conditioning, cache_dtype=None):
     """Does what `init_caches` does for a `Decoder`, whose other inputs are `conditioning`, a dict of tensors."""
+    cache_protocol.check_dtype(cache_dtype)
     model, name = decoder.model, decoder.ids
     if not decoder.cached_layers:
         raise ValueError(
@@ -94,12 +98,13 @@ def empty_caches(decoder, batch_size, max_length, conditioning):
     def call_partial(operation, path, args, kwargs, there):
         if _is_cached_layer(operation):
             arguments = _context_arguments(operation, path, args, kwargs, f"where {name!r} is decoded")
-            caches[path] = operation.init_cache(batch_size, max_length, **arguments)
+            caches[path] = cache_protocol.new_cache(operation, cache_dtype, batch_size, max_length, **arguments)
         elif there:
             caches[path] = {place: _by_row(tensor, batch_size, path) for place, tensor in there.items()}
         return MISSING
 
     walk(model, pack_inputs(model, conditioning), call, call_partial=call_partial)
+    _check_held(decoder, caches, cache_dtype)
     return caches
 
 
@@ -154,6 +159,19 @@ def run_step(model, inputs, caches, mask=None, call=call):
         return call_layer(operation, path, args, {key: x for key, x in kwargs.items() if x is not MISSING})
 
     return walk(model, inputs, call_layer, call_partial=call_partial, call_operation=call), new_caches
+
+
+def _check_held(decoder, caches, cache_dtype):
+    """Raises `ValueError` unless something of the caches is held in the dtype that was asked for."""
+    if cache_dtype is None:
+        return
+    leaves = [leaf for leaf in keras.tree.flatten(caches) if hasattr(leaf, "dtype")]
+    if not any(keras.backend.standardize_dtype(leaf.dtype) == cache_dtype for leaf in leaves):
+        kinds = sorted({type(layer).__name__ for layer in decoder.cached_layers.values()})
+        raise ValueError(
+            "`cache_dtype` must be None for a model of which no layer holds keys and values in it. Received: "
+            f"cache_dtype={cache_dtype!r}, {decoder.model.name} with caches in layers of the classes {', '.join(kinds)}."
+        )
 
 
 def _is_cached_layer(operation):

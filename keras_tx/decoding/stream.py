@@ -28,6 +28,7 @@ def stream(
     tokens_per_step=8,
     output=None,
     draft=None,
+    cache_dtype=None,
 ):
     """Yields a continuation piece by piece, from a compiled step of several tokens.
 
@@ -43,6 +44,7 @@ def stream(
         tokens_per_step: int, how many tokens are made between two pieces; beside a `draft` a piece has these at least.
         output: str or int, which of several outputs is decoded (see `generate`); a `Session` knows its own.
         draft: as in `generate`. A `Lookup` finds what was said in earlier turns too; the model of a `Draft` reads them anew.
+        cache_dtype: as in `generate`; a `Session` knows its own.
 
     Yields:
         Lists of ids; with a tokenizer, strings, whose concatenation is the text of all the tokens. A piece that ends
@@ -59,9 +61,10 @@ def stream(
         print(piece)  # two ids at a time
     ```
     """
-    if output is not None and isinstance(model, Session):
-        raise ValueError(f"`output` must be None for a session, which has its own. Received: output={output!r}.")
-    session = model if isinstance(model, Session) else Session(model, output=output)
+    for name, value in (("output", output), ("cache_dtype", cache_dtype)):
+        if value is not None and isinstance(model, Session):
+            raise ValueError(f"`{name}` must be None for a session, which has its own. Received: {name}={value!r}.")
+    session = model if isinstance(model, Session) else Session(model, output=output, cache_dtype=cache_dtype)
     sampler = check_sampler(sampler, streams=True)
     tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
@@ -129,8 +132,8 @@ class _Steps:
     def advance(self, count):
         """Goes on to so many tokens; returns them, a list of ints, and whether the row has stopped."""
         make, request = type(self.state), self.request._replace(limit=np.int32(count))
-        program = functools.partial(_advance, self.sampler, make)
-        key, state = request.key(self.sampler), tuple(self.state)
+        program = functools.partial(_advance, self.sampler, make, self.session.cache_dtype)
+        key, state = request.key(self.sampler, cache_dtype=self.session.cache_dtype), tuple(self.state)
         self.state = make(*programs.run(self.session.decoder, "advance", key, program, state, request))
         self.check()
         count = int(ops.convert_to_numpy(self.state.count))
@@ -163,8 +166,9 @@ class _StepsWithDraft(_Steps):
 
     def advance(self, count):
         decoder, before = self.session.decoder, ops.convert_to_numpy(self.state.totals)
-        key = self.request.key(self.sampler) + tuple(self.draft.static().items())
-        program = functools.partial(_advance_with_draft, self.sampler, self.draft)
+        cache_dtype = self.session.cache_dtype
+        key = self.request.key(self.sampler, cache_dtype=cache_dtype) + tuple(self.draft.static().items())
+        program = functools.partial(_advance_with_draft, self.sampler, self.draft, cache_dtype)
         arguments = tuple(self.state), self.request, np.int32(count)
         others = self.draft.decoders(decoder)
         self.state = Speculation(*programs.run(decoder, "advance", key, program, *arguments, others=others))
@@ -180,21 +184,24 @@ class _StepsWithDraft(_Steps):
 def _read(session, turns, ids):
     """Returns the logits after the last of these ids, and the turns that they follow with them."""
     key, request = (("cache", session.capacity),), Request.of([ids], session.capacity)
-    logits, leaves = programs.run(session.decoder, "append", key, _append, loop.flat(turns.caches), request)
+    if session.cache_dtype is not None:
+        key += (("cache_dtype", session.cache_dtype),)
+    program = functools.partial(_append, session.cache_dtype)
+    logits, leaves = programs.run(session.decoder, "append", key, program, loop.flat(turns.caches), request)
     return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), int(request.chunks) * CHUNK)
 
 
-def _append(decoder, leaves, request):
-    caches = loop.like(empty_caches(decoder, 1, 1, {}), leaves)
+def _append(cache_dtype, decoder, leaves, request):
+    caches = loop.like(empty_caches(decoder, 1, 1, {}, cache_dtype), leaves)
     logits, caches = loop.prefill(decoder, caches, request.as_tensors(), CHUNK)
     return logits, loop.flat(caches)
 
 
-def _advance(sampler, make_state, decoder, state, request):
-    step = loop.Step(decoder, empty_caches(decoder, 1, 1, {}))
+def _advance(sampler, make_state, cache_dtype, decoder, state, request):
+    step = loop.Step(decoder, empty_caches(decoder, 1, 1, {}, cache_dtype))
     return tuple(loop.advance(sampler, make_state(*state), step, request.as_tensors()))
 
 
-def _advance_with_draft(sampler, draft, decoder, state, request, count):
-    steps = Steps(decoder, sampler, draft, request.as_tensors(), empty_caches(decoder, 1, 1, {}))
+def _advance_with_draft(sampler, draft, cache_dtype, decoder, state, request, count):
+    steps = Steps(decoder, sampler, draft, request.as_tensors(), empty_caches(decoder, 1, 1, {}, cache_dtype))
     return tuple(steps.advance(Speculation(*state), ops.convert_to_tensor(count, dtype="int32")))

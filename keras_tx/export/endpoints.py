@@ -53,7 +53,7 @@ def answer_texts(tf, run, tokenizer, target_tokenizer, max_text_length, text_inp
     return serve
 
 
-def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk, draft=None):
+def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk, draft=None, cache_dtype=None):
     """Returns the function (prompt, lengths, chunks, conditioning) -> ragged new ids, without what stopped them."""
     # As `generate` compiles it. A tokenizer may need AutoGraph, so the rest has it.
     program = loop.generate if draft is None else functools.partial(speculation.generate, draft=draft)
@@ -63,7 +63,7 @@ def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk, draft=None)
     def run(prompt, lengths, chunks, conditioning):
         limit = tf.constant(max_new_tokens, tf.int32)
         request = Request(prompt, lengths, chunks, limit, stops, seed, settings, conditioning)
-        tokens, _, failed, *_ = program(decoder, request, sampler, chunk)
+        tokens, _, failed, *_ = program(decoder, request, sampler, chunk, cache_dtype=cache_dtype)
         numbers = tf.debugging.Assert(tf.logical_not(failed), ["The model's logits are NaN."])
         with tf.control_dependencies([numbers]):
             new = tokens[:, 0, :max_new_tokens]
@@ -77,7 +77,7 @@ def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk, draft=None)
     return run
 
 
-def cache_endpoints(decoder, max_length):
+def cache_endpoints(decoder, max_length, cache_dtype=None):
     """Returns the functions behind the endpoints `prefill` and `step`, and the signature of the latter.
 
     `prefill(token_ids, mask)`, with `context_ids` where a model is given a text, starts caches with the prompts;
@@ -88,10 +88,10 @@ def cache_endpoints(decoder, max_length):
     """
     import tensorflow as tf
 
-    max_length = int(min(max_length, decoder.longest_sequence or max_length))
+    max_length, inputs = int(min(max_length, decoder.longest_sequence or max_length)), decoder.conditioning
     # Of two lengths: where they differ, the caches depend on the length of the text.
     structure, other = (
-        empty_caches(decoder, 1, max_length, {name: np.ones((1, length), "int32") for name in decoder.conditioning})
+        empty_caches(decoder, 1, max_length, {name: np.ones((1, length), "int32") for name in inputs}, cache_dtype)
         for length in (2, 3)
     )
     shapes = [
@@ -109,7 +109,7 @@ def cache_endpoints(decoder, max_length):
 
     def prefill(token_ids, mask, *context_ids):
         conditioning = dict(zip(decoder.conditioning, context_ids, strict=True))
-        caches = empty_caches(decoder, ops.shape(token_ids)[0], max_length, conditioning)
+        caches = empty_caches(decoder, ops.shape(token_ids)[0], max_length, conditioning, cache_dtype)
         return result(*logits_step(decoder, token_ids, caches, mask))
 
     def one_step(token_ids, **caches):

@@ -23,6 +23,7 @@ from ..decoding.request import (
 from ..decoding.samplers import Sampler, check_sampler
 from ..decoding.stops import check_stops
 from ..decoding.trials import ignores
+from ..layers import cache_protocol
 from . import endpoints, folder, tokenizers
 
 _LONGEST_TEXT = 512  # where no table says how many tokens of a text may be read
@@ -43,6 +44,7 @@ def export_generator(
     prompt: list[int] | None = None,
     pad_id: int = 0,
     draft: Drafter | None = None,
+    cache_dtype: str | None = None,
 ) -> str | os.PathLike:
     """Writes a SavedModel that generates text: its endpoint `serve` maps prompts to prompts with their continuations.
 
@@ -74,6 +76,7 @@ def export_generator(
         prompt: list of ids with which each answer starts and which is not part of it, such as a start token.
         pad_id: int, what fills up the shorter texts of a batch.
         draft: as in `keras_tx.decoding.generate`: `serve` makes several tokens a step. The weights of a `Draft` go with it.
+        cache_dtype: as in `keras_tx.decoding.generate`, of all three endpoints.
 
     Returns:
         The path.
@@ -99,6 +102,7 @@ def export_generator(
     tf, model = folder.tensorflow(), graph.without_optional_inputs(model)
     max_new_tokens, sampler = int(check_lengths(0, max_new_tokens, None)), check_sampler(sampler)
     speculation.check_draft(draft, sampler)
+    cache_protocol.check_dtype(cache_dtype)
     if sampler.num_return > 1:
         raise ValueError(f"`sampler` must return one text for each prompt to be served. Received: sampler={sampler!r}.")
     sampler.check_limit(max_new_tokens)
@@ -124,7 +128,7 @@ def export_generator(
     if text_input is None:
         length = _length(max_prompt_length, _LONGEST_TEXT if table is None else table - max_new_tokens, max_new_tokens)
         check_lengths(length, max_new_tokens, table)
-        run = endpoints.runner(tf, decoder, *fields, CHUNK, draft)
+        run = endpoints.runner(tf, decoder, *fields, CHUNK, draft, cache_dtype)
         serve = endpoints.continue_texts(tf, run, tokenizer, length, max_new_tokens, draft)
         held = max_prompt_length or table or _LONGEST_TEXT
     else:
@@ -145,13 +149,13 @@ def export_generator(
                 f"max_prompt_length={length}, sequence_length={text_table}."
             )
         start = Request.of([prompt], cache_size(len(prompt), room, chunk), chunk)
-        run = endpoints.runner(tf, decoder, *fields, chunk, draft)
+        run = endpoints.runner(tf, decoder, *fields, chunk, draft, cache_dtype)
         serve = endpoints.answer_texts(tf, run, tokenizer, target_tokenizer, length, text_input, start, pad_id)
         signature.append(tf.TensorSpec((None, None), tf.int32, name="context_ids"))
     speculation.check_fit(draft, decoder, (length if text_input is None else held) + max_new_tokens)
     others = [] if draft is None else [each.model for each in draft.decoders(decoder)]
     module = folder.tracking_module(tf, [model, *others], [tokenizer, target_tokenizer])
-    prefill, step, caches = endpoints.cache_endpoints(decoder, held + max_new_tokens)
+    prefill, step, caches = endpoints.cache_endpoints(decoder, held + max_new_tokens, cache_dtype)
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="texts")])
     module.prefill = tf.function(prefill, input_signature=signature, autograph=False)
     module.step = tf.function(step, autograph=False)

@@ -1,7 +1,8 @@
 """The protocol by which decoding reaches a layer: any layer that keeps it can be stepped, whatever its class.
 
 A cached layer has `init_cache(batch_size, max_length, context=None)` and accepts `call(..., cache=c) -> (outputs,
-new_cache)`. A cache is a value (a pytree of tensors); the layer keeps nothing.
+new_cache)`. A cache is a value (a pytree of tensors); the layer keeps nothing. Where its `init_cache` takes `cache_dtype` too, it
+can hold what it holds in "int8".
 """
 
 import inspect
@@ -33,8 +34,26 @@ def mixes_without_scores(layer):
     return not getattr(layer, "gives_attention_scores", True)
 
 
-def check_new(layer, batch_size, max_length):
-    """Raises `ValueError` unless a cache of these sizes can be made. Sizes that are tensors are taken as they are."""
+def check_dtype(cache_dtype):
+    """Returns the dtype of caches that was asked for; raises `ValueError` unless it is `None` or "int8"."""
+    if cache_dtype is not None and (not isinstance(cache_dtype, str) or cache_dtype != "int8"):
+        raise ValueError(
+            "`cache_dtype` must be 'int8', or None for the dtype that a layer computes in. Received: "
+            f"cache_dtype={cache_dtype!r}."
+        )
+    return cache_dtype
+
+
+def new_cache(layer, cache_dtype, *arguments, **named):
+    """Returns the layer's `init_cache(...)`, in the dtype that was asked for where the layer has a choice."""
+    if cache_dtype is not None and "cache_dtype" in inspect.signature(layer.init_cache).parameters:
+        named["cache_dtype"] = cache_dtype
+    return layer.init_cache(*arguments, **named)
+
+
+def check_new(layer, batch_size, max_length, cache_dtype=None):
+    """Raises `ValueError` unless such a cache can be made. Sizes that are tensors are taken as they are."""
+    check_dtype(cache_dtype)
     if not layer.built:
         raise ValueError(
             f"A layer must be built by its first call before `init_cache`. Received: {layer.name}, which is not built."

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from ..ops import attention, masks, padding, sizes
+from ..ops.attention import rounded
 from ..ops.attention.attention_mask import AttentionMask
 from ..ops.attention.kv_cache import KVCache, fold_heads
 from ..ops.leading_axes import LeadingAxes
@@ -145,7 +146,7 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
             key_heads=None if cache is None else self.num_key_heads,
             scale=self.scale,
         )
-        sizes = ops.shape(inputs)[1], ops.shape(key)[1]
+        sizes = ops.shape(inputs)[1], rounded.length(key)
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
         outputs = padding.zero_masked(outputs, attention_mask.queries_with_keys(*sizes))
         return cache_protocol.with_extras(
@@ -183,7 +184,8 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
             context_mask = ops.ones(ops.shape(context)[:-1], dtype="bool")  # a mask of no keys says that there are none
         return masks.over_positions(context, context_mask, "context_mask")
 
-    def init_cache(self, batch_size, max_length, context=None, context_mask=None, context_position_embedding=None):
+    def init_cache(self, batch_size, max_length, context=None, context_mask=None, context_position_embedding=None,
+                   cache_dtype=None):  # fmt: skip
         """Returns a `KVCache` that holds the context's keys and values. The layer must be built.
 
         Args:
@@ -192,8 +194,9 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
             context: float tensor (B, S, C).
             context_mask: boolean tensor (B, S) or `None`.
             context_position_embedding: as in a call.
+            cache_dtype: "int8", for keys and values that are rounded, or `None` for the compute dtype.
         """
-        cache_protocol.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length, cache_dtype)
         if context is not None:
             cache_protocol.check_rank("context", context)
         key, value, context_mask = self._keys_and_values(context, context_mask, context_position_embedding)
@@ -206,6 +209,8 @@ class MultiHeadCrossAttention(head_projections.HeadProjections, keras.layers.Lay
             context_mask = ops.ones(ops.shape(key)[:2], dtype="bool")
         length = ops.cast(ops.shape(key)[1], "int32")
         key, value = (fold_heads(each) for each in attention.isolate_nonfinite(key, value))
+        if cache_dtype is not None:
+            key, value = rounded.Rounded.of(key), rounded.Rounded.of(value)
         return KVCache(key, value, context_mask, length)
 
     def compute_mask(self, inputs, previous_mask):

@@ -5,9 +5,7 @@ from keras import ops
 
 from .. import arguments
 from ..ops import attention, masks, padding
-from ..ops.attention.attention_mask import AttentionMask
-from ..ops.attention.kv_cache import Extended, KVCache
-from ..ops.attention.window_cache import WindowCache
+from ..ops.attention import AttentionMask, Extended, KVCache, WindowCache
 from ..ops.leading_axes import LeadingAxes
 from . import (
     cache_protocol,
@@ -204,7 +202,7 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
             distance_bias=distance_bias,
         )
         outputs = ops.cast(self.attention_output(context), self.compute_dtype)
-        lengths = ops.shape(inputs)[1], ops.shape(seen.keys)[1]
+        lengths = ops.shape(inputs)[1], seen.num_keys
         # A real query always has itself as a key, so only a mask over pairs can leave it none.
         outputs = padding.zero_masked(
             outputs, mask if pair_mask is None else attention_mask.queries_with_keys(*lengths)
@@ -224,13 +222,15 @@ class MultiHeadSelfAttention(head_projections.HeadProjections, keras.layers.Laye
         masks.check_bias(attention_bias, inputs, self.num_heads, num_keys)
         return masks.read(inputs, mask, attention_mask, self.num_heads, num_keys)
 
-    def init_cache(self, batch_size, max_length, context=None):
+    def init_cache(self, batch_size, max_length, context=None, cache_dtype=None):
         """Returns an empty `KVCache`, or `WindowCache` where there is a window, for `max_length` tokens in each of `batch_size`
-        rows. The layer must be built.
+        rows. The layer must be built. With the `cache_dtype` "int8" keys and values are rounded as they are written.
         """
-        cache_protocol.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length, cache_dtype)
         settings = (batch_size, max_length, self.num_key_heads, self.head_dim, self.compute_dtype)
-        return KVCache.empty(*settings) if self.window is None else WindowCache.empty(*settings, self.window)
+        if self.window is None:
+            return KVCache.empty(*settings, cache_dtype=cache_dtype)
+        return WindowCache.empty(*settings, self.window, cache_dtype=cache_dtype)
 
     def compute_mask(self, inputs, previous_mask):
         return sublayers.inputs_mask_only(inputs, previous_mask)

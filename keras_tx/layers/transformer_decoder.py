@@ -208,18 +208,19 @@ class TransformerDecoder(ResidualBlock, keras.layers.Layer):
             given["return_attention_scores"] = self._asks(attention, asked["return_attention_scores"])
         return {**own, "causal": self.causal, "cache": own_cache}, {**other, "mask": real, "cache": other_cache}
 
-    def init_cache(self, batch_size, max_length, context=None, context_mask=None, context_position_embedding=None):
+    def init_cache(self, batch_size, max_length, context=None, context_mask=None, context_position_embedding=None,
+                   cache_dtype=None):  # fmt: skip
         """Returns the pair (self-attention's cache, empty; cross-attention's, filled from `context`, or `None`)."""
-        cache_protocol.check_new(self, batch_size, max_length)
+        cache_protocol.check_new(self, batch_size, max_length, cache_dtype)
         block_context.check(self, context=context)
         attention_slot.check_cached("attention", self.attention, self)
-        own = self.attention.init_cache(batch_size, max_length)
+        own = cache_protocol.new_cache(self.attention, cache_dtype, batch_size, max_length)
         if not self.has_context:
             return own, None
         attention_slot.check_cached("cross_attention", self.cross_attention, self)
-        embedding = {"context_position_embedding": context_position_embedding}
-        beside = embedding if context_position_embedding is not None else {}
-        return own, self.cross_attention.init_cache(batch_size, max_length, context, context_mask, **beside)
+        given, embedding = (batch_size, max_length, context, context_mask), context_position_embedding
+        beside = {} if embedding is None else {"context_position_embedding": embedding}
+        return own, cache_protocol.new_cache(self.cross_attention, cache_dtype, *given, **beside)
 
     def compute_mask(self, inputs, previous_mask):
         return sublayers.inputs_mask_only(inputs, previous_mask)

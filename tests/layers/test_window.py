@@ -202,7 +202,7 @@ def test_sessions_and_beams_go_by_the_window(tmp_path, monkeypatch):
     assert copy.layers[-2].attention.window == 5
     beams = decoding.generate(model, PROMPTS[:2], 5, decoding.Beam(3))
     # One of all tokens, of which the window is not known by the slots.
-    monkeypatch.setattr(WindowCache, "empty", lambda *settings: KVCache.empty(*settings[:-1]))
+    monkeypatch.setattr(WindowCache, "empty", lambda *settings, **beside: KVCache.empty(*settings[:-1], **beside))
     for ours, theirs in zip(beams, decoding.generate(copy, PROMPTS[:2], 5, decoding.Beam(3)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

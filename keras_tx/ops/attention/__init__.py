@@ -4,6 +4,7 @@ from .attention_mask import AttentionMask
 from .distance_bias import DistanceBias
 from .dot_product import dot_product_attention, isolate_nonfinite, scores_spec
 from .kv_cache import Extended, KVCache, fold_heads
+from .rounded import Rounded
 from .window_cache import WindowCache
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "DistanceBias",
     "Extended",
     "KVCache",
+    "Rounded",
     "WindowCache",
     "dot_product_attention",
     "fold_heads",

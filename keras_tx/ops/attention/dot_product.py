@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from .. import sizes
-from . import fused
+from . import fused, rounded
 from .attention_mask import AttentionMask
 from .blocks import LOWEST
 from .blockwise import blockwise_attention
@@ -45,24 +45,24 @@ def dot_product_attention(
         bias: float tensor that broadcasts to (B, N, T, S), added to the scaled scores, or `None`.
         dropout_mask: `random_bits.DropoutMask`, the dropout of the weights, or `None`.
         return_scores: whether to return the weights too.
-        key_heads: int M if the key and value are those of a `KVCache`: (B M, S, H), and isolated already.
+        key_heads: int M if the key and value are those of a cache: (B M, S, H), perhaps `Rounded`, and isolated already.
         scale: float, or `None` for 1 / sqrt(H).
         distance_bias: `DistanceBias`, a bias that depends on the distance alone, beside `bias` or without one; or `None`. Memory
             that grows with T + S does so with it too.
 
     Returns:
-        The context (B, T, N, H) in the value's dtype, and the weights (B, N, T, S) before dropout in float32 or wider,
-        or `None` where they were not asked for.
+        The context (B, T, N, H) in the value's dtype (in the query's, where the value is rounded), and the weights (B, N, T, S)
+        before dropout in float32 or wider, or `None` where they were not asked for.
     """
     mask = mask if isinstance(mask, AttentionMask) else AttentionMask(pairs=_four_axes(mask))
     if not mask.allows_all and key_heads is None:
         key, value = isolate_nonfinite(key, value)
-    out_dtype = value.dtype
+    out_dtype = query.dtype if isinstance(value, rounded.Rounded) else value.dtype
     wide = keras.backend.result_type(query.dtype, "float32")
     query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]) if scale is None else scale, query.dtype)
     if keras.backend.standardize_dtype(query.dtype) == "float16":
         # A product over H of numbers that fit float16 need not fit it.
-        query, key = ops.cast(query, wide), ops.cast(key, wide)
+        query, key = ops.cast(query, wide), key if isinstance(key, rounded.Rounded) else ops.cast(key, wide)
 
     if bias is not None:
         # Finite, and well above what the mask puts in: where a bias of -inf (-1e9 in half floats) leaves a query no key,
@@ -88,12 +88,11 @@ def dot_product_attention(
     if key_heads is None:
         key_heads = key.shape[2]
         key, value = fold_heads(key), fold_heads(value)
-    num_keys = ops.shape(key)[1]
+    num_keys = rounded.length(key)
     # The query heads that share a key head stand below each other.
     folded = (batch * key_heads, heads // key_heads * length)
     query = ops.reshape(fold_heads(query), (*folded, size))
-    scores = ops.einsum("xth,xsh->xts", query, key)
-    scores = ops.cast(ops.reshape(scores, (batch, heads, length, num_keys)), wide)
+    scores = ops.reshape(rounded.scores(query, key, wide), (batch, heads, length, num_keys))
     if bias is not None:
         scores = scores + bias
     if distance_bias is not None:
@@ -107,7 +106,7 @@ def dot_product_attention(
     dropped = ops.cast(weights, out_dtype)
     dropped = dropped if dropout_mask is None else dropout_mask.apply(dropped)
     dropped = ops.reshape(dropped, (*folded, num_keys))
-    context = ops.reshape(ops.matmul(dropped, value), (batch, heads, length, value.shape[-1]))
+    context = ops.reshape(rounded.mixture(dropped, value), (batch, heads, length, value.shape[-1]))
     some_key = None if pair_mask is None else mask.some_key(length, num_keys, pair_mask)
     if some_key is not None:
         context = ops.where(some_key, context, ops.zeros((), dtype=out_dtype))

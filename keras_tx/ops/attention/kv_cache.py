@@ -6,6 +6,7 @@ from keras import ops
 
 from ..concrete import concrete
 from ..run_checks import when_run
+from . import rounded
 
 
 class Extended(NamedTuple):
@@ -13,8 +14,8 @@ class Extended(NamedTuple):
 
     Attributes:
         cache: the new cache.
-        keys: float tensor (B M, S, H), all that the new tokens may see, and others that the masks exclude.
-        values: float tensor (B M, S, H).
+        keys: float tensor (B M, S, H), all that the new tokens may see, and others that the masks exclude; or `Rounded`.
+        values: float tensor (B M, S, H), or `Rounded`.
         mask: boolean tensor (B, S), which of them are real.
         positions: int32 tensor (B, S), which token of its row each is, counted over the real ones; or `None` where they lie in
             their order.
@@ -26,14 +27,19 @@ class Extended(NamedTuple):
     mask: Any
     positions: Any = None
 
+    @property
+    def num_keys(self):
+        """S, an int or a scalar tensor."""
+        return rounded.length(self.keys)
+
 
 class KVCache(NamedTuple):
     """Keys and values of past tokens in arrays of fixed size: a pytree, so it passes through XLA and loops.
 
     Attributes:
         keys: float tensor (B M, S, H), S the most tokens it can hold, M the key heads: head m of row b at b M + m. The
-            products of attention read it as it is; a batch axis of size 1 would make XLA copy it at every step.
-        values: float tensor (B M, S, H).
+            products of attention read it as it is; a batch axis of size 1 would make XLA copy it at every step. Or `Rounded`.
+        values: float tensor (B M, S, H), or `Rounded`.
         mask: boolean tensor (B, S), True where a slot holds a real token: neither padding nor empty.
         length: int32 scalar tensor, the count of slots in use, padding included.
     """
@@ -68,12 +74,14 @@ class KVCache(NamedTuple):
         return Extended(new, new.keys, new.values, new.mask)
 
     @classmethod
-    def empty(cls, batch_size, max_length, num_heads, key_dim, dtype="float32"):
-        """Returns a cache with room for `max_length` tokens and none in it."""
+    def empty(cls, batch_size, max_length, num_heads, key_dim, dtype="float32", cache_dtype=None):
+        """Returns a cache with room for `max_length` tokens of this dtype and none in it; with the `cache_dtype` "int8" it holds
+        them `Rounded`.
+        """
         shape = (batch_size * num_heads, max_length, key_dim)
         return cls(
-            keys=ops.zeros(shape, dtype=dtype),
-            values=ops.zeros(shape, dtype=dtype),
+            keys=rounded.zeros(shape, dtype, cache_dtype),
+            values=rounded.zeros(shape, dtype, cache_dtype),
             mask=ops.zeros((batch_size, max_length), dtype="bool"),
             length=ops.zeros((), dtype="int32"),
         )
@@ -104,13 +112,18 @@ class KVCache(NamedTuple):
             mask = ops.ones(ops.shape(keys)[:2], dtype="bool")
         start = ops.convert_to_tensor(self.length, dtype="int32")
         if None in (used, added, size):
-            room = ops.cast(ops.shape(self.keys)[1], "int32")
+            room = ops.cast(rounded.length(self.keys), "int32")
             start, values, mask = refuse_overflow(start, values, mask, room)
         zero = ops.zeros((), dtype="int32")
         place = ops.stack([zero, start, zero])
+
+        def write(held, new):
+            new = rounded.as_held(fold_heads(new), held)
+            return rounded.each(lambda old, x: ops.slice_update(old, place, x), held, new)
+
         return KVCache(
-            keys=ops.slice_update(self.keys, place, fold_heads(ops.cast(keys, self.keys.dtype))),
-            values=ops.slice_update(self.values, place, fold_heads(ops.cast(values, self.values.dtype))),
+            keys=write(self.keys, keys),
+            values=write(self.values, values),
             mask=ops.slice_update(self.mask, ops.stack([zero, start]), mask),
             length=start + ops.cast(ops.shape(keys)[1], "int32"),
         )

@@ -1,8 +1,10 @@
 """Takes back tokens that a cache has taken up, as if they had not come: those that were proposed and turned out wrong."""
 
+import keras
 from keras import ops
 
 from .. import positions
+from . import rounded
 from .kv_cache import KVCache, for_heads
 from .window_cache import WindowCache
 
@@ -54,5 +56,6 @@ def widened(cache, spare):
 
 def _gather(cache, source, by_row):
     """Returns keys and values (B M, S', H), read from the slots with the indices `source` (B, S'); zeros where an index is -1."""
-    source = for_heads(source, ops.shape(cache.keys)[0] // ops.shape(by_row)[0])
-    return (positions.gather(x, source) for x in (cache.keys, cache.values))
+    heads = ops.shape(keras.tree.flatten(cache.keys)[0])[0] // ops.shape(by_row)[0]
+    source = for_heads(source, heads)
+    return (rounded.each(lambda x: positions.gather(x, source), x) for x in (cache.keys, cache.values))
