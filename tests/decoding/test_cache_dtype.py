@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_tx import export
+from keras_tx.applications import GPT
 from keras_tx.decoding import (
     Beam,
     Draft,
@@ -21,7 +22,7 @@ from keras_tx.decoding import (
 from keras_tx.ops.attention import KVCache, Rounded, WindowCache
 
 from .conftest import own_model, shaken
-from .drafters import Summed, made, model_with
+from .drafters import SMALL, Summed, made, model_with
 
 PROMPTS = [[3, 4, 5, 3, 4], [6, 7, 8, 6, 7]]
 CONTEXTS = {"own": None, "Llama with windows": None, "Translator": {"source_ids": np.array([[5, 6, 7], [8, 9, 2]])}}
@@ -80,7 +81,7 @@ def test_the_tokens_are_the_likeliest_by_steps_with_such_caches(name, as_graphs)
     assert 1e-4 < np.abs(logs - exact).max() < 0.5
 
 
-@every_model
+@pytest.mark.parametrize("name", ["Llama with windows", "Translator"])
 def test_beams_carry_their_caches_along(name, as_graphs):
     model, context = made(name), CONTEXTS[name]
     rows, scores = generate(model, PROMPTS, 8, Beam(3), context=context, return_scores=True, cache_dtype="int8")
@@ -163,7 +164,7 @@ class TestServed:
 
         keras_hub = pytest.importorskip("keras_hub")
         letters = keras_hub.tokenizers.ByteTokenizer(lowercase=False, dtype="int32")
-        model = shaken(own_model(letters.vocabulary_size(), 64))
+        model = shaken(GPT(letters.vocabulary_size(), 64, **SMALL))
         options = {"max_new_tokens": 12, "max_prompt_length": 30, "cache_dtype": "int8"}
         export.export_saved_model(model, tmp_path / "saved", letters, generate=options)
         served = tf.saved_model.load(str(tmp_path / "saved"))

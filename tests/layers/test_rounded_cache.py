@@ -10,7 +10,7 @@ from keras_tx.ops.attention import KVCache, Rounded, WindowCache, rounded, takin
 
 from .contract_rows import stir
 from .execution import COMPILES, array, arrays, compiled, quick, tensor
-from .test_cache import BATCH, CONTEXT, CONTEXT_REAL, FLOATS, LENGTH, SIZE, STEPPERS
+from .steppers import BATCH, CONTEXT, CONTEXT_REAL, FLOATS, LENGTH, SIZE, STEPPERS
 
 ATTENDING = {
     **{name: STEPPERS[name] for name in ("grouped", "rotary", "alibi", "decoder, context")},
@@ -31,11 +31,12 @@ def caches_of(cache):
     return [cache] if isinstance(cache, (KVCache, WindowCache)) else list(cache)
 
 
-def in_steps(layer, cache, split=(3, 1, 2), mask=REAL):
+def in_steps(layer, cache, split=(3, 1, 2), mask=None, inputs=FLOATS):
+    """The outputs of the layer step by step, and its cache after that; the mask is one of the first step."""
     step, outputs, start = quick(lambda x, cache, mask: layer(x, cache=cache, mask=mask)), [], 0
     for length in split:
         given = None if mask is None or start else tensor(mask)
-        chunk, cache = step(tensor(FLOATS[:, start : start + length]), cache, given)
+        chunk, cache = step(tensor(inputs[:, start : start + length]), cache, given)
         outputs.append(array(chunk))
         start += length
     return np.concatenate(outputs, axis=1), cache
@@ -44,9 +45,9 @@ def in_steps(layer, cache, split=(3, 1, 2), mask=REAL):
 @pytest.mark.parametrize("name", ATTENDING)
 def test_outputs_are_those_for_rounded_keys_and_values(name, monkeypatch):
     layer, empty = made(name)
-    found, cache = in_steps(layer, empty(cache_dtype="int8"))
+    found, cache = in_steps(layer, empty(cache_dtype="int8"), mask=REAL)
     assert all(isinstance(x, Rounded) for each in caches_of(cache) for x in (each.keys, each.values))
-    exact, _ = in_steps(layer, empty())
+    exact, _ = in_steps(layer, empty(), mask=REAL)
     assert 1e-4 < np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
     # As floats, but rounded before they are written.
     of = Rounded.of
@@ -54,15 +55,15 @@ def test_outputs_are_those_for_rounded_keys_and_values(name, monkeypatch):
     own = empty()
     if name == "decoder, context":
         own = own[0], own[1]._replace(keys=of(own[1].keys).floats(), values=of(own[1].values).floats())
-    expected, _ = in_steps(layer, own)
+    expected, _ = in_steps(layer, own, mask=REAL)
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["rotary", "window"])
 def test_steps_of_any_length_give_the_same(name):
     layer, empty = made(name)
-    whole, _ = in_steps(layer, empty(cache_dtype="int8"), (LENGTH,), mask=None)
-    pieces, _ = in_steps(layer, empty(cache_dtype="int8"), (2, 1, 1, 2), mask=None)
+    whole, _ = in_steps(layer, empty(cache_dtype="int8"), (LENGTH,))
+    pieces, _ = in_steps(layer, empty(cache_dtype="int8"), (2, 1, 1, 2))
     np.testing.assert_allclose(pieces, whole, atol=1e-5)
 
 
@@ -71,23 +72,23 @@ def test_nan_in_padding_reaches_no_later_step(name):
     layer, empty = made(name)
     last = []
     for junk in (0.0, np.nan):
-        prompt = np.where(REAL[..., None], FLOATS[:, :3], np.float32(junk))
-        _, cache = layer(tensor(prompt), cache=empty(cache_dtype="int8"), mask=tensor(REAL))
-        outputs, cache = layer(tensor(FLOATS[:, 3:4]), cache=cache)
+        inputs = FLOATS.copy()
+        inputs[:, :3][~REAL] = junk
+        outputs, cache = in_steps(layer, empty(cache_dtype="int8"), (3, 1), REAL, inputs)
         assert all(np.isfinite(each).all() for each in keras.tree.flatten(arrays(cache)))
-        last.append(array(outputs))
+        last.append(outputs[:, 3])
     np.testing.assert_array_equal(last[1], last[0])
 
 
 @pytest.mark.parametrize("name", ["grouped", "window"])
 def test_what_is_not_finite_and_real_is_seen_by_those_that_attend_to_it(name):
     layer, empty = made(name)
-    bad = FLOATS[:, :3].copy()
+    bad = FLOATS.copy()
     bad[0, 0] = np.nan
-    _, cache = layer(tensor(bad), cache=empty(cache_dtype="int8"))
-    outputs, _ = layer(tensor(FLOATS[:, 3:4]), cache=cache)
-    assert np.isnan(array(outputs)[0]).all() == (name == "grouped")  # it has left the window of three
-    assert np.isfinite(array(outputs)[1]).all()
+    outputs, _ = in_steps(layer, empty(cache_dtype="int8"), (3, 1), inputs=bad)
+    assert np.isnan(outputs[0, :3]).all()
+    assert np.isnan(outputs[0, 3]).all() == (name == "grouped")  # it has left the window of three
+    assert np.isfinite(outputs[1]).all()
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -97,13 +98,12 @@ def test_tokens_that_are_taken_back_leave_nothing(window):
     stir(layer)
     empty = layer.init_cache(BATCH, SIZE, cache_dtype="int8")
     empty = empty if window is None else taking_back.widened(empty, 2)
-    whole, _ = in_steps(layer, layer.init_cache(BATCH, SIZE, cache_dtype="int8"), (4, 1), mask=None)
-    _, cache = layer(tensor(FLOATS[:, :3]), cache=empty)
-    _, after = layer(tensor(np.concatenate([FLOATS[:, 3:4], FLOATS[:, 5:4:-1]], axis=1)), cache=cache)
+    whole, _ = in_steps(layer, layer.init_cache(BATCH, SIZE, cache_dtype="int8"), (4, 1))
+    _, after = in_steps(layer, empty, (3, 2), inputs=FLOATS[:, [0, 1, 2, 3, 5]])
     kept, real, slots = (ops.convert_to_tensor(np.array(x, "int32")) for x in ([1, 1], [2, 2], 1))
     back = taking_back.without_gaps(taking_back.take_back(after, 2, kept, real, slots))
-    outputs, _ = layer(tensor(FLOATS[:, 4:5]), cache=back)
-    np.testing.assert_allclose(array(outputs), whole[:, 4:], atol=1e-5)
+    outputs, _ = in_steps(layer, back, (1,), inputs=FLOATS[:, 4:])
+    np.testing.assert_allclose(outputs, whole[:, 4:], atol=1e-5)
 
 
 @pytest.mark.skipif(not COMPILES, reason="values are known on torch: the tokens are refused")
