@@ -69,9 +69,9 @@ def generate(
             are those that come without a draft, to rounding of the logits, sampled ones too; `draft_report` counts how many
             proposals were right. Not with `Beam`, nor with a sampler that has an `advance` of its own.
         cache_dtype: "int8", to hold keys and values in the caches as integers of eight bits, each vector of a position and a head
-            beside its largest number: for long contexts, about half of the memory of half floats, and a quarter of float32's.
-            Logits change by the rounding. Caches of layers whose `init_cache` takes no `cache_dtype`, and those of a `Draft`'s
-            model, stay as they are. `None` for the dtype that a layer computes in.
+            beside its largest number. At long contexts that is about half of the memory of half floats, and a quarter of
+            float32's. Logits change by the rounding. Caches of layers whose `init_cache` takes no `cache_dtype`, and those of a
+            `Draft`'s model, stay as they are. `None` for the dtype that a layer computes in.
 
     Returns:
         int32 array (B, T + max_new_tokens), T the longest prompt: each row is its prompt, what was generated, and
