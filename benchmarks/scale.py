@@ -17,10 +17,8 @@ at most during those runs, over what it held before the model was made. A cell i
 would take longer than `--seconds`, all runs together, or hold more than is free; where it does in fact, it is ended.
 
 An exponent is the slope of logarithms over the lengths from 512 on by least squares; "last" is that between the last two, and
-"growth" that of what comes on top of the shortest length's, without what does not grow (weights, the program). A window is
-linear only where it is short beside the length: attention in blocks of 512 meets one block of keys at 512 and two later, which
-adds about 0.1 to the slope. A cached step has steeper slopes where its keys and values outgrow the processor's caches. Prints a
-table, cell by cell, and JSON last.
+"growth" that of what comes on top of the shortest length's, without what does not grow (weights, the program). A cached step has
+steeper slopes where its keys and values outgrow the processor's caches. Prints a table, cell by cell, and JSON last.
 """
 
 import argparse

@@ -132,6 +132,15 @@ def test_blocks_outside_a_window_are_not_computed(causal):
             assert max(end - first for first, end in limits) <= (3 if causal else 5)
 
 
+def test_a_short_window_is_cut_into_smaller_blocks():
+    sizes = {window: blockwise.block_size(AttentionMask(causal=True, window=window)) for window in (1, 512, 513, None)}
+    assert sizes == {1: 256, 512: 256, 513: 512, None: 512}
+    query, key, value = (tensor(x) for x in np.random.default_rng(0).normal(size=(3, 1, 700, 1, 4)).astype("float32"))
+    mask = AttentionMask(causal=True, window=300)
+    whole, _ = attention.dot_product_attention(query, key, value, mask, scale=1.0)
+    np.testing.assert_allclose(array(blockwise.blockwise_attention(query, key, value, mask)), array(whole), atol=1e-5)
+
+
 @pytest.mark.parametrize("large", ["bias", "scores"])
 def test_gradients_beside_large_numbers_are_those_of_the_whole(large):
     floats, mask, _ = operands("pairs and a bias")
@@ -173,7 +182,7 @@ def fused_case(request, monkeypatch):
     floats = [keras.Variable(random.normal(size=(3, 9, heads, 8)).astype("float32")) for heads in (4, 2, 2)]
     keys = random.random((3, 9)) < 0.7
     keys[WITHOUT_KEYS] = False
-    monkeypatch.setattr(fused, "BLOCK", BLOCK)
+    monkeypatch.setattr(fused, "block_size", lambda mask: BLOCK)
     rules = {
         "full": AttentionMask(),
         "causal": AttentionMask(causal=True),

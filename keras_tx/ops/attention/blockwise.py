@@ -18,7 +18,12 @@ from .distance_blocks import DISTANCES
 BLOCK = 512
 
 
-def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=None, block=BLOCK, distance_bias=None):
+def block_size(mask):
+    """How many queries meet how many keys at a time: fewer where a short window would leave most of a block unseen."""
+    return BLOCK if mask.window is None or mask.window > BLOCK else BLOCK // 2
+
+
+def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=None, block=None, distance_bias=None):
     """softmax(Q K^T + bias) V.
 
     Blocks in which no query may see a key are skipped where the order counts (a causal mask) and where there is a window.
@@ -31,14 +36,14 @@ def blockwise_attention(query, key, value, mask=None, bias=None, dropout_mask=No
         bias: float tensor that broadcasts to (B, N, T, S), finite, or `None`.
         dropout_mask: `random_bits.DropoutMask`, the dropout of the weights, or `None`. It drops the very elements that it drops
             from the weights as a whole.
-        block: int, how many queries meet how many keys at a time.
+        block: int, how many queries meet how many keys at a time; `None` for `block_size(mask)`.
         distance_bias: `DistanceBias` of finite numbers, of which the part for a block is made as it is needed, or `None`.
 
     Returns:
         The context (B, T, N, C) in the value's dtype, zeros for a query without keys.
     """
     mask = mask or AttentionMask()
-    blocks = Blocks(query, key, value, mask, dropout_mask, block)
+    blocks = Blocks(query, key, value, mask, dropout_mask, block or block_size(mask))
     tensors = blocks.cut(query, key, value, mask, bias, dropout_mask, distance_bias)
     names = list(tensors)
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from .. import masks, sizes
 from .blocks import LOWEST
-from .blockwise import BLOCK, blockwise_attention
+from .blockwise import block_size, blockwise_attention
 
 _HALF_FLOATS = ("float16", "bfloat16")
 
@@ -114,16 +114,16 @@ def _torch_window(query, key, value, mask):
     """A block of queries at a time, with the blocks of keys that some of them see."""
     import torch
 
-    contexts, length = [], query.shape[1]
+    contexts, length, size = [], query.shape[1], block_size(mask)
     # Split once: the gradient of a slice would be as long as the sequence, for each block anew.
     queries, keys, values = (
-        each.transpose(1, 2).split(BLOCK, dim=2) for each in (query, key, ops.cast(value, query.dtype))
+        each.transpose(1, 2).split(size, dim=2) for each in (query, key, ops.cast(value, query.dtype))
     )
     for number, block in enumerate(queries):
-        rows = number * BLOCK + np.arange(block.shape[2])
+        rows = number * size + np.arange(block.shape[2])
         first, end = _in_window(mask, rows, length)
-        near = slice(int(first[0]) // BLOCK, -(-int(end[-1]) // BLOCK))
-        columns = np.arange(near.start * BLOCK, min(near.stop * BLOCK, length))
+        near = slice(int(first[0]) // size, -(-int(end[-1]) // size))
+        columns = np.arange(near.start * size, min(near.stop * size, length))
         context = torch.nn.functional.scaled_dot_product_attention(
             block,
             torch.cat(keys[near], dim=2),
