@@ -195,6 +195,9 @@ def main():
         import keras
         import train_step  # noqa: F401
 
+        if cell.candidate == "keras_hub":
+            import keras_hub  # noqa: F401
+
         keras.ops.zeros(())
     answer_in_turn(lambda: make(cell))
 

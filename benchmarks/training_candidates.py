@@ -4,6 +4,7 @@ Each candidate trains on the same arrays by the same loss and optimizer, with th
 `train_on_batch`; those of transformers in torch, with its fused optimizer, compiled by `torch.compile` or not.
 """
 
+import importlib
 import os
 import sys
 
@@ -133,11 +134,10 @@ WITHOUT_KERAS_HUB = ("translator",)
 
 def main():
     name, candidate, batch, jit, tiny = sys.argv[1:]
-    if candidate in KERAS:
-        import keras  # noqa: F401, belongs to no candidate's memory
-    else:
+    # What libraries hold belongs to no candidate's memory.
+    importlib.import_module(candidate if candidate in KERAS else "transformers")
+    if candidate not in KERAS:
         import torch
-        import transformers  # noqa: F401
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     answer_in_turn(lambda: MODELS[name](candidate, int(batch), jit == "on", tiny == "tiny"))
