@@ -29,8 +29,11 @@ import pretraining_texts
 
 LABELS = (100, 300, 1000, 10000)
 MANY = 3000  # from here on one seed, as differences are small and trainings long
-TERA = 10.0  # 1e12 operations of each pretraining
-QUICK = {"labels": [100, 300], "tera": 0.25, "settings": {"vocabulary": 3000}, "one_of": 4, "asked": 25}
+TERA = 8.0  # 1e12 operations of each pretraining
+QUICK = {
+    "labels": [100, 300], "objectives": ["words", "documents"], "tera": 0.25, "settings": {"vocabulary": 3000}, "one_of": 4,
+    "asked": 25,
+}  # fmt: skip
 
 
 def pretrained(kinds, tokenizer, corpus, settings, tera, output):
@@ -132,7 +135,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3, help="subsets of labels and initial values")
     parser.add_argument("--labels", type=int, nargs="+", help=f"as a rule {LABELS}")
-    parser.add_argument("--objectives", nargs="+", choices=objectives.OBJECTIVES, default=objectives.OBJECTIVES)
+    parser.add_argument("--objectives", nargs="+", choices=objectives.OBJECTIVES, help="as a rule all")
     parser.add_argument("--part", choices=("validation", "test"), default="test", help="which files are asked about")
     parser.add_argument("--tera", type=float, help=f"1e12 operations of each pretraining, as a rule {TERA:g}")
     parser.add_argument(
@@ -143,6 +146,7 @@ def main():
     parser.add_argument("--output", type=Path, default=Path("outputs/pretraining_study"))
     options = parser.parse_args()
     counts = options.labels or (QUICK["labels"] if options.quick else LABELS)
+    kinds = options.objectives or (QUICK["objectives"] if options.quick else objectives.OBJECTIVES)
     if options.seeds < 1 or min(counts) < len(pretraining_texts.PACKAGES):
         parser.error(f"--seeds must be at least 1, and --labels at least {len(pretraining_texts.PACKAGES)}.")
     seeds = 1 if options.quick else options.seeds
@@ -166,7 +170,7 @@ def main():
         f"{len(texts.validation[0])} to choose on, {len(asked[0])} of {options.part} to tell the packages of"
     )
     lap("texts")
-    weights, report = pretrained(options.objectives, tokenizer, (ids, texts.documents), settings, tera, options.output)
+    weights, report = pretrained(kinds, tokenizer, (ids, texts.documents), settings, tera, options.output)
     lap("pretraining")
     print("\nFine-tuning:")
     found = measure(weights, tokenizer, settings, texts, asked, counts, seeds)
