@@ -46,7 +46,8 @@ def draw_copies(tokenizer, source, target, shares, path):
     axis.set_xticks(range(len(target)), [name or "␣" for name in names], rotation=60, ha="right")
     axis.set(ylim=(0, 1), ylabel="copied from the text")
     text = text_of(np.array(source), tokenizer).strip()
-    axis.set_title(text if len(text) <= 100 else text[:99] + "…", fontsize=8, parse_math=False)
+    fitting = int(13 * figure.get_figwidth())  # letters of this size
+    axis.set_title(text if len(text) <= fitting else text[: fitting - 1] + "…", fontsize=8, parse_math=False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
