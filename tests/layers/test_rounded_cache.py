@@ -10,7 +10,7 @@ from keras_tx.ops.attention import KVCache, Rounded, WindowCache, rounded, takin
 
 from .contract_rows import stir
 from .execution import COMPILES, array, arrays, compiled, quick, tensor
-from .steppers import BATCH, CONTEXT, CONTEXT_REAL, FLOATS, LENGTH, SIZE, STEPPERS
+from .steppers import BATCH, CONTEXT, CONTEXT_REAL, FLOATS, LENGTH, SIZE, STEPPERS, WIDTH
 
 ATTENDING = {
     **{name: STEPPERS[name] for name in ("grouped", "rotary", "alibi", "decoder, context")},
@@ -104,6 +104,24 @@ def test_tokens_that_are_taken_back_leave_nothing(window):
     back = taking_back.without_gaps(taking_back.take_back(after, 2, kept, real, slots))
     outputs, _ = in_steps(layer, back, (1,), inputs=FLOATS[:, 4:])
     np.testing.assert_allclose(outputs, whole[:, 4:], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["grouped", "window"])
+@pytest.mark.parametrize("shape", [(0, 2, WIDTH), (2, 0, WIDTH)])
+def test_an_empty_batch_and_no_tokens_are_taken_up(name, shape):
+    layer, _ = made(name)
+    outputs, cache = layer(ops.zeros(shape), cache=layer.init_cache(shape[0], SIZE, cache_dtype="int8"))
+    assert tuple(outputs.shape) == shape
+    assert isinstance(cache.keys, Rounded)
+
+
+def test_a_context_of_no_tokens_adds_nothing():
+    layer, _ = made("decoder, context")
+    found, expected = (
+        layer(tensor(FLOATS), cache=layer.init_cache(BATCH, SIZE, tensor(CONTEXT[:, :0]), cache_dtype=cache_dtype))[0]
+        for cache_dtype in ("int8", None)
+    )
+    np.testing.assert_allclose(array(found), array(expected), atol=0.1 * np.abs(array(expected)).max())
 
 
 @pytest.mark.skipif(not COMPILES, reason="values are known on torch: the tokens are refused")

@@ -47,6 +47,14 @@ def test_zeros_stay_zeros_and_what_is_not_finite_is_no_number():
     np.testing.assert_allclose(held[0, 3], [0, -5, 2.5], atol=5 / 254)
 
 
+@pytest.mark.parametrize("shape", [(0, S, H), (3, 0, H)])
+def test_of_no_vectors_nothing_is_rounded(shape):
+    held = Rounded.of(ops.zeros(shape, dtype="float16"))
+    assert tuple(held.numbers.shape) == shape
+    assert tuple(held.largest.shape) == (*shape[:2], 1)
+    assert keras.backend.standardize_dtype(held.largest.dtype) == "float16"
+
+
 def tokens(dtype="float32"):
     return (ops.cast(ops.convert_to_tensor(normal(B, S, heads, H)), dtype) for heads in (N, M, M))
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from .. import sizes
+
 STEPS = 127
 
 
@@ -37,7 +39,9 @@ class Rounded(NamedTuple):
     @classmethod
     def of(cls, x):
         """Returns float vectors (..., H) rounded."""
-        largest = ops.max(ops.abs(x), axis=-1, keepdims=True)
+        # Of no vectors Keras refuses the largest.
+        empty = 0 in map(sizes.known, x.shape)
+        largest = ops.abs(x[..., :1]) if empty else ops.max(ops.abs(x), axis=-1, keepdims=True)
         good = ops.isfinite(largest)
         wide = keras.backend.result_type(x.dtype, "float32")
         scale = ops.where(ops.logical_and(good, largest > 0), ops.cast(largest, wide), ops.ones((), dtype=wide)) / STEPS
