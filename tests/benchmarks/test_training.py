@@ -24,9 +24,11 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(tmp_path, capsys, monkeypatch):
     program = tmp_path / "candidate.py"
     program.write_text(PROGRAM)
+    for module in (processes, training):  # whatever else runs on the machine
+        monkeypatch.setattr(module, "available", lambda: 1e12)
 
     def run(*options):
         training.main(["--model", "gpt", "--batch", "5", "--jit", "on", "--program", str(program), *options])
@@ -36,7 +38,7 @@ def run(tmp_path, capsys):
 
 
 def test_a_row_says_what_was_measured_and_what_was_left_out(run):
-    *table, last = run("--rounds", "3", "--limit", "1.5")
+    *table, last = run("--rounds", "3", "--limit", "4")
     (row,) = json.loads(last)["rows"]
     assert row["milliseconds"] == {"keras_tx": 1000.0, "keras_hub": 1500.0}
     assert row["ratio"] == {"keras_hub": 1.5}
@@ -45,7 +47,7 @@ def test_a_row_says_what_was_measured_and_what_was_left_out(run):
     assert row["peak_gigabytes"] == {"keras_tx": 2.0, "keras_hub": 2.0}
     assert row["rounds"] == {"keras_tx": 3, "keras_hub": 3}
     assert row["turns"] == "together"
-    assert row["left_out"] == {"transformers": "status 1: no such model", "compiled": "over 2 s"}
+    assert row["left_out"] == {"transformers": "status 1: no such model", "compiled": "over 4 s"}
     head, line, cells = table
     assert head.count("|") == line.count("|") == cells.count("|")
     assert "| 1000.0 | 1500.0 |  |  | 1.5 |" in cells
@@ -105,6 +107,6 @@ def test_a_candidate_answers_with_seconds_and_its_memory(tmp_path):
         "    return lambda: (held, time.sleep(0.1))\nprocesses.answer_in_turn(make)\n"
     )
     worker = processes.Worker([str(program)])
-    assert 0.1 <= worker.ask() < 1
+    assert 0.1 <= worker.ask() < 10
     assert worker.ask("peak") - worker.ask("base") > 40_000_000 < worker.resident()
     worker.close()

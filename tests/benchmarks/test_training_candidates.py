@@ -40,6 +40,8 @@ def test_all_sides_begin_at_the_same_loss_and_learn(name, eager):
     for candidate in candidates.CANDIDATES[:3]:
         if candidate == "keras_hub" and name in candidates.WITHOUT_KERAS_HUB:
             continue
+        keras.utils.set_random_seed(0)
+        torch.manual_seed(0)
         step = candidates.MODELS[name](candidate, 2, False, True)
         losses = [step() for _ in range(6)]
         assert 0.85 * FIRST_LOSS[name] < losses[0] < 2 * FIRST_LOSS[name], candidate
