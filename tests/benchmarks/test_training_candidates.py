@@ -14,7 +14,7 @@ import vision_candidates as vision
 from keras_tx import applications
 
 pytestmark = pytest.mark.once  # the peers are of other packages
-# The first loss of new weights, which know nothing; those of some peers are drawn wide enough to be surer of what is wrong.
+# The first loss of new weights, which know nothing; of two rows it is another by up to a third where logits are drawn wide.
 FIRST_LOSS = {
     "bert": math.log(1200) + math.log(2),
     "gpt": math.log(1200),
@@ -44,7 +44,7 @@ def test_all_sides_begin_at_the_same_loss_and_learn(name, eager):
         torch.manual_seed(0)
         step = candidates.MODELS[name](candidate, 2, False, True)
         losses = [step() for _ in range(6)]
-        assert 0.85 * FIRST_LOSS[name] < losses[0] < 2 * FIRST_LOSS[name], candidate
+        assert 0.7 * FIRST_LOSS[name] < losses[0] < 2 * FIRST_LOSS[name], candidate
         assert np.mean(losses[-3:]) < np.mean(losses[:3]), candidate
 
 
