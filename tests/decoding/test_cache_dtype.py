@@ -90,8 +90,7 @@ def test_beams_carry_their_caches_along(name, as_graphs):
     np.testing.assert_allclose(chosen.sum(-1), scores[:, 0], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["own", "Llama with windows"])
-@pytest.mark.parametrize("kind", [Lookup, Draft])
+@pytest.mark.parametrize(("name", "kind"), [("Llama with windows", Lookup), ("own", Draft)])
 def test_drafts_and_sessions_change_no_token(name, kind, as_graphs, monkeypatch):
     monkeypatch.setattr(speculation, "_SHARE", 1e6)
     model = made(name)
