@@ -25,6 +25,7 @@ from keras import ops
 from timing import alternate, machine, medians, ratio
 
 from keras_tx import decoding
+from keras_tx.analysis.costs.record import tensor_bytes
 from keras_tx.applications import load_gguf, load_tokenizer
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
@@ -41,9 +42,7 @@ def text():
 
 def num_bytes(caches):
     """Returns how many bytes the tensors of caches take."""
-    leaves = [leaf for leaf in keras.tree.flatten(caches) if leaf is not None]
-    sizes = {"int8": 1, "bool": 1, "float16": 2, "bfloat16": 2}
-    return sum(int(np.prod(leaf.shape)) * sizes.get(keras.backend.standardize_dtype(leaf.dtype), 4) for leaf in leaves)
+    return sum(tensor_bytes(leaf.dtype, leaf) for leaf in keras.tree.flatten(caches) if leaf is not None)
 
 
 def perplexity(model, ids, cache_dtype):

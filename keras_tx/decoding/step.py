@@ -34,9 +34,8 @@ def init_caches(model, batch_size, max_length, context=None, output=None, cache_
 
     Raises:
         ValueError: if `output` names none of the outputs; if no layer of the model has a cache, naming the layers that would
-            give it one; if no layer can hold its cache in the
-            `cache_dtype`; if `context` does not leave one input; and by name for a layer that decodes and attends to what
-            depends on the ids.
+            give it one; if no layer can hold its cache in the `cache_dtype`; if `context` does not leave one input; and by
+            name for a layer that decodes and attends to what depends on the ids.
 
     Example:
 
