@@ -31,7 +31,7 @@ LABELS = (100, 300, 1000, 10000)
 MANY = 3000  # from here on one seed, as differences are small and trainings long
 TERA = 8.0  # 1e12 operations of each pretraining
 QUICK = {
-    "labels": [100, 300], "objectives": ["words", "documents"], "tera": 0.25, "settings": {"vocabulary": 3000}, "one_of": 4,
+    "labels": [100], "objectives": ["words", "documents"], "tera": 0.25, "settings": {"vocabulary": 3000}, "one_of": 4,
     "asked": 25,
 }  # fmt: skip
 
