@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from ..ops.replaced_tokens import special_tokens
+from ..pretraining.replaced_tokens_layer import ReplacedTokens
 from ..quantization import with_layer_structure
 from .bert_heads import bert_pretrainer, check_encoder, dense
-from .replaced_tokens import ReplacedTokens
 
 
 def electra_pretrainer(

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from . import layers
+from . import layers, losses, pretraining, schedules
 
 __version__ = "0.1.0"
 
@@ -18,20 +18,17 @@ _SUBPACKAGES = (
     "distribution",
     "export",
     "graph",
-    "losses",
     "ops",
-    "pretraining",
     "quantization",
     "resizing",
-    "schedules",
     "weight_decay",
 )
 
-__all__ = ["layers", *_SUBPACKAGES]
+__all__ = ["layers", "losses", "pretraining", "schedules", *_SUBPACKAGES]
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Loaded when first asked for: an import of the package alone stays light, and is enough to load a saved model.
+    # Loaded when first asked for: an import of the package alone stays light. What a saved model may hold is imported above.
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ from .masked_lm import mask_tokens
 from .next_sentence import next_sentence_pairs
 from .packed_batches import PackedBatches
 from .packing import next_tokens, pack
+from .replaced_tokens_layer import ReplacedTokens  # noqa: F401  for a process that loads a model with it
 from .shards import TokenShards, read_shards, write_shards
 from .spans import mask_spans
 from .vocabulary import special_token_ids, word_start_table
