@@ -1,6 +1,7 @@
 """Summaries of docstrings: name, arguments and text in, the first line out, by a Transformer that copies.
 
-    python examples/summarization.py [--model translator gpt] [--epochs N] [--seeds N] [--validation] [--quick] [--output FOLDER]
+    python examples/summarization.py [--model translator gpt] [--epochs N] [--seeds N] [--validation] [--load] [--quick]
+                                     [--output FOLDER]
 
 The docstrings are those of the installed packages, and PEP 257 sums each up in its first line. Files and whole packages are held
 out. Beside an encoder-decoder with a copying head stand what needs no training, and the recipe of lectures, a decoder alone
@@ -21,6 +22,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 import summary_baselines
+import summary_consensus
 import summary_decoder
 import summary_pairs
 import summary_pictures
@@ -31,6 +33,7 @@ from translation_training import END, START
 import keras_tx
 
 MODELS = {"translator": summary_training, "gpt": summary_decoder}
+CONSENSUS = f"consensus of {summary_consensus.COUNT}"
 REPORTED, SHOWN = 1000, 4  # of the held-out pairs of each part
 QUICK_PAIRS, QUICK_REPORTED = 600, 40
 
@@ -77,11 +80,10 @@ def report(name, pairs, of_seeds):
             rows[row][key] = {"mean": mean, "least": least, "most": most}
             cells.append(f"{key} {mean:.3f}" + (f" ({least:.3f} to {most:.3f})" if least != most else ""))
         print(f"  {row:36}", "  ".join(cells))
-    last = list(summary_training.SAMPLERS)[-1]
     for place, pair in enumerate(pairs[:SHOWN]):
         print(f"    {pair.signature[:100]}\n      summary: {pair.summary}")
         for row in rows:
-            if row.endswith(f", {last}"):
+            if row.endswith(CONSENSUS):
                 print(f"      {row}: {of_seeds[0][row][place]}")
     return rows
 
@@ -96,24 +98,38 @@ def show_copying(model, tokenizer, pairs, rows, output):
             print(f"  {pair.signature[:60]} -> {answer}")
 
 
+def file_of(folder, kind, seed):
+    """Returns where a model is kept."""
+    return folder / (f"{kind}.keras" if seed == 0 else f"{kind}-{seed}.keras")
+
+
 def run(kind, parts, tokenizer, seed, options):
-    """Trains a model of a kind; returns it, the seconds that took, and a dict from parts to rows of summaries."""
+    """Trains a model of a kind, or loads it; returns it, the seconds that took, and a dict from parts to rows of summaries."""
     module = MODELS[kind]
     lengths = (
         summary_training.LENGTHS[-1:] if options.quick else summary_training.LENGTHS
     )  # one shape is compiled sooner
     epochs = options.epochs or (1 if options.quick else module.EPOCHS)
-    model, seconds = module.fit(parts, tokenizer, seed, epochs, lengths)
-    print(f"{kind}, seed {seed}: {model.count_params():,} parameters, trained in {seconds:.0f} s", flush=True)
-    model.save(options.output / (f"{kind}.keras" if seed == 0 else f"{kind}-{seed}.keras"))
-    rows = {
-        name: {
-            f"{module.NAME}, {how}": module.summarize(model, tokenizer, pairs, sampler)
-            for how, sampler in summary_training.SAMPLERS.items()
-        }
-        for name, pairs in parts.held_out.items()
-    }
+    path = file_of(options.output, kind, seed)
+    if options.load:
+        model, seconds = keras.saving.load_model(path, compile=False), 0.0
+    else:
+        model, seconds = module.fit(parts, tokenizer, seed, epochs, lengths)
+        model.save(path)
+    told = "as it was kept" if options.load else f"trained in {seconds:.0f} s"
+    print(f"{kind}, seed {seed}: {model.count_params():,} parameters, {told}", flush=True)
+    rows = {name: ask(module, model, tokenizer, pairs) for name, pairs in parts.held_out.items()}
     return model, seconds, rows
+
+
+def ask(module, model, tokenizer, pairs):
+    """Returns a dict from the ways of decoding to their summaries of the pairs."""
+    found = {
+        f"{module.NAME}, {how}": module.summarize(model, tokenizer, pairs, sampler)
+        for how, sampler in summary_training.SAMPLERS.items()
+    }
+    agreed = summary_consensus.summarize(module, model, tokenizer, pairs, list(found.values()))
+    return found | {f"{module.NAME}, {CONSENSUS}": agreed}
 
 
 def main():
@@ -123,11 +139,20 @@ def main():
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=1, help="how many models to train, one after the other")
     parser.add_argument("--validation", action="store_true", help="report on what settings are chosen by")
+    parser.add_argument(
+        "--load", action="store_true", help="train nothing: ask the models that an earlier run kept in --output"
+    )
     parser.add_argument("--quick", action="store_true", help="few pairs: to see that it runs")
     parser.add_argument("--output", type=Path, default=Path("outputs/summarization"))
     options = parser.parse_args()
     if options.seeds < 1 or (options.epochs is not None and options.epochs < 1):
         parser.error("--seeds and --epochs must be 1 at least.")
+    files = [file_of(options.output, kind, seed) for kind in options.model for seed in range(options.seeds)]
+    absent = [path for path in files if options.load and not path.is_file()]
+    if absent:
+        parser.error(
+            f"--load needs the models that a run with the same --model and --seeds kept in --output: no {absent[0]}."
+        )
     began = time.perf_counter()
     options.output.mkdir(parents=True, exist_ok=True)
     print("Reading the docstrings of the installed packages ...", flush=True)

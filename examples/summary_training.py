@@ -59,8 +59,8 @@ def fit(parts, tokenizer, seed, epochs, lengths):
     return model, time.perf_counter() - start
 
 
-def summarize(model, tokenizer, pairs, sampler):
+def summarize(model, tokenizer, pairs, sampler, batch=64):
     """Returns the model's summary of each pair."""
     longest, longest_summary = LENGTHS[-1]
-    found = answers(model, tokenizer, prepared(tokenizer, pairs, longest), sampler, longest_summary)
+    found = answers(model, tokenizer, prepared(tokenizer, pairs, longest), sampler, longest_summary, batch)
     return [summary_texts.restored(text) for text in found]

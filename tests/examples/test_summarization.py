@@ -111,6 +111,36 @@ def test_rouge_is_one_for_equal_texts_and_zero_for_foreign_ones():
     assert half["ROUGE-L"] == pytest.approx(0.4)  # in order only one word: precision 1/2, recall 1/3
 
 
+def test_the_consensus_is_what_has_most_words_in_common_with_what_was_drawn():
+    from summary_consensus import bag, best, overlap
+
+    drawn = ["returns the red cat", "returns a red cat", "returns the cat", "makes dogs"]
+    assert best(drawn, drawn) == "returns the red cat"
+    assert (
+        best([*drawn, "The red cat returns."], ["the red cat returns", "red cat"]) == "returns the red cat"
+    )  # the first
+    assert best(["makes dogs", "red cats"], ["red dogs", "red cats"]) == "red cats"
+    assert best(["", "a"], ["", "a", ""]) == "a"  # no text has nothing in common with itself
+    assert overlap(bag("A cat, a dog"), bag("a a cat")) == pytest.approx(6 / 7)  # 3 words of 4 and of 3
+
+
+def test_a_consensus_is_drawn_for_each_text(example):
+    import summary_consensus
+
+    asked = []
+
+    def summarize(model, tokenizer, pairs, sampler, batch):
+        asked.extend(pairs)
+        assert sampler.temperature > 0
+        assert len(pairs) == 6
+        return ["a red cat", "a cat", "cats", "a dog", "dogs run", "the dog"]
+
+    module = types.SimpleNamespace(summarize=summarize)
+    others = [["a red cat", "no"], ["red", "a big dog"]]
+    assert summary_consensus.summarize(module, None, None, ["x", "y"], others, count=3) == ["a red cat", "a dog"]
+    assert asked == [*"xxxyyy"]
+
+
 def test_baselines():
     from summary_baselines import first_sentences, first_words, name_and_words
 
@@ -153,7 +183,8 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_summaries(example, 
         "the text's first 14 words",
         "nearest training text",
         "Translator that copies, beam 4",
-        "GPT with a delimiter",
+        "Translator that copies, consensus of 24",
+        "GPT with a delimiter, consensus of 24",
     ):
         assert printed.count(f"\n  {row}") == 2
     assert "Unseen files, 9 docstrings" in printed
@@ -167,6 +198,12 @@ def test_the_whole_job_ends_with_scores_a_picture_and_served_summaries(example, 
     assert result["scores"].keys() == {"files", "packages"}
     # Numbers of the names stand in no text that was trained on: the nearest text has all but them.
     assert 0.4 < result["scores"]["files"]["nearest training text's summary"]["ROUGE-1"]["mean"] < 1
+    monkeypatch.setattr(sys, "argv", ["summarization.py", "--load", "--model", "gpt", "--output", str(tmp_path)])
+    example.main()
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert again["seconds"] == {"gpt": [0]}
+    for name, rows in again["scores"].items():
+        assert rows == {row: result["scores"][name][row] for row in rows}
 
 
 @pytest.mark.once
@@ -175,13 +212,15 @@ def test_a_table_has_means_over_seeds_and_what_lies_between(example, capsys):
     asked = [Docstring("f(x)", "", "the red cat ran", "f.py"), Docstring("g(x)", "", "a dog", "g.py")]
     known = {"first words": ["the cat", "x"]}  # 2/3 and 0
     ours = [["the red cat ran", "a dog"], ["the red cat ran", "x"]]  # 1 and 1/2
-    rows = example.report("files", asked, [known | {"Translator that copies, beam 4": found} for found in ours])
-    assert rows["Translator that copies, beam 4"]["ROUGE-1"] == {"mean": 0.75, "least": 0.5, "most": 1.0}
+    rows = example.report(
+        "files", asked, [known | {"Translator that copies, consensus of 24": found} for found in ours]
+    )
+    assert rows["Translator that copies, consensus of 24"]["ROUGE-1"] == {"mean": 0.75, "least": 0.5, "most": 1.0}
     printed = capsys.readouterr().out
     assert "Unseen files, 2 docstrings" in printed
     assert "ROUGE-1 0.750 (0.500 to 1.000)" in printed
     assert "ROUGE-1 0.333  ROUGE-L" in printed
-    assert "Translator that copies, beam 4: the red cat ran" in printed
+    assert "Translator that copies, consensus of 24: the red cat ran" in printed
 
 
 @pytest.mark.once
@@ -190,3 +229,13 @@ def test_no_seeds_are_refused(example, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         example.main()
     assert "--seeds and --epochs must be 1 at least" in capsys.readouterr().err
+
+
+@pytest.mark.once
+def test_models_that_were_not_kept_are_not_asked(example, monkeypatch, capsys, tmp_path):
+    (tmp_path / "gpt.keras").touch()
+    options = ["--load", "--model", "gpt", "--seeds", "2", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["summarization.py", *options])
+    with pytest.raises(SystemExit):
+        example.main()
+    assert f"kept in --output: no {tmp_path / 'gpt-1.keras'}." in capsys.readouterr().err
