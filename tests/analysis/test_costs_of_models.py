@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tx import analysis, applications, layers
+from keras_tx import analysis, applications, decoding, layers
 from keras_tx.analysis import count_costs
 
 pytestmark = pytest.mark.once  # symbolic shapes alone
@@ -154,3 +154,36 @@ def test_norms_of_keras_count_whatever_their_call_names_its_inputs(norm):
     inputs = keras.Input((7, 16))
     model = keras.Model(inputs, layers.TransformerEncoder(8, 2, norm=norm())(inputs))
     assert count_costs(model, (3, 7, 16)).sum.normalized == 2 * 3 * 7 * 16
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("cache_dtype", [None, "int8"])
+def test_caches_take_the_bytes_that_were_counted(policy, cache_dtype):
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 8}
+    kept = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model, batch, length = applications.Translator(30, **sizes), 3, 8
+    finally:
+        keras.config.set_dtype_policy(kept)
+    ids = np.ones((batch, 5), "int32")
+    costs = count_costs(model, {"source_ids": ids, "target_ids": (batch, length)}, "decode", cache_dtype)
+    caches = decoding.init_caches(model, batch, length, {"source_ids": ids}, cache_dtype=cache_dtype)
+    held = [
+        each for each in keras.tree.flatten(caches) if each is not None and len(each.shape) == 4
+    ]  # keys and values, and no lengths
+    found = sum(keras.ops.convert_to_numpy(each).nbytes for each in held)
+    assert found == batch * length * costs.cache_bytes_per_token + costs.context_cache_bytes
+    number = 4 if policy == "float32" else 2
+    assert costs.cache_bytes_per_token == 2 * 2 * 2 * (8 * number if cache_dtype is None else 8 + number)
+
+
+@pytest.mark.once
+def test_a_dtype_of_caches_is_for_decoding():
+    with pytest.raises(
+        ValueError, match="`cache_dtype` is for `mode='decode'`. Received: mode='train', cache_dtype='int8'"
+    ):
+        count_costs(gpt(), (2, 8), "train", "int8")
+    with pytest.raises(ValueError, match="`cache_dtype` must be 'int8', or None .* Received: cache_dtype='int4'"):
+        count_costs(gpt(), (2, 8), "decode", "int4")

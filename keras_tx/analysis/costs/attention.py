@@ -23,8 +23,8 @@ def _self_attention(layer, inputs, return_attention_scores=False, **given):
     costs = _projections(layer, inputs, inputs) + _of_pairs(
         layer, math.prod(batch), length, num_keys, layer.causal, layer.window, return_attention_scores
     )
-    row = 2 * layer.num_key_heads * layer.head_dim * item_bytes(layer.compute_dtype)
-    return costs + LayerCosts(cache=int(row) if layer.causal and layer.window is None else 0)
+    row = 2 * layer.num_key_heads * _vector_bytes(layer)
+    return costs + LayerCosts(cache=row if layer.causal and layer.window is None else 0)
 
 
 @entry(MultiHeadCrossAttention)
@@ -33,8 +33,14 @@ def _cross_attention(layer, inputs, context=None, return_attention_scores=False,
     context = inputs if context is None else context
     costs = _projections(layer, inputs, context)
     costs += _of_pairs(layer, math.prod(batch), length, context.shape[-2], False, None, return_attention_scores)
-    keys = (*context.shape[:-1], layer.num_key_heads, layer.head_dim)
-    return costs + LayerCosts(context_cache=2 * tensor_bytes(layer.compute_dtype, keys))
+    keys = elements(context.shape[:-1]) * layer.num_key_heads
+    return costs + LayerCosts(context_cache=2 * keys * _vector_bytes(layer))
+
+
+def _vector_bytes(layer):
+    """The bytes of a cached key of one head: floats, or integers and the largest of what was rounded."""
+    wide = item_bytes(layer.compute_dtype)
+    return int(layer.head_dim * wide if settings().cache_dtype is None else layer.head_dim + wide)
 
 
 @entry(WindowAttention)

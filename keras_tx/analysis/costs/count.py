@@ -15,7 +15,7 @@ from .report import Costs, LayerRow
 MODES = ("forward", "train", "decode")
 
 
-def count_costs(model, inputs, mode="forward") -> Costs:
+def count_costs(model, inputs, mode="forward", cache_dtype=None) -> Costs:
     """Counts what a functional model costs: parameters, multiply-accumulates, bytes of weights, of activations and of caches.
 
     It walks the graph with symbolic shapes; nothing is computed, and no tensor is made. Counted is what the layers compute: the
@@ -32,13 +32,14 @@ def count_costs(model, inputs, mode="forward") -> Costs:
         inputs: what the model would be called on, in the structure of its inputs: arrays or tensors, of which only the shapes
             are looked at, or shapes as tuples of integers, the batch first; `None` for an optional input that is left out.
         mode: "forward", "train" or "decode".
+        cache_dtype: "int8" for decoding with caches in eight bits, see `decoding.generate`, or `None`.
 
     Returns:
         `Costs`.
 
     Raises:
-        ValueError: for inputs that do not fit, sizes below 1, a model without a graph, and a layer whose costs are not known: see
-            `layer_costs`, which says how a layer of one's own joins.
+        ValueError: for inputs that do not fit, sizes below 1, a `cache_dtype` in another mode, a model without a graph, and a
+            layer whose costs are not known: see `layer_costs`, which says how a layer of one's own joins.
 
     Example:
 
@@ -54,6 +55,8 @@ def count_costs(model, inputs, mode="forward") -> Costs:
         Recomputation in Large Transformer Models", section 4, for the bytes of activations.
     """
     arguments.choice("mode", mode, MODES)
+    if cache_protocol.check_dtype(cache_dtype) is not None and mode != "decode":
+        raise ValueError(f"`cache_dtype` is for `mode='decode'`. Received: mode={mode!r}, cache_dtype={cache_dtype!r}.")
     specs = _specs(model, inputs)
     stepped, length = _stepped(model, specs) if mode == "decode" else (None, None)
     beside = optional_inputs(model)
@@ -80,7 +83,7 @@ def count_costs(model, inputs, mode="forward") -> Costs:
             rows.append(LayerRow(path, None, found))
         return outputs
 
-    with counting(mode, length):
+    with counting(mode, length, cache_dtype):
         packed = pack_inputs(model, specs)
         walk(model, packed, call_layer, training=None, call_operation=call_operation)
     examples = next(spec.shape[0] for spec in specs.values() if spec is not None)

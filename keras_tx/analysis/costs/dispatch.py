@@ -18,10 +18,12 @@ class Settings:
     Attributes:
         mode: "forward", "train" or "decode".
         length: int, how many places the caches have in "decode", else `None`.
+        cache_dtype: "int8" where the caches hold rounded keys and values, else `None`.
     """
 
     mode: str = "forward"
     length: int | None = None
+    cache_dtype: str | None = None
 
 
 ENTRIES = {}
@@ -35,9 +37,9 @@ def settings() -> Settings:
 
 
 @contextlib.contextmanager
-def counting(mode, length=None):
-    """Sets how the model is used while a block runs."""
-    token = _settings.set(Settings(mode, length))
+def counting(*args):
+    """Sets how the model is used, as `Settings` takes it, while a block runs."""
+    token = _settings.set(Settings(*args))
     try:
         yield
     finally:
