@@ -170,10 +170,8 @@ def test_caches_take_the_bytes_that_were_counted(policy, cache_dtype):
     ids = np.ones((batch, 5), "int32")
     costs = count_costs(model, {"source_ids": ids, "target_ids": (batch, length)}, "decode", cache_dtype)
     caches = decoding.init_caches(model, batch, length, {"source_ids": ids}, cache_dtype=cache_dtype)
-    held = [
-        each for each in keras.tree.flatten(caches) if each is not None and len(each.shape) == 4
-    ]  # keys and values, and no lengths
-    found = sum(keras.ops.convert_to_numpy(each).nbytes for each in held)
+    arrays = [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(caches) if each is not None]
+    found = sum(each.nbytes for each in arrays if each.ndim == 3)  # keys and values, and no masks and lengths
     assert found == batch * length * costs.cache_bytes_per_token + costs.context_cache_bytes
     number = 4 if policy == "float32" else 2
     assert costs.cache_bytes_per_token == 2 * 2 * 2 * (8 * number if cache_dtype is None else 8 + number)
