@@ -144,7 +144,7 @@ def test_an_application_takes_it_and_saves_it(tmp_path):
     built.save(tmp_path / "gpt.keras")
     again = keras.saving.load_model(tmp_path / "gpt.keras")
     assert again.get_layer("decoder_0").recompute
-    np.testing.assert_array_equal(array(again(tensor([[1, 2]]))), array(built(tensor([[1, 2]]))))
+    np.testing.assert_allclose(array(again(tensor([[1, 2]]))), array(built(tensor([[1, 2]]))), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch compiles no program to look at")
