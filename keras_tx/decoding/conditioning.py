@@ -8,6 +8,7 @@ from keras import ops
 
 from ..graph import pack_inputs
 from .request import as_lists, next_multiple
+from .text import context_ids
 from .trials import ignores
 
 _LENGTHS = 32  # lengths are rounded up to multiples of this
@@ -25,16 +26,19 @@ def check_names(context):
     return context
 
 
-def check_conditioning(decoder, context, num_rows, pad_id):
+def check_conditioning(decoder, context, num_rows, pad_id, tokenizer=None):
     """Returns the context as numpy arrays, unequal rows padded, and all lengths rounded up where padding changes nothing.
 
-    Rows of an input of fixed length that are shorter are padded to it, where the model ignores that padding. The context is
-    as in `generate`, for as many prompts as there are rows; what does not fit is a `ValueError` that names the input.
+    Strings become ids by the tokenizer. Rows of an input of fixed length that are shorter are padded to it, where the model
+    ignores that padding. The context is as in `generate`, for as many prompts as there are rows; what does not fit is a
+    `ValueError` that names the input.
     """
     if not context:
         return {}
     free, fixable = (functools.partial(ignores, decoder, pad_id, fixed) for fixed in (False, True))
     arrays, limits = {}, {}
+    sizes = {name: decoder.inputs[name].vocabulary_size for name in context}
+    context = {name: context_ids(name, value, tokenizer, sizes[name]) for name, value in context.items()}
     for name, value in context.items():
         known, value = decoder.inputs[name], as_lists(value)
         tensor, size, limits[name] = known.tensor, known.vocabulary_size, known.longest

@@ -13,7 +13,7 @@ from .decoder import Decoder
 from .request import Request, as_lists, check_lengths, check_pad, check_prompts, check_seed
 from .samplers import check_sampler
 from .stops import check_stops, single_stops
-from .text import check_starts, check_tokenizer, context_ids, ids_of, is_row_of_ids, text_of
+from .text import check_starts, check_tokenizer, ids_of, is_row_of_ids, text_of
 
 
 def generate(
@@ -121,9 +121,7 @@ def generate(
     stops, seed = check_stops(stop_ids, tokenizer), check_seed(seed)
     if context and texts:
         check_starts(given, prompts, tokenizer, single_stops(stops))
-    sizes = {name: decoder.inputs[name].vocabulary_size for name in context}
-    context = {name: context_ids(name, value, tokenizer, sizes[name]) for name, value in context.items()}
-    conditioning = check_conditioning(decoder, context, len(prompts), pad_id)
+    conditioning = check_conditioning(decoder, context, len(prompts), pad_id, tokenizer)
     if not lengths.any() or max_new_tokens == 0:
         new = np.zeros((len(prompts), num_return, 0), "int32")
         scores = np.repeat(np.where(lengths > 0, 0.0, -np.inf).astype("float32")[:, None], num_return, axis=1)

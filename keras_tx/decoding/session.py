@@ -1,14 +1,16 @@
 """A cache that lives on between turns."""
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import arguments
-from ..graph import without_optional_inputs
+from . import programs
 from .check import check
-from .decoder import Decoder, built
-from .request import CHUNK, cache_size
+from .conditioning import check_conditioning, check_names
+from .decoder import Decoder
+from .request import CHUNK, cache_size, check_pad
 from .rewinding import with_spare_slots
 from .step import empty_caches
 
@@ -55,16 +57,20 @@ class Session:
     the turn: an interrupt, an error of the model or of whoever takes the pieces, or a stream that is closed or dropped.
 
     Args:
-        model: functional `keras.Model` or built `keras.Sequential` from token ids (B, T) to logits (B, T, V), or to
-            probabilities.
+        model: functional `keras.Model` or built `keras.Sequential` from token ids (B, T), and what else is given as `context`,
+            to logits (B, T, V), or to probabilities.
         max_length: int, the most tokens of all turns together; `None` for the model's position table, or 1024 where it
             has none.
         output: str or int, which of several outputs is decoded (see `generate`).
         cache_dtype: "int8" or `None`, how keys and values are held (see `generate`).
+        context: dict from the names of the other inputs to arrays, or lists, of one row, as in `generate`, or `None`. What
+            depends on it alone, such as an encoder, runs when the session is made, and again only after a `reset`.
+        pad_id: int, as in `generate`, for the context.
+        tokenizer: keras-hub tokenizer, or anything with `tokenize` and `detokenize`, for strings in the context, or `None`.
 
     Raises:
         ValueError: if the model cannot be decoded, or `max_length` is no positive integer or exceeds the position
-            table, and for a `cache_dtype` as `generate` does.
+            table, and for a `cache_dtype` and a `context` as `generate` does.
 
     Example:
 
@@ -76,13 +82,10 @@ class Session:
     ```
     """
 
-    def __init__(self, model, max_length=None, output=None, cache_dtype=None):
-        if len(without_optional_inputs(built(model)).inputs) != 1:
-            raise ValueError(
-                "`model` must have one input, the token ids, to be streamed; `generate` takes a context for the others. "
-                f"Received: {model.name} with {len(model.inputs)} inputs."
-            )
-        self.decoder = Decoder.of(model, output)
+    def __init__(self, model, max_length=None, output=None, cache_dtype=None, context=None, pad_id=0, tokenizer=None):
+        context = check_names(context)
+        self.decoder = Decoder.of(model, output, context)
+        self.conditioning = check_conditioning(self.decoder, context, 1, check_pad(pad_id), tokenizer)
         check(self.decoder)
         self.model, table = self.decoder.model, self.decoder.longest_sequence
         self.max_length = max_length if max_length is not None else (table or 1024)
@@ -119,4 +122,19 @@ class Session:
     def no_turns(self):
         """Returns what is known before the first turn."""
         seen = np.zeros((1, self.model.output_shape[-1]), "bool")
-        return Turns((), seen, empty_caches(self.decoder, 1, self.capacity, {}, self.cache_dtype), 0)
+        program = functools.partial(_empty, self.capacity, self.cache_dtype)
+        if self.conditioning:
+            caches = programs.run(self.decoder, "read context", self.key(), program, self.conditioning)
+        else:
+            caches = program(self.decoder, {})
+        return Turns((), seen, caches, 0)
+
+    def key(self):
+        """Returns what the programs of the session depend on: pairs of name and value."""
+        shapes = ((name, array.shape) for name, array in sorted(self.conditioning.items()))
+        held = () if self.cache_dtype is None else (("cache_dtype", self.cache_dtype),)
+        return (("cache", self.capacity), *shapes, *held)
+
+
+def _empty(capacity, cache_dtype, decoder, conditioning):
+    return empty_caches(decoder, 1, capacity, conditioning, cache_dtype)

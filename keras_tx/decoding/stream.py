@@ -11,9 +11,8 @@ from .request import CHUNK, Request, check_lengths, check_prompts, check_seed, s
 from .samplers import check_sampler
 from .session import Session
 from .speculation import Steps, report
-from .step import empty_caches
-from .stops import check_stops
-from .text import check_tokenizer, ids_of, is_row_of_ids, text_pieces
+from .stops import check_stops, single_stops
+from .text import check_starts, check_tokenizer, ids_of, is_row_of_ids, text_pieces
 from .verification import Speculation
 
 
@@ -29,6 +28,8 @@ def stream(
     output=None,
     draft=None,
     cache_dtype=None,
+    context=None,
+    pad_id=0,
 ):
     """Yields a continuation piece by piece, from a compiled step of several tokens.
 
@@ -45,6 +46,9 @@ def stream(
         output: str or int, which of several outputs is decoded (see `generate`); a `Session` knows its own.
         draft: as in `generate`. A `Lookup` finds what was said in earlier turns too; the model of a `Draft` reads them anew.
         cache_dtype: as in `generate`; a `Session` knows its own.
+        context: dict from the names of the other inputs to arrays, lists or strings of one row, as in `generate`; a `Session`
+            knows its own.
+        pad_id: int, as in `generate`, for the context.
 
     Yields:
         Lists of ids; with a tokenizer, strings, whose concatenation is the text of all the tokens. A piece that ends
@@ -61,20 +65,23 @@ def stream(
         print(piece)  # two ids at a time
     ```
     """
-    for name, value in (("output", output), ("cache_dtype", cache_dtype)):
+    own = {"output": output, "cache_dtype": cache_dtype, "context": context}
+    for name, value in own.items():
         if value is not None and isinstance(model, Session):
             raise ValueError(f"`{name}` must be None for a session, which has its own. Received: {name}={value!r}.")
-    session = model if isinstance(model, Session) else Session(model, output=output, cache_dtype=cache_dtype)
+    session = model if isinstance(model, Session) else Session(model, **own, pad_id=pad_id, tokenizer=tokenizer)
     sampler = check_sampler(sampler, streams=True)
     tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:
         check_tokenizer(tokenizer)
-        prompt = prompt if is_row_of_ids(prompt) else ids_of(prompt, tokenizer)
-    (prompt,) = check_prompts([prompt], *session.decoder.inputs.values())
+        given, prompt = prompt, prompt if is_row_of_ids(prompt) else ids_of(prompt, tokenizer)
+        if session.conditioning:
+            check_starts([given], [prompt], tokenizer, single_stops(check_stops(stop_ids, tokenizer)))
+    (prompt,) = check_prompts([prompt], session.decoder.inputs[session.decoder.ids])
     max_new_tokens = check_lengths(len(prompt), max_new_tokens, None)
     _check_room(session, len(prompt), max_new_tokens)
     fields = {"stops": check_stops(stop_ids, tokenizer), "seed": check_seed(seed), "settings": settings_of(sampler)}
-    request = Request.of([prompt], session.capacity, **fields)
+    request = Request.of([prompt], session.capacity, conditioning=session.conditioning, **fields)
     speculation.check_draft(draft, sampler)
     speculation.check_fit(draft, session.decoder, session.num_tokens + len(prompt) + max_new_tokens, session.capacity)
     ids = _pieces(session, prompt, request, max_new_tokens, sampler, tokens_per_step, draft)
@@ -127,12 +134,13 @@ class _Steps:
 
     def __init__(self, session, request, sampler, logits, read, seen):
         self.session, self.request, self.sampler = session, request, sampler
+        self.structure = _structure(read.caches)
         self.state = sampler.begin(logits, loop.flat(read.caches), seen, request, ())
 
     def advance(self, count):
         """Goes on to so many tokens; returns them, a list of ints, and whether the row has stopped."""
         make, request = type(self.state), self.request._replace(limit=np.int32(count))
-        program = functools.partial(_advance, self.sampler, make, self.session.cache_dtype)
+        program = functools.partial(_advance, self.sampler, make, self.structure)
         key, state = request.key(self.sampler, cache_dtype=self.session.cache_dtype), tuple(self.state)
         self.state = make(*programs.run(self.session.decoder, "advance", key, program, state, request))
         self.check()
@@ -159,6 +167,7 @@ class _StepsWithDraft(_Steps):
         self.session, self.request, self.sampler, self.draft = session, request, sampler, draft
         history = np.zeros((1, session.capacity), "int32")
         history[0, : len(read.ids)] = read.ids
+        self.structure = _structure(read.caches)
         tensors = (history, [len(read.ids)], read.slots)
         tensors = (ops.convert_to_tensor(each, dtype="int32") for each in tensors)
         steps = Steps(session.decoder, sampler, draft, request.as_tensors(), read.caches)
@@ -166,9 +175,8 @@ class _StepsWithDraft(_Steps):
 
     def advance(self, count):
         decoder, before = self.session.decoder, ops.convert_to_numpy(self.state.totals)
-        cache_dtype = self.session.cache_dtype
-        key = self.request.key(self.sampler, cache_dtype=cache_dtype) + tuple(self.draft.static().items())
-        program = functools.partial(_advance_with_draft, self.sampler, self.draft, cache_dtype)
+        key = self.request.key(self.sampler, cache_dtype=self.session.cache_dtype) + tuple(self.draft.static().items())
+        program = functools.partial(_advance_with_draft, self.sampler, self.draft, self.structure)
         arguments = tuple(self.state), self.request, np.int32(count)
         others = self.draft.decoders(decoder)
         self.state = Speculation(*programs.run(decoder, "advance", key, program, *arguments, others=others))
@@ -183,25 +191,26 @@ class _StepsWithDraft(_Steps):
 
 def _read(session, turns, ids):
     """Returns the logits after the last of these ids, and the turns that they follow with them."""
-    key, request = (("cache", session.capacity),), Request.of([ids], session.capacity)
-    if session.cache_dtype is not None:
-        key += (("cache_dtype", session.cache_dtype),)
-    program = functools.partial(_append, session.cache_dtype)
-    logits, leaves = programs.run(session.decoder, "append", key, program, loop.flat(turns.caches), request)
+    request = Request.of([ids], session.capacity)
+    program = functools.partial(_append, _structure(turns.caches))
+    logits, leaves = programs.run(session.decoder, "append", session.key(), program, loop.flat(turns.caches), request)
     return logits, turns.followed_by(ids, loop.like(turns.caches, leaves), int(request.chunks) * CHUNK)
 
 
-def _append(cache_dtype, decoder, leaves, request):
-    caches = loop.like(empty_caches(decoder, 1, 1, {}, cache_dtype), leaves)
-    logits, caches = loop.prefill(decoder, caches, request.as_tensors(), CHUNK)
+def _structure(caches):
+    """Returns the caches without their tensors: programs that are kept would keep those too."""
+    return loop.like(caches, [True] * len(loop.flat(caches)))
+
+
+def _append(structure, decoder, leaves, request):
+    logits, caches = loop.prefill(decoder, loop.like(structure, leaves), request.as_tensors(), CHUNK)
     return logits, loop.flat(caches)
 
 
-def _advance(sampler, make_state, cache_dtype, decoder, state, request):
-    step = loop.Step(decoder, empty_caches(decoder, 1, 1, {}, cache_dtype))
-    return tuple(loop.advance(sampler, make_state(*state), step, request.as_tensors()))
+def _advance(sampler, make_state, structure, decoder, state, request):
+    return tuple(loop.advance(sampler, make_state(*state), loop.Step(decoder, structure), request.as_tensors()))
 
 
-def _advance_with_draft(sampler, draft, cache_dtype, decoder, state, request, count):
-    steps = Steps(decoder, sampler, draft, request.as_tensors(), empty_caches(decoder, 1, 1, {}, cache_dtype))
+def _advance_with_draft(sampler, draft, structure, decoder, state, request, count):
+    steps = Steps(decoder, sampler, draft, request.as_tensors(), structure)
     return tuple(steps.advance(Speculation(*state), ops.convert_to_tensor(count, dtype="int32")))

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_tx import layers
 from keras_tx.applications import Translator
-from keras_tx.decoding import Beam, Sample, generate, init_caches, step, stream, trace_report
+from keras_tx.decoding import Beam, Sample, generate, init_caches, step, trace_report
 
 SOURCES = [[3, 4, 5], [6], [7, 8, 9, 10, 3] * 5, [5, 4]]
 PROMPTS = [[1], [1, 4], [1], [1, 2, 3]]
@@ -211,11 +211,6 @@ def test_a_target_longer_than_its_table_is_refused(translator):
 def test_a_missing_start_is_refused(translator):
     with pytest.raises(ValueError, match="`prompts` must be rows of at least one token id"):
         generate(translator, [[]], 2, context={"source_ids": [[3]]})
-
-
-def test_a_model_with_a_context_is_not_streamed(translator):
-    with pytest.raises(ValueError, match="`model` must have one input, the token ids, to be streamed.*with 2 inputs"):
-        list(stream(translator, [1, 2], 3))
 
 
 def test_attention_to_what_depends_on_the_ids_is_refused_by_name():
