@@ -8,6 +8,7 @@ import keras
 
 from ..ops import activations, linear
 from . import calibration, stepwise
+from .turned_kernel import TurnedKernel
 
 
 def _is_calibrated(mode):
@@ -136,7 +137,7 @@ class _Product:
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class Dense(_Product, keras.layers.Dense):
+class Dense(_Product, TurnedKernel, keras.layers.Dense):
     """`keras.layers.Dense`."""
 
     is_stepwise = property(stepwise.has_known_activation)
@@ -145,7 +146,7 @@ class Dense(_Product, keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable(package="keras_tx")
-class EinsumDense(_Product, keras.layers.EinsumDense):
+class EinsumDense(_Product, TurnedKernel, keras.layers.EinsumDense):
     """`keras.layers.EinsumDense` for equations whose contracted axes are the inputs' last and the kernel's first."""
 
     is_stepwise = property(stepwise.has_known_activation)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops import linear
+from ..ops import eight_bits, linear
 from ..ops.custom_gradient import custom_gradient
 
 
@@ -26,7 +26,7 @@ def logits(table, rows):
     if table.quantization_mode is None:
         dtype = table.reverse_dtype or rows.dtype
         scores = linear.rows_times_table(ops.cast(rows, dtype), ops.cast(table.embeddings, dtype))
-    elif table.inputs_quantizer is None and not table.lora_enabled:
+    elif table.quantization_mode != "int8" and table.inputs_quantizer is None and not table.lora_enabled:
         return table(rows, reverse=True)
     else:
         scores = _quantized(table, rows)
@@ -48,6 +48,8 @@ def _product(table, rows):
     dtype = table.compute_dtype
     stored = {weight.name: ops.convert_to_tensor(weight) for weight in table.weights}
     integers, scale = stored["embeddings"], stored["embeddings_scale"]
+    if table.quantization_mode == "int8":
+        return eight_bits.product(rows, integers, scale, dtype, table.inputs_quantizer)
     if table.quantization_mode == "int4":
         integers = keras.quantizers.unpack_int4(integers, table.output_dim, axis=-1)
     groups = [stored[name] for name in ("embeddings_zero", "g_idx") if name in stored]

@@ -22,30 +22,35 @@ def concrete(tensor):
     Returns:
         A numpy array, or `None` where no values exist yet.
     """
-    if is_placeholder(tensor):  # torch builds with real tensors where it has to
+    if is_placeholder(tensor) or is_traced(tensor):  # torch builds with real tensors where it has to
         return None
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def is_traced(tensor):
+    """Returns whether a graph is being traced or compiled, in which the tensor stands for what comes later."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
         if tf.is_tensor(tensor) and not hasattr(tensor, "numpy"):
-            return None
+            return True
         if not tf.executing_eagerly():
-            return None
+            return True
     elif backend == "jax":
         import jax
 
         if isinstance(tensor, jax.core.Tracer):
-            return None
+            return True
     elif backend == "torch":
         import torch
 
         if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
-            return None
+            return True
         # A sample that is traced stands for other values.
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return None
-    return keras.ops.convert_to_numpy(tensor)
+            return True
+    return False
 
 
 def check_tensor(name, value):

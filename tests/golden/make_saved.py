@@ -24,10 +24,16 @@ def _bert():
     return applications.BERT(13, 8, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12)
 
 
+def _in_eight_bits(model):
+    model.quantize("int8", filters=lambda layer: type(layer).quantize is not keras.Layer.quantize)
+    return model
+
+
 MODELS = {
     "bert_classifier": lambda: applications.bert_classifier(_bert(), 3),
     "bert_pretrainer": lambda: applications.bert_pretrainer(_bert(), span_boundary=True, max_span_length=3),
     "gpt": lambda: applications.GPT(13, 8, 2, 2, 8, 12),
+    "gpt_int8": lambda: _in_eight_bits(applications.GPT(13, 8, 1, 2, 8, 12)),  # written on 2026-11-28
     "gpt_rotary": lambda: applications.GPT(13, 8, 1, 2, 8, 12, positions="rotary", recompute=True),
     "swin": lambda: applications.Swin(2, (2,), (2,), 8, 4, input_shape=(16, 16, 3), num_classes=3, drop_path=0.1),
     "text_classifier": lambda: applications.TextClassifier(13, 8, 3, 8, 1, 2, 12),
