@@ -70,7 +70,8 @@ class ModelParallel(keras.distribution.ModelParallel):
 
     A weight that its axis does not divide is refused before it is made, by its path; Keras leaves this to JAX, which knows no
     paths. Key and value heads that the axis does not divide, fewer than query heads because these share them, are replicated, and
-    so are kernels that are packed because they were quantized to int4.
+    so are kernels that are packed because they were quantized to int4. Those in int8 lie outputs by inputs, and are split by the
+    same places of their axes, not along heads.
 
     Args:
         layout_map: what `layout_map` returned, or any `keras.distribution.LayoutMap`.

@@ -197,14 +197,18 @@ def test_grouped_key_heads_that_the_axis_does_not_divide_are_replicated():
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
-def test_packed_weights_are_replicated():
+@pytest.mark.parametrize("mode", ["int4", "int8"])
+def test_quantized_weights_are_split_unless_their_axes_are_packed(mode):
     model = built(APPLICATIONS["gpt"][0])
-    model.quantize("int4")
+    model.quantize(mode)
     wanted = model.predict(IDS, verbose=0)
     with parallel(2, 2).scope():
         model = built(APPLICATIONS["gpt"][0])
-        model.quantize("int4")
+        model.quantize(mode)
         np.testing.assert_allclose(model.predict(IDS, verbose=0), wanted, atol=2e-5)
+    split = [weight.path for weight in model.weights if not weight.value.sharding.is_fully_replicated]
+    assert len([path for path in split if path.endswith("attention_output/kernel")]) == (mode == "int8")
+    assert len([path for path in split if path.endswith("kernel")]) == (2 if mode == "int4" else 6)
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
