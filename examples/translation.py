@@ -1,7 +1,7 @@
 """A Transformer that learns to translate: trained from nothing, decoded by beam search, served without its code.
 
-    python examples/translation.py [--target es|de|fr|ja|ru...] [--dataset cldr|interface|ted] [--epochs N] [--seeds N]
-                                   [--validation] [--quick] [--output FOLDER]
+    python examples/translation.py [--target es|de|fr|ja|ru...] [--dataset cldr|interface|ted] [--epochs N]
+                                   [--seeds N] [--first-seed N] [--validation] [--quick] [--output FOLDER]
 
 The pairs are babel's (see `cldr_pairs.py`). interface: what Home Assistant says to its users, 37,000 texts, from its wheel:
 pip install --no-deps --ignore-requires-python --require-hashes -r requirements-interface.txt. ted: talks, Portuguese to
@@ -123,12 +123,13 @@ def main():
     parser.add_argument("--target", default="es", help="the language to translate into, for cldr and interface")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=1, help="how many models to train, one after the other")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first, which the others follow")
     parser.add_argument("--validation", action="store_true", help="report on what settings are chosen by")
     parser.add_argument("--quick", action="store_true", help="few pairs: to see that it runs")
     parser.add_argument("--output", type=Path, default=Path("outputs/translation"))
     options = parser.parse_args()
-    if options.seeds < 1 or (options.dataset == "ted" and options.validation):
-        parser.error("--seeds must be 1 at least, and --validation is not for ted.")
+    if options.seeds < 1 or options.first_seed < 0 or (options.dataset == "ted" and options.validation):
+        parser.error("--seeds must be 1 at least, --first-seed 0 at least, and --validation is not for ted.")
     began, settings, form = time.perf_counter(), SETTINGS[options.dataset], translation_pairs.FORMS[options.dataset]
     options.output.mkdir(parents=True, exist_ok=True)
     count = QUICK_PAIRS if options.quick else settings["pairs"]
@@ -151,7 +152,7 @@ def main():
     tokenizer = text_tokens.make_tokenizer("bpe", texts, settings["vocabulary"], True, form.PLACEHOLDERS)
     longest, epochs = settings["lengths"][-1], options.epochs or settings["epochs"]
     seconds, found = [], {name: [] for name in held_out}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         model, took = fit(rows, tokenizer, settings, epochs, seed)
         seconds.append(took)
         print(f"trained in {took:.0f} s", flush=True)
@@ -187,6 +188,7 @@ def main():
         "backend": keras.backend.backend(),
     }
     result |= {"parameters": model.count_params(), "pairs": len(training), "epochs": epochs, "seeds": options.seeds}
+    result["first_seed"] = options.first_seed
     print(
         json.dumps(
             {**result, "seconds": [round(each) for each in seconds], "job_seconds": round(job), "scores": tables}

@@ -161,9 +161,12 @@ def test_a_table_has_means_over_seeds_and_what_lies_between(example, capsys):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--dataset", "ted", "--validation"]])
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--first-seed", "-1"], ["--dataset", "ted", "--validation"]])
 def test_arguments_that_do_not_go_together_are_refused(example, arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["translation.py", *arguments])
     with pytest.raises(SystemExit):
         example.main()
-    assert "--seeds must be 1 at least, and --validation is not for ted" in capsys.readouterr().err
+    assert (
+        "--seeds must be 1 at least, --first-seed 0 at least, and --validation is not for ted"
+        in capsys.readouterr().err
+    )
