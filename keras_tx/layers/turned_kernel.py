@@ -1,6 +1,5 @@
 """Kernels in eight bits that lie outputs by inputs in memory, and inputs by outputs in files and for all who ask for `kernel`."""
 
-import contextlib
 import math
 
 from keras import ops
@@ -55,28 +54,21 @@ class TurnedKernel:
         axes = list(range(len(kernel.shape)))
         return ops.transpose(kernel, axes[self._contracted :] + axes[: self._contracted])
 
-    @contextlib.contextmanager
     def _as_keras_has_it(self):
-        """While it lasts, Keras finds its kernel (D, F)."""
+        """Returns a layer that shares all with this one but its kernel, which is (D, F); threads may use this one meanwhile."""
         if not self._turned:
-            yield
-            return
-        stored, count = self._kernel, len(self._outputs)
-        axes = list(range(len(stored.shape)))
-        vars(self)["_kernel"] = ops.transpose(ops.convert_to_tensor(stored), axes[count:] + axes[:count])
-        try:
-            yield
-        finally:
-            vars(self)["_kernel"] = stored
+            return self
+        twin, axes, count = object.__new__(type(self)), list(range(len(self._kernel.shape))), len(self._outputs)
+        kernel = ops.transpose(ops.convert_to_tensor(self._kernel), axes[count:] + axes[:count])
+        vars(twin).update(vars(self), _kernel=kernel, _turned=False)
+        return twin
 
     @property
     def kernel(self):
-        with self._as_keras_has_it():
-            return super().kernel
+        return super(TurnedKernel, self._as_keras_has_it()).kernel
 
     def save_own_variables(self, store):
-        with self._as_keras_has_it():
-            super().save_own_variables(store)
+        super(TurnedKernel, self._as_keras_has_it()).save_own_variables(store)
 
     def load_own_variables(self, store):
         if self._turned:

@@ -59,7 +59,9 @@ def _sums(rows, integers, step):
     if keras.backend.backend() == "torch":
         return _torch_sums(rows, integers)
     number, in_loop = sizes.known(rows.shape[0]), is_traced(step)
-    widen = "float32" if number == 1 or "int" in keras.backend.standardize_dtype(rows.dtype) else rows.dtype
+    widen = keras.backend.standardize_dtype(rows.dtype)
+    if number == 1 or "int" in widen:
+        widen = "float64" if widen == "float64" else "float32"
     rows = ops.cast(rows, widen)
     sums = []
     for part in _parts(integers, number):

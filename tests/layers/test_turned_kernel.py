@@ -1,5 +1,7 @@
 """Kernels in eight bits that lie outputs by inputs give what those of Keras' own layers give, and files hold them as Keras'."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -180,3 +182,37 @@ def test_sums_of_many_rounded_numbers_are_those_of_integers(leading):
 
 def linear_numbers(leading, width):
     return np.random.default_rng(1).normal(size=(*leading, width)).astype("float32")
+
+
+def test_a_row_of_doubles_is_as_exact_as_with_keras():
+    ours, _, theirs, _, _ = pair("dense", "weights", dtype="float64")
+    row = np.random.default_rng(1).normal(size=(1, 1, 8))
+    exact = 1e-6 if keras.backend.backend() == "jax" else 1e-12  # JAX has no doubles unless it is told to
+    np.testing.assert_allclose(array(ours(row)), array(theirs(row)), rtol=exact, atol=exact)
+
+
+def test_threads_that_ask_for_the_kernel_and_save_change_no_prediction():
+    model, layer, rows = made("into heads", "weights")
+    layer.enable_lora(2)
+    x, stored = rows(1, 1), layer._kernel
+    expected, failed, ended = array(model(x)), [], threading.Event()
+
+    def read():
+        try:
+            while not ended.is_set():
+                array(layer.kernel)
+                layer.save_own_variables({})
+        except Exception as error:  # shown by the test, which a thread's error does not end
+            failed.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    found = [array(model(x)) for _ in range(30)]
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    for each in found:
+        np.testing.assert_allclose(each, expected, rtol=1e-6, atol=1e-6)
+    assert layer._kernel is stored
