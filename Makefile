@@ -74,13 +74,18 @@ distclean: clean ## remove the environment too
 # Every backend runs, whatever became of the one before; a failure on any fails the target. Each worker begins with a part of
 # the tests in their order, so that the tests of a file share their fixtures and what is compiled, and takes from the other's
 # when it has none left. What JAX has compiled in one test, or one worker, is there for the others, as long as the run takes.
+# Where all are run, these go first, in processes of their own: what XLA compiled keeps its memory until a process ends.
+COMPILING := tests/decoding tests/export
+run_part = KERAS_BACKEND=$$backend $(1)/pytest -n $(WORKERS) --dist worksteal --durations 20 $(2) || status=1
+
 define run_tests
 status=0; \
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_COMPILATION_CACHE_DIR=$$(mktemp -d); \
 trap 'rm -rf "$$JAX_COMPILATION_CACHE_DIR"' EXIT; \
 for backend in $(1); do \
 	echo "== tests on $$backend"; \
-	KERAS_BACKEND=$$backend $(2)/pytest -n $(WORKERS) --dist worksteal --durations 20 $(3) $(ARGS) || status=1; \
+	$(if $(strip $(3)$(ARGS)),$(call run_part,$(2),$(3) $(ARGS)),$(call run_part,$(2),$(COMPILING)); \
+	$(call run_part,$(2),$(addprefix --ignore=,$(COMPILING)))); \
 done; \
 exit $$status
 endef
