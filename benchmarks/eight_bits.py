@@ -10,10 +10,12 @@ take turns within each round. Prints a line for each, and one line of JSON last.
 """
 
 import argparse
+import atexit
 import functools
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +30,7 @@ import keras
 import numpy as np
 from cache import perplexity, text
 from keras.quantizers import Int8QuantizationConfig
+from processes import memory, reset_peak
 from timing import alternate, machine, medians, ratio
 
 from keras_tx import decoding
@@ -35,6 +38,7 @@ from keras_tx.analysis.costs.record import tensor_bytes
 from keras_tx.applications import GPT, load_gguf, load_tokenizer
 
 PLANS, FLOAT = Path(os.environ["PLANS"]), "float32"
+atexit.register(shutil.rmtree, PLANS, ignore_errors=True)
 CANDIDATES = {
     FLOAT: None,
     "rounded": Int8QuantizationConfig(),
@@ -64,12 +68,10 @@ def planned_bytes(seen):
 
 def peak_bytes(run):
     """Returns how much more memory a process takes at its peak while a function runs."""
-    resident, peak = (f"Vm{name}:\\s+(\\d+)" for name in ("RSS", "HWM"))
-    status = Path("/proc/self/status")
-    before = int(re.search(resident, status.read_text()).group(1))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    reset_peak()
+    before = memory("VmRSS")
     run()
-    return 1024 * (int(re.search(peak, status.read_text()).group(1)) - before)
+    return memory("VmHWM") - before
 
 
 def main():
@@ -105,7 +107,7 @@ def main():
         result["memory"][name] = {"weights": held, "beside": beside}
         runs[name] = run
     seconds = alternate(runs, options.rounds, clock=time.process_time if options.processor_time else time.perf_counter)
-    whole = {name: sum(memory.values()) for name, memory in result["memory"].items()}
+    whole = {name: sum(each.values()) for name, each in result["memory"].items()}
     for name, milliseconds in medians(seconds).items():
         rate = round(1000 * options.batch * options.new / milliseconds, 1)
         row = {

@@ -118,15 +118,19 @@ class Request(NamedTuple):
         """
         batch, cache = self.prompt.shape
         sizes = ("batch", batch), ("cache", cache), ("sampler", type(sampler)), ("rules", tuple(sorted(self.settings)))
-        conditioning = ((name, array.shape) for name, array in sorted(self.conditioning.items()))
         options = ((name, value) for name, value in options.items() if value is not None)
-        return (*sizes, *sampler.static().items(), ("stops", self.stops.shape), *conditioning, *options)
+        return (*sizes, *sampler.static().items(), ("stops", self.stops.shape), *shapes_of(self.conditioning), *options)
 
     def as_tensors(self):
         """Returns the request with tensors in place of arrays and numbers."""
         integers = (ops.convert_to_tensor(value, dtype="int32") for value in self[:-2])
         dicts = ({name: ops.convert_to_tensor(value) for name, value in values.items()} for values in self[-2:])
         return Request(*integers, *dicts)
+
+
+def shapes_of(conditioning):
+    """Returns what programs depend on of a conditioning: pairs of name and shape, a tuple."""
+    return tuple((name, array.shape) for name, array in sorted(conditioning.items()))
 
 
 def settings_of(sampler):

@@ -10,7 +10,7 @@ from . import programs
 from .check import check
 from .conditioning import check_conditioning, check_names
 from .decoder import Decoder
-from .request import CHUNK, cache_size, check_pad
+from .request import CHUNK, cache_size, check_pad, shapes_of
 from .rewinding import with_spare_slots
 from .step import empty_caches
 
@@ -131,9 +131,8 @@ class Session:
 
     def key(self):
         """Returns what the programs of the session depend on: pairs of name and value."""
-        shapes = ((name, array.shape) for name, array in sorted(self.conditioning.items()))
         held = () if self.cache_dtype is None else (("cache_dtype", self.cache_dtype),)
-        return (("cache", self.capacity), *shapes, *held)
+        return (("cache", self.capacity), *shapes_of(self.conditioning), *held)
 
 
 def _empty(capacity, cache_dtype, decoder, conditioning):

@@ -29,7 +29,7 @@ def stream(
     draft=None,
     cache_dtype=None,
     context=None,
-    pad_id=0,
+    pad_id=None,
 ):
     """Yields a continuation piece by piece, from a compiled step of several tokens.
 
@@ -48,7 +48,7 @@ def stream(
         cache_dtype: as in `generate`; a `Session` knows its own.
         context: dict from the names of the other inputs to arrays, lists or strings of one row, as in `generate`; a `Session`
             knows its own.
-        pad_id: int, as in `generate`, for the context.
+        pad_id: int, as in `generate`, for the context, or `None` for 0; a `Session` knows its own.
 
     Yields:
         Lists of ids; with a tokenizer, strings, whose concatenation is the text of all the tokens. A piece that ends
@@ -65,11 +65,12 @@ def stream(
         print(piece)  # two ids at a time
     ```
     """
-    own = {"output": output, "cache_dtype": cache_dtype, "context": context}
+    own = {"output": output, "cache_dtype": cache_dtype, "context": context, "pad_id": pad_id}
     for name, value in own.items():
         if value is not None and isinstance(model, Session):
             raise ValueError(f"`{name}` must be None for a session, which has its own. Received: {name}={value!r}.")
-    session = model if isinstance(model, Session) else Session(model, **own, pad_id=pad_id, tokenizer=tokenizer)
+    own["pad_id"] = 0 if pad_id is None else pad_id
+    session = model if isinstance(model, Session) else Session(model, **own, tokenizer=tokenizer)
     sampler = check_sampler(sampler, streams=True)
     tokens_per_step = arguments.positive_int("tokens_per_step", tokens_per_step)
     if tokenizer is not None:

@@ -144,6 +144,8 @@ def test_what_does_not_fit_is_refused_by_name(models):
         stream(model, START, 3, context=given([3, 11]))
     with pytest.raises(ValueError, match="`context` must be None for a session, which has its own"):
         stream(Session(model, context=given(SOURCE)), START, 3, context=given(SOURCE))
+    with pytest.raises(ValueError, match="`pad_id` must be None for a session, which has its own. Received: pad_id=0"):
+        stream(Session(model, context=given(SOURCE)), START, 3, pad_id=0)
     with pytest.raises(ValueError, match="`prompts` must hold what the answers start with beside a `context`"):
         stream(model, "", 3, tokenizer=Letters(), context=given(SOURCE))
     with pytest.raises(ValueError, match="Received: strings for 'source_ids', and no tokenizer"):
