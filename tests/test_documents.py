@@ -29,7 +29,7 @@ CLAIMS = {
     "and [type(reply) for reply in replies] == [str, str] and same.shape == (2, 15) and len(sampled) == 10",
     "insight.md": "token.macs == costs.macs / 128 and step.macs == 3 * costs.macs and adapted_costs.sum.macs['dense'] == 7 * 128 "
     "and {'tokens_per_second', 'utilization'} <= set(history.history) and outputs.shape == (2, 6, 32) and len(nearest) == 3 "
-    "and abs(law.constants['alpha'] - 0.35) < 1e-3",
+    "and abs(law.constants['alpha'] - 0.35) < 1e-3 and round(published.optimal(5.76e23).parameters / 1e8) == 403",
     "masks.md": "lost == 0",
     "pretraining.md": "history.epoch == [] and scores.shape == (1, 7, 256) and abs(scores - same).numpy().max() < 1e-6 and "
     "logits.shape == (2, 3) and model.get_layer('bert') is classifier.get_layer('bert') is encoder",
