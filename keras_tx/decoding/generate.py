@@ -12,7 +12,7 @@ from .conditioning import check_conditioning, check_names
 from .decoder import Decoder
 from .request import Request, as_lists, check_lengths, check_pad, check_prompts, check_seed
 from .samplers import check_sampler
-from .stops import check_stops, single_stops
+from .stops import PADDING, check_stops, single_stops
 from .text import check_starts, check_tokenizer, ids_of, is_row_of_ids, text_of
 
 
@@ -144,7 +144,7 @@ def generate(
 
 
 def _run(decoder, request, sampler, chunk, draft, cache_dtype):
-    """Returns the new tokens (B, R, N), `loop.PADDING` after a stop, and scores (B, R) as numpy arrays."""
+    """Returns the new tokens (B, R, N), `PADDING` after a stop, and scores (B, R) as numpy arrays."""
     key, others = request.key(sampler, chunk=1 if chunk == 1 else None, cache_dtype=cache_dtype), []
     given = {"sampler": sampler, "chunk": chunk, "cache_dtype": cache_dtype}
     program = functools.partial(loop.generate, **given)
@@ -158,7 +158,7 @@ def _run(decoder, request, sampler, chunk, draft, cache_dtype):
         raise ValueError(f"`model` must give logits that are numbers. Received: NaN from {decoder.model.name}.")
     begun = (request.lengths > 0)[:, None]
     new, scores = (ops.convert_to_numpy(each)[:, : sampler.num_return] for each in (tokens, scores))
-    return np.where(begun[..., None], new, loop.PADDING), np.where(begun, scores, -np.inf)
+    return np.where(begun[..., None], new, PADDING), np.where(begun, scores, -np.inf)
 
 
 def _rows(prompts, new, max_new_tokens, pad_id):
@@ -167,13 +167,13 @@ def _rows(prompts, new, max_new_tokens, pad_id):
     rows = np.full((*new.shape[:2], longest), pad_id, "int32")
     for row, prompt, tokens in zip(rows, prompts, new, strict=True):
         row[:, : len(prompt)] = prompt
-        row[:, len(prompt) : len(prompt) + tokens.shape[-1]] = np.where(tokens == loop.PADDING, pad_id, tokens)
+        row[:, len(prompt) : len(prompt) + tokens.shape[-1]] = np.where(tokens == PADDING, pad_id, tokens)
     return rows
 
 
 def _text(prompt, new, stops, tokenizer):
     """Returns the string of a prompt and its new tokens; a single token that stopped them is left out."""
-    new = new[new != loop.PADDING]
+    new = new[new != PADDING]
     if len(new) and new[-1] in single_stops(stops):
         new = new[:-1]
     ids = np.concatenate([prompt, new])

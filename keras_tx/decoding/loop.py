@@ -1,10 +1,10 @@
 """The loop over new tokens: choose, append, step, until every row has stopped. Made of `keras.ops`, so it compiles."""
 
+import keras
 from keras import ops
 
+from .samplers import Beam
 from .step import empty_caches, logits_step
-
-PADDING = -1  # stands in the tokens after a row has stopped
 
 
 def flat(caches):
@@ -32,12 +32,17 @@ def like(structure, leaves):
 
 
 class Step:
-    """The function by which a sampler runs the model on the tokens it has chosen, see `Sampler.advance`."""
+    """The function by which a sampler runs the model on the tokens it has chosen, see `Sampler.advance`.
+
+    `instead` is how a loop has the model read other tokens: a function (ids (B,), real (B,)) -> (ids, real), or `None`.
+    """
 
     def __init__(self, decoder, caches, shared=()):
-        self.decoder, self.caches, self.shared = decoder, caches, shared
+        self.decoder, self.caches, self.shared, self.instead = decoder, caches, shared, None
 
     def __call__(self, ids, caches, real):
+        if self.instead is not None:
+            ids, real = self.instead(ids, real)
         logits, new = logits_step(self.decoder, ids[:, None], like(self.caches, caches), real[:, None], last=True)
         return logits, flat(new)
 
@@ -50,11 +55,56 @@ def generate(decoder, request, sampler, chunk, cache_dtype=None):
     seen = ops.zeros((batch, 0), "bool")
     if sampler.needs_seen():
         seen = seen_tokens(request, decoder.model.output_shape[-1], chunk)
-    logits, caches = prefill(decoder, empty, request, chunk)
-    shared = [old is new for old, new in zip(flat(empty), flat(caches), strict=True)]
-    state = sampler.begin(logits, flat(caches), seen, request, shared)
-    state = advance(sampler, state, Step(decoder, caches, shared), request)
+    if chunk == 1 and _begins_within(sampler):
+        state = _from_one_token(decoder, empty, request, sampler, seen)
+    else:
+        logits, caches = prefill(decoder, empty, request, chunk)
+        shared = _unchanged(empty, caches)
+        state = sampler.begin(logits, flat(caches), seen, request, shared)
+        state = advance(sampler, state, Step(decoder, caches, shared), request)
     return *sampler.result(state), state.failed
+
+
+def _begins_within(sampler):
+    """Returns whether the loop can read the prompts' only tokens itself: where something is compiled, and `begin` and `advance`
+    are known, which need no logits before.
+    """
+    known = not sampler.own_methods() or not sampler.own_methods(Beam)
+    return known and keras.backend.backend() != "torch"
+
+
+def _unchanged(before, after):
+    """Returns for each tensor of caches whether a step left it as it was, a list of bools."""
+    return [old is new for old, new in zip(flat(before), flat(after), strict=True)]
+
+
+def _from_one_token(decoder, empty, request, sampler, seen):
+    """Returns the last state for prompts of one token each. The first pass of the loop reads them, so that the model stands in
+    the program once, and takes half as long to compile.
+    """
+    prompt, real, shared = request.prompt[:, 0], request.lengths > 0, [False] * len(flat(empty))
+    logits = ops.zeros((ops.shape(prompt)[0], decoder.model.output_shape[-1]), "float32")
+    if sampler.own_methods():  # of a sampler that asks what is shared, which one step shows; nothing of it is computed
+        _, caches = logits_step(decoder, prompt[:, None], empty, real[:, None], last=True)
+        shared = _unchanged(empty, caches)
+    state, step = sampler.begin(logits, flat(empty), seen, request, shared), Step(decoder, empty, shared)
+    make, rows = type(state), ops.shape(state.logits)[0] // ops.shape(prompt)[0]
+    prompt, real = ops.repeat(prompt, rows), ops.repeat(real, rows)
+
+    def body(is_first, *values):
+        step.instead = lambda ids, going: (ops.where(is_first, prompt, ids), ops.where(is_first, real, going))
+        before = make(*values)
+        after = sampler.advance(before, step, request)
+        # What was chosen before there were logits is forgotten.
+        others = [name for name in make._fields if name not in ("caches", "logits")]
+        kept = {name: ops.where(is_first, getattr(before, name), getattr(after, name)) for name in others}
+        return ops.zeros((), "bool"), *after._replace(**kept)
+
+    def condition(is_first, *values):
+        return is_unfinished(make(*values), request)
+
+    _, *values = ops.while_loop(condition, body, (ops.ones((), "bool"), *state))
+    return make(*values)
 
 
 def prefill(decoder, caches, request, chunk):
@@ -101,12 +151,13 @@ def advance(sampler, state, step, request):
     """Has a sampler choose until there are `request.limit` tokens, every row has stopped or a logit is NaN."""
     make = type(state)
 
-    def unfinished(*values):
-        state = make(*values)
-        stopped = ops.logical_or(ops.all(state.done), state.failed)
-        return ops.logical_and(state.count < request.limit, ops.logical_not(stopped))
-
     def body(*values):
         return tuple(sampler.advance(make(*values), step, request))
 
-    return make(*ops.while_loop(unfinished, body, tuple(state)))
+    return make(*ops.while_loop(lambda *values: is_unfinished(make(*values), request), body, tuple(state)))
+
+
+def is_unfinished(state, request):
+    """Returns whether a sampler has more to choose, a boolean scalar."""
+    stopped = ops.logical_or(ops.all(state.done), state.failed)
+    return ops.logical_and(state.count < request.limit, ops.logical_not(stopped))

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from ..ops.attention import KVCache, WindowCache, taking_back
-from . import proof
+from . import programs, proof
 from .loop import flat, like
 from .step import empty_caches, logits_step
 from .trials import probe_conditioning, probe_ids, relative_error, tolerance
@@ -120,17 +120,17 @@ def check(decoder):
     count = min(_TRIED, ids.shape[1] - 1)
     prompt, right = ids[:, : ids.shape[1] - count], ids[:, ids.shape[1] - count :]
     wrong = np.concatenate([right[:, :1], right[:, :0:-1]], axis=1)
-    caches = with_spare_slots(empty_caches(decoder, 1, ids.shape[1] + count, conditioning), _TRIED)
 
-    def step(ids, caches):
-        return logits_step(decoder, ids, caches)
+    def trial(decoder, conditioning, prompt, right, wrong):
+        caches = with_spare_slots(empty_caches(decoder, 1, ids.shape[1] + count, conditioning), _TRIED)
+        _, caches = logits_step(decoder, prompt, caches)
+        expected, _ = logits_step(decoder, right, caches)
+        _, after = logits_step(decoder, wrong, caches)
+        kept, real = (ops.convert_to_tensor([number], dtype="int32") for number in (1, count))
+        after, _ = take_back(caches, after, count, kept, real)
+        return expected, logits_step(decoder, right[:, 1:], after)[0]
 
-    _, caches = step(prompt, caches)
-    expected, _ = step(right, caches)
-    _, after = step(wrong, caches)
-    kept, real = (ops.convert_to_tensor([number], dtype="int32") for number in (1, count))
-    after, _ = take_back(caches, after, count, kept, real)
-    outputs, _ = step(right[:, 1:], after)
+    expected, outputs = programs.quick(decoder, trial)(conditioning, prompt, right, wrong)
     error = relative_error(outputs, ops.convert_to_numpy(expected)[:, 1:])
     if error > tolerance(outputs):
         raise ValueError(

@@ -6,8 +6,8 @@ from keras import ops
 
 from . import loop, rewinding
 from .drafts.drafter import NONE, Drafter
-from .samplers.sampler import Sampler
 from .step import empty_caches
+from .stops import PADDING
 from .verification import Speculation, Verifier
 
 # What a step on several tokens costs more than one on one token, measured with GPT-2 small on a CPU: that there are several, and
@@ -27,9 +27,7 @@ def check_draft(draft, sampler):
         return
     if not isinstance(draft, Drafter):
         raise ValueError(f"`draft` must be a Lookup, a Draft or None. Received: draft={draft!r}.")
-    own = [
-        name for name in ("begin", "advance", "result") if getattr(type(sampler), name) is not getattr(Sampler, name)
-    ]
+    own = sampler.own_methods()
     if own:
         raise ValueError(
             "`sampler` must choose each token by `choose` alone beside a `draft`, as Greedy and Sample do and Beam does not. "
@@ -190,9 +188,7 @@ class Steps:
         """Returns the generated tokens (B, S), `PADDING` beyond."""
         columns = ops.arange(self.capacity, dtype="int32")[None]
         places = ops.minimum(state.start[:, None] + columns, self.capacity - 1)
-        return ops.where(
-            columns < state.count[:, None], ops.take_along_axis(state.history, places, axis=1), loop.PADDING
-        )
+        return ops.where(columns < state.count[:, None], ops.take_along_axis(state.history, places, axis=1), PADDING)
 
     def _proposes(self, state):
         """Whether the next step has proposals: there are some, and it may cost what it costs if they fail."""

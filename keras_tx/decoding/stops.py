@@ -7,6 +7,7 @@ from .. import arguments
 from .request import next_multiple
 
 _ROWS, _LENGTH = 8, 8  # up to these sizes, stop sequences share a program
+PADDING = -1  # stands in the tokens after a row has stopped
 ANY_TOKEN, NO_TOKEN = -2, -3  # what stands in the array beside ids: what fits every token, and what fits none
 
 

@@ -8,7 +8,7 @@ from keras import ops
 from ..decoding import loop, speculation
 from ..decoding.request import CHUNK, Request, cache_size, room_beside, settings_of
 from ..decoding.step import empty_caches, logits_step
-from ..decoding.stops import single_stops
+from ..decoding.stops import PADDING, single_stops
 from .tokenizers import tokens_of
 
 
@@ -68,7 +68,7 @@ def runner(tf, decoder, sampler, stops, seed, max_new_tokens, chunk, draft=None,
         with tf.control_dependencies([numbers]):
             new = tokens[:, 0, :max_new_tokens]
         kept = (
-            (new != loop.PADDING)
+            (new != PADDING)
             & (lengths[:, None] > 0)
             & ~tf.reduce_any(new[..., None] == tf.constant(single_stops(stops), tf.int32), axis=-1)
         )

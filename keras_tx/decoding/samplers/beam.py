@@ -8,8 +8,7 @@ import keras
 from keras import ops
 
 from ... import arguments
-from ..loop import PADDING
-from ..stops import stopped
+from ..stops import PADDING, stopped
 from .sampler import Sampler
 
 NONE = -1e30

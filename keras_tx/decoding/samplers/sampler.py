@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from ..loop import PADDING
-from ..stops import stopped
+from ..stops import PADDING, stopped
 
 
 class TokenState(NamedTuple):
@@ -97,6 +96,11 @@ class Sampler:
                 same in a column for each row, which are at steps of their own then, and the row's place in the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `choose`.")
+
+    def own_methods(self, of=None):
+        """Returns which of `begin`, `advance` and `result` are not those of a class, `Sampler` as a rule: a list of names."""
+        names = ("begin", "advance", "result")
+        return [name for name in names if getattr(type(self), name) is not getattr(of or Sampler, name)]
 
     def check_limit(self, max_new_tokens):
         """Raises `ValueError` if the sampler cannot choose as many tokens."""
