@@ -80,7 +80,7 @@ def _unchanged(before, after):
 
 def _from_one_token(decoder, empty, request, sampler, seen):
     """Returns the last state for prompts of one token each. The first pass of the loop reads them, so that the model stands in
-    the program once, and takes half as long to compile.
+    the program, and is compiled, once.
     """
     prompt, real, shared = request.prompt[:, 0], request.lengths > 0, [False] * len(flat(empty))
     logits = ops.zeros((ops.shape(prompt)[0], decoder.model.output_shape[-1]), "float32")
@@ -88,7 +88,7 @@ def _from_one_token(decoder, empty, request, sampler, seen):
         _, caches = logits_step(decoder, prompt[:, None], empty, real[:, None], last=True)
         shared = _unchanged(empty, caches)
     state, step = sampler.begin(logits, flat(empty), seen, request, shared), Step(decoder, empty, shared)
-    make, rows = type(state), ops.shape(state.logits)[0] // ops.shape(prompt)[0]
+    make, rows = type(state), sampler.width if isinstance(sampler, Beam) else 1
     prompt, real = ops.repeat(prompt, rows), ops.repeat(real, rows)
 
     def body(is_first, *values):
