@@ -46,7 +46,10 @@ def check_dtype(cache_dtype):
 
 def new_cache(layer, cache_dtype, *arguments, **named):
     """Returns the layer's `init_cache(...)`, in the dtype that was asked for where the layer has a choice."""
-    if cache_dtype is not None and "cache_dtype" in inspect.signature(layer.init_cache).parameters:
+    known = inspect.signature(layer.init_cache).parameters
+    if cache_dtype is not None and (
+        "cache_dtype" in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
+    ):
         named["cache_dtype"] = cache_dtype
     return layer.init_cache(*arguments, **named)
 

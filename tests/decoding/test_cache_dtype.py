@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_tx import export
+from keras_tx import export, layers
 from keras_tx.applications import GPT
 from keras_tx.decoding import (
     Beam,
@@ -122,6 +122,16 @@ def test_a_layer_that_does_not_know_the_dtype_keeps_its_cache():
     assert dtypes(init_caches(model, 2, 8, cache_dtype="int8")) == {"int8", "float32"}
     rows = generate(model, PROMPTS, 4, cache_dtype="int8")
     assert (log_probabilities(model, rows).argmax(-1)[:, 4:] == rows[:, 5:]).all()
+
+
+def test_a_layer_that_hands_on_whatever_it_is_given_holds_its_cache_in_that_dtype():
+    class Handing(layers.MultiHeadSelfAttention):
+        def init_cache(self, *arguments, **options):
+            return super().init_cache(*arguments, **options)
+
+    model = model_with(Handing(2, causal=True))
+    caches = init_caches(model, 2, 8, cache_dtype="int8")
+    assert [type(each) for each in keys_and_values(caches)] == 4 * [Rounded]
 
 
 def test_models_without_a_cache_in_that_dtype_are_refused():
