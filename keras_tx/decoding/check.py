@@ -15,6 +15,8 @@ from .head import Head, heads
 from .step import call, empty_caches, logits_step
 from .trials import LENGTH, probe_conditioning, probe_ids, relative_error, tolerance
 
+_PADDING = 2  # tokens that are not real, before the prompt of a trial
+
 
 def check_decodable(model, given=(), output=None) -> None:
     """Raises `ValueError` unless cached steps of the model give what the whole model gives. Runs once for each model.
@@ -22,9 +24,9 @@ def check_decodable(model, given=(), output=None) -> None:
     A graph whose layers all are of classes that are known to work in steps shows it without a trial: ours with a cache, and
     those of Keras that treat each position by itself. Else up to 64 tokens go through the model, in one program where
     operations alone would be compiled one by one (JAX). Of the layers that are not known, one without a cache must
-    give the first and the last token what it gives them alone, and one with a cache must not look ahead; and a prompt followed
-    by two steps must equal the full pass. What a class of one's own says by `is_stepwise` is believed. What
-    reaches further than 64 tokens, or has no effect with the weights of that moment, is not seen.
+    give the first and the last token what it gives them alone, and one with a cache must not look ahead; and a prompt, with
+    padding before it, followed by two steps must equal the full pass. What a class of one's own says by `is_stepwise` is
+    believed. What reaches further than 64 tokens, or has no effect with the weights of that moment, is not seen.
 
     Args:
         model: functional `keras.Model` or built `keras.Sequential` from token ids (B, T), and what it is given beside them,
@@ -69,23 +71,24 @@ def check(decoder):
         raise ValueError(
             "`model` must give the same outputs step by step as at once. Received: "
             f"{model.name}, whose cached steps differ from its full pass by {error:.2g} of the outputs' size. An operation "
-            "outside the layers may mix positions."
+            "outside the layers may mix positions, or a layer with a cache read what its `mask` calls padding."
         )
     decoder.head = head
     decoder.is_checked = not np.isnan(full).any()  # of which nothing can be seen
 
 
 def _in_steps(decoder, ids, caches, head):
-    """Returns the model's outputs as numpy: of a prompt at once, and of two tokens one after the other."""
+    """Returns the model's outputs as numpy: of a prompt at once, after padding, and of two tokens one after the other."""
 
-    def step(decoder, ids, caches):
-        logits, caches = logits_step(decoder, ids, caches, head=head)
+    def step(decoder, ids, caches, mask):
+        logits, caches = logits_step(decoder, ids, caches, mask, head=head)
         return logits if head == Head() else ops.softmax(logits), caches
 
     step, pieces, prompt = programs.quick(decoder, step), [], max(ids.shape[1] - 2, 1)
-    for piece in (ids[:, :prompt], *(ids[:, i : i + 1] for i in range(prompt, ids.shape[1]))):
-        outputs, caches = step(piece, caches)
-        pieces.append(ops.convert_to_numpy(outputs))
+    begin = np.pad(ids[:, :prompt], [(0, 0), (_PADDING, 0)])
+    for piece, padding in ((begin, _PADDING), *((ids[:, i : i + 1], 0) for i in range(prompt, ids.shape[1]))):
+        outputs, caches = step(piece, caches, np.arange(piece.shape[1])[None] >= padding)
+        pieces.append(ops.convert_to_numpy(outputs)[:, padding:])
     return np.concatenate(pieces, axis=1)
 
 
@@ -122,7 +125,7 @@ def _full_pass(decoder, ids, conditioning, known, trials):
     `trials`, a list to which a `Trial` is added for each. The outputs are `None` behind a layer whose error is infinite.
     """
     model, kept, errors = decoder.model, {}, []
-    caches = empty_caches(decoder, 1, LENGTH, conditioning)
+    caches = empty_caches(decoder, 1, LENGTH + _PADDING, conditioning)
 
     def keep(operation, path, args, kwargs, there):
         kept[path] = there

@@ -138,7 +138,7 @@ def run_step(model, inputs, caches, mask=None, call=call):
     def call_layer(layer, path, args, kwargs):
         if path not in caches:
             return call(layer, path, args, kwargs)
-        if mask is None or not cache_protocol.takes(layer, "mask"):
+        if mask is None or not cache_protocol.hands_on_mask(layer):
             return with_cache(layer, path, args, kwargs)
         first = args[0] if args else next(iter(kwargs.values()))
         own = padding.given_or_implicit(kwargs.get("mask"), first)

@@ -24,6 +24,16 @@ def takes(layer, argument):
     return argument in inspect.signature(layer.call).parameters
 
 
+def hands_on_mask(layer):
+    """Returns whether the layer's `call` has a `mask`, or takes whatever it is given by name."""
+    known = inspect.signature(layer.call).parameters
+    return "mask" in known or _takes_all(known)
+
+
+def _takes_all(parameters):
+    return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
 def gives_scores(layer):
     """Returns whether a layer can be asked for attention weights: a block cannot, where what stands in its slot has none."""
     return takes(layer, "return_attention_scores") and not mixes_without_scores(layer)
@@ -47,9 +57,7 @@ def check_dtype(cache_dtype):
 def new_cache(layer, cache_dtype, *arguments, **named):
     """Returns the layer's `init_cache(...)`, in the dtype that was asked for where the layer has a choice."""
     known = inspect.signature(layer.init_cache).parameters
-    if cache_dtype is not None and (
-        "cache_dtype" in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
-    ):
+    if cache_dtype is not None and ("cache_dtype" in known or _takes_all(known)):
         named["cache_dtype"] = cache_dtype
     return layer.init_cache(*arguments, **named)
 
