@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from .samplers import Beam
+from .samplers import Beam, Greedy, Sample
 from .step import empty_caches, logits_step
 
 
@@ -66,11 +66,10 @@ def generate(decoder, request, sampler, chunk, cache_dtype=None):
 
 
 def _begins_within(sampler):
-    """Returns whether the loop can read the prompts' only tokens itself: where something is compiled, and `begin` and `advance`
-    are known, which need no logits before.
+    """Returns whether the loop can read the prompts' only tokens itself: where something is compiled, and by a sampler that is
+    known to take zeros for logits before there are any.
     """
-    known = not sampler.own_methods() or not sampler.own_methods(Beam)
-    return known and keras.backend.backend() != "torch"
+    return type(sampler) in (Beam, Greedy, Sample) and keras.backend.backend() != "torch"
 
 
 def _unchanged(before, after):
@@ -84,11 +83,11 @@ def _from_one_token(decoder, empty, request, sampler, seen):
     """
     prompt, real, shared = request.prompt[:, 0], request.lengths > 0, [False] * len(flat(empty))
     logits = ops.zeros((ops.shape(prompt)[0], decoder.model.output_shape[-1]), "float32")
-    if sampler.own_methods():  # of a sampler that asks what is shared, which one step shows; nothing of it is computed
+    if type(sampler) is Beam:  # which asks what is shared, and one step shows it; nothing of that step is computed
         _, caches = logits_step(decoder, prompt[:, None], empty, real[:, None], last=True)
         shared = _unchanged(empty, caches)
     state, step = sampler.begin(logits, flat(empty), seen, request, shared), Step(decoder, empty, shared)
-    make, rows = type(state), sampler.width if isinstance(sampler, Beam) else 1
+    make, rows = type(state), sampler.width if type(sampler) is Beam else 1
     prompt, real = ops.repeat(prompt, rows), ops.repeat(real, rows)
 
     def body(is_first, *values):

@@ -42,9 +42,10 @@ def take_back(old, new, added, kept, real):
             return type(after)(cut(path, *each) for each in zip(before, after, strict=True))
         if len(getattr(after, "shape", (0, 0))) == 1 and "int" in str(after.dtype):
             return after - ops.cast(real - kept, after.dtype)
+        held = f"a tensor of shape {tuple(after.shape)}" if hasattr(after, "shape") else type(after).__name__
         raise ValueError(
             "`draft` must be for a model whose caches are KVCache, WindowCache, or counts of tokens (B,), of which tokens can be "
-            f"taken back. Received: layer {path!r}, with a cache of type {type(after).__name__}."
+            f"taken back. Received: layer {path!r}, which holds {held}."
         )
 
     return {path: cut(path, old[path], new[path]) for path in new}, slots

@@ -6,6 +6,7 @@ from keras import ops
 
 from . import loop, rewinding
 from .drafts.drafter import NONE, Drafter
+from .samplers.sampler import Sampler
 from .step import empty_caches
 from .stops import PADDING
 from .verification import Speculation, Verifier
@@ -27,7 +28,9 @@ def check_draft(draft, sampler):
         return
     if not isinstance(draft, Drafter):
         raise ValueError(f"`draft` must be a Lookup, a Draft or None. Received: draft={draft!r}.")
-    own = sampler.own_methods()
+    own = [
+        name for name in ("begin", "advance", "result") if getattr(type(sampler), name) is not getattr(Sampler, name)
+    ]
     if own:
         raise ValueError(
             "`sampler` must choose each token by `choose` alone beside a `draft`, as Greedy and Sample do and Beam does not. "

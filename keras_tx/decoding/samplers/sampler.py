@@ -97,11 +97,6 @@ class Sampler:
         """
         raise NotImplementedError(f"{type(self).__name__} has no `choose`.")
 
-    def own_methods(self, of=None):
-        """Returns which of `begin`, `advance` and `result` are not those of a class, `Sampler` as a rule: a list of names."""
-        names = ("begin", "advance", "result")
-        return [name for name in names if getattr(type(self), name) is not getattr(of or Sampler, name)]
-
     def check_limit(self, max_new_tokens):
         """Raises `ValueError` if the sampler cannot choose as many tokens."""
 
