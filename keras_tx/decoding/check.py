@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from ..graph import MISSING, complete_arguments, pack_inputs, walk
-from ..layers import cache_protocol
+from ..layers import cache_protocol, stepwise
 from . import programs, proof
 from .decoder import Decoder
 from .head import Head, heads
@@ -68,10 +68,16 @@ def check(decoder):
         if error <= allowed:
             break
     if error > allowed:
+        own = ", ".join(
+            f"{layer.name!r} ({type(layer).__name__})"
+            for layer in decoder.cached_layers.values()
+            if not stepwise.is_stepwise(layer)
+        )
         raise ValueError(
             "`model` must give the same outputs step by step as at once. Received: "
             f"{model.name}, whose cached steps differ from its full pass by {error:.2g} of the outputs' size. An operation "
-            "outside the layers may mix positions, or a layer with a cache read what its `mask` calls padding."
+            "outside the layers may mix positions, or a layer with a cache may forget something, or read what its `mask` calls "
+            f"padding{f'; of classes that are not known to work in steps: {own}' if own else ''}."
         )
     decoder.head = head
     decoder.is_checked = not np.isnan(full).any()  # of which nothing can be seen
