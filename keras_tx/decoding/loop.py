@@ -81,13 +81,14 @@ def _from_one_token(decoder, empty, request, sampler, seen):
     """Returns the last state for prompts of one token each. The first pass of the loop reads them, so that the model stands in
     the program, and is compiled, once.
     """
-    prompt, real, shared = request.prompt[:, 0], request.lengths > 0, [False] * len(flat(empty))
+    prompt, real = request.prompt[:, 0], request.lengths > 0
+    shared, rows = [False] * len(flat(empty)), 1
     logits = ops.zeros((ops.shape(prompt)[0], decoder.model.output_shape[-1]), "float32")
     if type(sampler) is Beam:  # which asks what is shared, and one step shows it; nothing of that step is computed
         _, caches = logits_step(decoder, prompt[:, None], empty, real[:, None], last=True)
-        shared = _unchanged(empty, caches)
+        shared, rows = _unchanged(empty, caches), sampler.width
     state, step = sampler.begin(logits, flat(empty), seen, request, shared), Step(decoder, empty, shared)
-    make, rows = type(state), sampler.width if type(sampler) is Beam else 1
+    make = type(state)
     prompt, real = ops.repeat(prompt, rows), ops.repeat(real, rows)
 
     def body(is_first, *values):

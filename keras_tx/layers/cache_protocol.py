@@ -26,12 +26,12 @@ def takes(layer, argument):
 
 def hands_on_mask(layer):
     """Returns whether the layer's `call` has a `mask`, or takes whatever it is given by name."""
-    known = inspect.signature(layer.call).parameters
-    return "mask" in known or _takes_all(known)
+    return _is_given(layer.call, "mask")
 
 
-def _takes_all(parameters):
-    return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+def _is_given(function, argument):
+    known = inspect.signature(function).parameters
+    return argument in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
 
 
 def gives_scores(layer):
@@ -56,8 +56,7 @@ def check_dtype(cache_dtype):
 
 def new_cache(layer, cache_dtype, *arguments, **named):
     """Returns the layer's `init_cache(...)`, in the dtype that was asked for where the layer has a choice."""
-    known = inspect.signature(layer.init_cache).parameters
-    if cache_dtype is not None and ("cache_dtype" in known or _takes_all(known)):
+    if cache_dtype is not None and _is_given(layer.init_cache, "cache_dtype"):
         named["cache_dtype"] = cache_dtype
     return layer.init_cache(*arguments, **named)
 
